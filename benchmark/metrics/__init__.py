@@ -1,0 +1,1 @@
+"""Metrics: pure functions, and the facts each one declares about itself."""

@@ -1,0 +1,44 @@
+"""Profiles: named sizes of work. Methods and data sets choose their own defaults by them."""
+
+from dataclasses import dataclass
+
+from xbench.errors import unknown
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One size of work.
+
+    Attributes:
+        name: what `--profile` takes.
+        size: image height and width in pixels.
+        train_images: budget, training images drawn per network (steps × batch).
+        batch: images translated at once; halved when memory runs out.
+        threads: CPU threads per task, fixed so that numbers repeat on any machine.
+        about: one line for the user.
+    """
+
+    name: str
+    size: int
+    train_images: int
+    batch: int
+    threads: int
+    about: str
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("smoke", 32, 256, 16, 1, "seconds; for tests, its numbers mean nothing"),
+        Profile("quick", 64, 12_800, 64, 2, "minutes on a laptop, no GPU"),
+        Profile("standard", 256, 320_000, 32, 8, "minutes on a GPU server"),
+        Profile("paper", 512, 3_200_000, 16, 8, "512 px, VAE latents, official network sizes"),
+    )
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name, or the three-line error."""
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES, "try: xbench run --profile quick")
+    return PROFILES[name]

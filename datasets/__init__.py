@@ -1,0 +1,1 @@
+"""Data sets: domains × splits of images."""

@@ -1,0 +1,1 @@
+"""The digital head phantom, rendered on the spot."""

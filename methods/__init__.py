@@ -1,0 +1,1 @@
+"""Translation methods behind one interface."""
