@@ -16,6 +16,10 @@ class Profile:
         batch: images translated at once; halved when memory runs out.
         threads: CPU threads per task, fixed so that numbers repeat on any machine.
         about: one line for the user.
+        data_seconds: to make the phantom, measured on the machine that the profile is for.
+        train_seconds: to train MedShift there.
+        unit_seconds: to translate and score one pair there. Estimates before the first record;
+            None where nobody has measured yet.
     """
 
     name: str
@@ -24,6 +28,9 @@ class Profile:
     batch: int
     threads: int
     about: str
+    data_seconds: float | None = None
+    train_seconds: float | None = None
+    unit_seconds: float | None = None
 
 
 PROFILES = {

@@ -56,7 +56,8 @@ class Images:
         index %= len(self)
         part = int(np.searchsorted(self.ends, index, side="right"))
         start = int(self.ends[part - 1]) if part else 0
-        return self.parts[part][index - start]
+        row: np.ndarray[Any, np.dtype[np.uint16]] = self.parts[part][index - start]
+        return row
 
 
 class Dataset(ABC):

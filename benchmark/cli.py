@@ -1,0 +1,365 @@
+"""The command line: parses, calls, prints. Heavy imports stay inside the commands.
+
+People read stderr, programs read stdout; tables that were asked for go to stdout. Exit codes:
+0 done, 1 a recorded failure, 2 the user's mistake, 130 interrupted.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xbench.errors import UserError, unknown
+
+app = typer.Typer(
+    help="Compare methods of unpaired X-ray image translation.",
+    epilog="Start here: xbench run --method medshift",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=True)
+list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True)
+app.add_typer(plot_app, name="plot")
+app.add_typer(list_app, name="list")
+app.add_typer(data_app, name="data")
+
+Out = Annotated[Path, typer.Option(help="Folder of the results.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="Data set, see: xbench list datasets")]
+ProfileName = Annotated[str, typer.Option("--profile", help="smoke, quick, standard or paper")]
+SplitName = Annotated[str, typer.Option("--split", help="test, or val to choose settings on")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+To = Annotated[Path | None, typer.Option(help="File to write.")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; mistakes of the user become three lines and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    with _plain_warnings(debug):
+        try:
+            app(args=[a for a in arguments if a != "--debug"], prog_name="xbench")
+        except UserError as error:
+            if debug:
+                raise
+            print("error: " + str(error).replace("\n", "\n  "), file=sys.stderr)
+            sys.exit(2)
+
+
+@contextmanager
+def _plain_warnings(debug: bool) -> Iterator[None]:
+    """Show our warnings as one line each, and those of libraries only when debugging."""
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", module=r"xbench(\.|$)")
+            warnings.showwarning = lambda message, *_, **__: print(
+                f"warning: {message}", file=sys.stderr
+            )
+        yield
+
+
+def _answer(value: Any) -> None:
+    """A value for programs."""
+    import json
+
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def _rows(frame: Any) -> list[dict[str, Any]]:
+    """A frame's rows, absent values as null."""
+    import json
+
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return rows
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Option(help="NAME[,NAME], all, or path/to/file.py:Class")],
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    pairs: Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]; all by default")] = "",
+    split: SplitName = "test",
+    seed: Annotated[str, typer.Option(help="0 or 0,1,2")] = "0",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. medshift.tau=0.3")
+    ] = None,
+    out: Out = Path("runs"),
+    published: Annotated[Path, typer.Option(help="Published records to rank with.")] = Path(
+        "results"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    force: Annotated[bool, typer.Option(help="Redo finished units.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show the plan and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Train, translate and score; what is done already is skipped."""
+    from xbench.display import Display
+    from xbench.plan import Request, make
+    from xbench.runner import Runner, pick_device
+
+    request = Request(
+        methods=_methods(method),
+        dataset=dataset,
+        profile=profile,
+        pairs=_split(pairs),
+        split=_choice("split", split, ("test", "val")),
+        seeds=_seeds(seed),
+        assignments=set_ or [],
+        out=out,
+    )
+    plan = make(request)
+    runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
+    try:
+        failed = _execute(runner, force, dry_run, json, published)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if failed:
+        raise typer.Exit(1)
+
+
+def _execute(runner: Any, force: bool, dry_run: bool, json: bool, published: Path) -> bool:
+    """Survey, run and report; whether a unit failed."""
+    from xbench import estimate, publish, show
+    from xbench.leaderboard import board_table, comparable
+    from xbench.store import Store
+
+    plan, console = runner.plan, runner.display.console
+    if not dry_run:
+        runner.store.probe()
+    survey = runner.survey(force)
+    minutes = estimate.minutes(plan, survey)
+    show.plan(console, plan, survey, minutes)
+    if dry_run:
+        if json:
+            _answer(
+                {
+                    "folder": str(plan.folder),
+                    "dataset": plan.dataset.key,
+                    "minutes": minutes,
+                    "trainings": [path.name for path in survey.trainings],
+                    "units": [
+                        {"name": unit.name, "key": unit.key, "done": unit in survey.done}
+                        for unit in plan.units
+                    ],
+                }
+            )
+        return False
+    with runner.display:
+        failed = runner.run(survey)
+    files = publish.make_views(plan.folder)
+    records, notes = comparable(Store(plan.folder).records())
+    labels = {record.method.label for record in records}
+    others = publish.matching(published, records[0]) if records else []
+    others = [record for record in others if record.method.label not in labels]
+    board = board_table([*records, *others])
+    show.board(console, board, others, f"{plan.dataset_label}, {plan.profile.name}")
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
+    for file in files:
+        console.print(f"  {file}", markup=False, soft_wrap=True)
+    console.print(f"look further: xbench plot pairs --profile {plan.profile.name}", markup=False)
+    if failed:
+        console.print(
+            f"{len(failed)} units failed; tracebacks: {plan.folder / 'failed'}", style="red"
+        )
+    if json:
+        _answer(_rows(board))
+    return bool(failed)
+
+
+@app.command("leaderboard")
+def leaderboard_command(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Make CSV and Markdown tables anew from the records, and print the leaderboard."""
+    from rich.console import Console
+
+    from xbench import show
+    from xbench.leaderboard import write_tables
+
+    folder = _folder(dataset, profile, split, out)
+    board, notes = write_tables(folder)
+    if json:
+        _answer(_rows(board))
+    else:
+        show.board(Console(highlight=False), board)
+    for note in [*notes, f"written: {folder}/{{leaderboard.csv,leaderboard.md,pairs.csv}}"]:
+        print(note, file=sys.stderr)
+
+
+@plot_app.command("tradeoff")
+def plot_tradeoff(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    to: To = None,
+) -> None:
+    """Structure against realism, one point per method (the paper's Figure 3)."""
+    from xbench import plots
+
+    print(plots.tradeoff(_folder(dataset, profile, split, out), to))
+
+
+@plot_app.command("pairs")
+def plot_pairs(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    metric: Annotated[str, typer.Option(help="see: xbench list metrics")] = "ftd",
+    to: To = None,
+) -> None:
+    """Source × target heat maps of one metric."""
+    from xbench import plots
+
+    print(plots.pairs(_folder(dataset, profile, split, out), metric, to))
+
+
+@plot_app.command("samples")
+def plot_samples(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    pairs: Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]")] = "",
+    to: To = None,
+) -> None:
+    """Source, translations and true target side by side."""
+    from xbench import plots
+
+    print(plots.samples(_folder(dataset, profile, split, out), _split(pairs), to))
+
+
+@app.command("publish")
+def publish_command(
+    out: Out = Path("runs"),
+    to: Annotated[Path, typer.Option(help="Folder to publish in.")] = Path("results"),
+) -> None:
+    """Copy finished records and small evidence, and make the views there."""
+    from xbench import publish
+
+    for folder in publish.publish(out, to):
+        print(folder)
+
+
+@list_app.command("methods")
+def list_methods(
+    profile: ProfileName = "quick",
+    json: Json = False,
+) -> None:
+    """Methods with their cost on the phantom's domains."""
+    from xbench.catalogue import methods
+
+    _list(methods(profile), json)
+
+
+@list_app.command("datasets")
+def list_datasets(json: Json = False) -> None:
+    """Data sets."""
+    from xbench.catalogue import datasets
+
+    _list(datasets(), json)
+
+
+@list_app.command("metrics")
+def list_metrics(json: Json = False) -> None:
+    """Metrics with the identity of their definition."""
+    from xbench.catalogue import metrics
+
+    _list(metrics(), json)
+
+
+@data_app.command("show")
+def data_show(
+    name: Annotated[str, typer.Argument(help="Data set.")] = "phantom",
+    profile: ProfileName = "quick",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="data.KEY=VALUE")] = None,
+    to: To = None,
+) -> None:
+    """Contact sheet: domains × views of the test split, with their statistics."""
+    from xbench import plots
+    from xbench.display import Display
+    from xbench.plan import Request, make
+
+    plan = make(Request(dataset=name, profile=profile, assignments=set_ or []))
+    with Display(plan.dataset.domains) as display:
+        plan.dataset.prepare(display.data)
+    print(plots.contact_sheet(plan.dataset, to or Path(f"{name}-{profile}.png")))
+
+
+def _list(rows: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        return _answer(rows)
+    from rich.console import Console
+
+    from xbench import show
+
+    return show.listing(Console(highlight=False), rows)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _methods(text: str) -> list[str]:
+    from xbench.methods.registry import names
+
+    if text != "all":
+        return _split(text)
+    return [name for name in names() if name not in ("identity", "vae")]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in _split(text)]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise UserError(
+            f"--seed {text} cannot be read",
+            "expected: whole numbers from 0, separated by commas",
+            "for example: --seed 0,1,2",
+        )
+    return list(dict.fromkeys(seeds))
+
+
+def _choice(kind: str, value: str, options: tuple[str, ...]) -> Any:
+    if value not in options:
+        raise unknown(kind, value, options, f"try: --{kind} {options[0]}")
+    return value
+
+
+def _folder(dataset: str, profile: str, split: str, out: Path) -> Path:
+    """The folder of a data set (or its label, as `phantom[noise=off]`) and profile."""
+    from xbench.datasets import registry
+    from xbench.plan import folder_of
+    from xbench.profiles import get_profile
+
+    registry.get(dataset.split("[")[0])
+    get_profile(profile)
+    folder = folder_of(out, dataset, profile, _choice("split", split, ("test", "val")))
+    if not (folder / "records").is_dir():
+        raise UserError(
+            f"there are no finished units in {folder}",
+            "expected: records of an earlier run below it",
+            f"try: xbench run --method medshift --profile {profile} --out {out}",
+        )
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""How long a run will take: from what earlier units took, else from the profile."""
+
+from statistics import fmean
+
+from xbench import trainings
+from xbench.plan import Plan
+from xbench.runner import Survey
+from xbench.store import Record, Store
+
+
+def minutes(plan: Plan, survey: Survey) -> float | None:
+    """Estimated minutes of what is left; None where nothing is known to estimate from."""
+    records = Store(plan.folder).records()
+    cache = plan.dataset.cache()
+    cached = cache is not None and cache.exists()
+    known = [
+        0.0 if cached or not survey.translate else plan.profile.data_seconds,
+        _trainings(plan, survey),
+        *(_unit(records, unit.entry.label, plan.profile.unit_seconds) for unit in survey.translate),
+    ]
+    numbers = [seconds for seconds in known if seconds is not None]
+    return sum(numbers) / 60 if len(numbers) == len(known) else None
+
+
+def _trainings(plan: Plan, survey: Survey) -> float | None:
+    if not survey.trainings:
+        return 0.0
+    logs = [trainings.read_log(p.parent) for p in plan.folder.glob("trainings/*/training.json")]
+    speeds = [log.images / log.seconds for log in logs if log and log.seconds]
+    if speeds:
+        images = max(unit.entry.train_images for unit in survey.translate)
+        return len(survey.trainings) * images / fmean(speeds)
+    expected = plan.profile.train_seconds
+    return None if expected is None else expected * len(survey.trainings)
+
+
+def _unit(records: list[Record], label: str, expected: float | None) -> float | None:
+    name = label.split("[")[0]
+    seen = [sum(r.seconds.values()) for r in records if r.method.name == name]
+    return fmean(seen) if seen else expected

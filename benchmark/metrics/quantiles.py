@@ -1,0 +1,53 @@
+"""Exact quantiles of long rows, without sorting the rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_BUCKETS = 4096
+
+
+def quantiles(rows: Array, levels: Sequence[float]) -> Array:
+    """Quantiles of each row with linear interpolation, as `numpy.quantile` gives them.
+
+    Counting the values into buckets tells which few buckets hold the wanted ranks; only their
+    values are sorted. For long rows this is several times faster than a partition.
+
+    Args:
+        rows: [n, P], finite.
+        levels: between 0 and 1.
+
+    Returns:
+        [n, len(levels)].
+    """
+    position = np.asarray(levels) * (rows.shape[1] - 1)
+    below = np.floor(position).astype(np.intp)
+    ranks = np.unique(np.minimum([below, below + 1], rows.shape[1] - 1))
+    found = np.stack([_ordered(row, ranks) for row in rows])
+    low = found[:, np.searchsorted(ranks, below)]
+    high = found[:, np.searchsorted(ranks, np.minimum(below + 1, rows.shape[1] - 1))]
+    result: Array = low + (high - low) * (position - below)
+    return result
+
+
+def _ordered(row: Array, ranks: NDArray[np.intp]) -> Array:
+    """The values of the given (ascending) ranks in sorted order."""
+    low, high = row.min(), row.max()
+    scale = _BUCKETS / (high - low) if high > low else 0.0
+    if not np.isfinite(scale):  # the range is too small to be divided
+        scale = 0.0
+    # Rounding keeps the order: a larger value never falls into a lower bucket.
+    bucket = ((row - low) * scale).astype(np.intp)
+    ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS + 1))
+    holders = np.unique(np.searchsorted(ends, ranks, side="right"))
+    wanted = np.zeros(_BUCKETS + 1, dtype=bool)
+    wanted[holders] = True
+    values = np.sort(row[wanted[bucket]])
+    # Place of each rank among the chosen values: less by all that lies in unwanted buckets.
+    counts = np.diff(ends, prepend=0)
+    skipped = np.cumsum(np.where(wanted, 0, counts))[np.searchsorted(ends, ranks, side="right")]
+    chosen: Array = values[ranks - skipped]
+    return chosen

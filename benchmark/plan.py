@@ -1,0 +1,229 @@
+"""What is to be done: plain lists of trainings and units, worked out before anything runs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from pathlib import Path
+from typing import Literal
+
+from xbench import settings
+from xbench.datasets import registry as datasets
+from xbench.datasets.base import Dataset, Split
+from xbench.errors import UserError, unknown
+from xbench.hashing import digest
+from xbench.methods import registry as methods
+from xbench.methods.base import Method, MethodConfig, Pair
+from xbench.profiles import Profile, get_profile
+
+#: The target view's second exposure, scored like a translation: the best one can hope for.
+FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    methods: Sequence[str] = ()
+    dataset: str = "phantom"
+    profile: str = "quick"
+    pairs: Sequence[str] = ()
+    split: Literal["val", "test"] = "test"
+    seeds: Sequence[int] = (0,)
+    assignments: Sequence[str] = ()
+    out: Path = Path("runs")
+    device: str = "auto"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the leaderboard: a method with its configuration, or the floor."""
+
+    name: str
+    label: str
+    method: type[Method] | None
+    config: MethodConfig
+    seeds: tuple[int, ...]
+    train_images: int
+    reference: bool
+
+    @property
+    def version(self) -> str:
+        """The method's hand-bumped version, or the hash of its plug-in file."""
+        if self.method is None:
+            return "1"
+        return self.method.plugin or str(self.method.version)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One method, configuration, data set, profile, seed and pair: the piece that is stored."""
+
+    entry: Entry
+    seed: int
+    source: str
+    target: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """For people and file names."""
+        return f"{self.entry.label}/seed{self.seed}/{self.source}--{self.target}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run will do, if nothing is done yet."""
+
+    profile: Profile
+    dataset: Dataset
+    dataset_label: str
+    split: Split
+    pairs: tuple[Pair, ...]
+    entries: tuple[Entry, ...]
+    folder: Path
+    units: tuple[Unit, ...] = field(repr=False)
+
+
+def make(request: Request) -> Plan:
+    """Resolve names, settings and pairs; every mistake of the user is found here.
+
+    Raises:
+        UserError: an unknown name, key or value, or two methods under one label.
+    """
+    profile = get_profile(request.profile)
+    changes = settings.parse(request.assignments)
+    classes = [methods.get(name) for name in request.methods]
+    settings.check_sections(changes, ["data", "budget", *(c.name for c in classes)])
+
+    dataset_class = datasets.get(request.dataset)
+    default = dataset_class.configure(profile)
+    data_config = settings.apply(default, changes.get("data", {}), "data")
+    dataset = dataset_class(data_config)
+    dataset_label = settings.label(request.dataset, data_config, default, {})
+
+    budget = _budget(profile, changes.get("budget", {}))
+    entries = _entries(classes, profile, changes, budget, tuple(request.seeds))
+    pairs = parse_pairs(request.pairs, dataset.domains)
+    scope = {
+        "dataset": dataset.key,
+        "profile": profile.name,
+        "split": request.split,
+    }
+    units = tuple(
+        Unit(entry, seed, source, target, _unit_key(entry, seed, source, target, scope))
+        for entry in entries
+        for seed in entry.seeds
+        for source, target in pairs
+    )
+    folder = folder_of(request.out, dataset_label, profile.name, request.split)
+    return Plan(profile, dataset, dataset_label, request.split, pairs, entries, folder, units)
+
+
+def folder_of(out: Path, dataset_label: str, profile: str, split: str = "test") -> Path:
+    """`<out>/<dataset>/<profile>`; the val split has a folder of its own."""
+    name = profile if split == "test" else f"{profile}-{split}"
+    return out / settings.file_name(dataset_label) / name
+
+
+def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...]:
+    """`SRC:TGT` texts to pairs in table order; none means all ordered pairs."""
+    all_pairs = tuple(permutations(domains, 2))
+    wanted = set()
+    for text in texts:
+        source, _, target = text.partition(":")
+        for domain in (source, target):
+            if domain not in domains:
+                raise unknown("domain", domain, domains, "try: --pairs " + ":".join(domains[:2]))
+        if source == target:
+            raise UserError(
+                f"the pair {text} translates a domain into itself",
+                "expected: two different domains as SRC:TGT",
+                "try: --pairs " + ":".join(all_pairs[0]),
+            )
+        wanted.add((source, target))
+    return tuple(pair for pair in all_pairs if pair in wanted) if wanted else all_pairs
+
+
+def _budget(profile: Profile, changes: dict[str, object]) -> int:
+    for key in changes:
+        if key != "images":
+            raise unknown(
+                "setting", f"budget.{key}", ["budget.images"], "try: --set budget.images=640"
+            )
+    images = changes.get("images", profile.train_images)
+    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+        raise UserError(
+            f"budget.images={images} is not allowed",
+            "expected: a whole number of training images, at least 1",
+            f"for example: --set budget.images={profile.train_images}",
+        )
+    return images
+
+
+def _entries(
+    classes: Sequence[type[Method]],
+    profile: Profile,
+    changes: settings.Settings,
+    budget: int,
+    seeds: tuple[int, ...],
+) -> tuple[Entry, ...]:
+    """The methods asked for, with the reference rows in front."""
+    entries = [_entry(methods.get("identity"), profile, {}, budget, seeds, reference=True)]
+    entries.append(Entry(FLOOR, FLOOR, None, MethodConfig(), (0,), 0, reference=True))
+    for method in classes:
+        entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
+        for name in method.references(entry.config):
+            values = {key: value for key, value in entry.config if key == name}
+            entries.append(_entry(methods.get(name), profile, values, 0, seeds, reference=True))
+        entries.append(entry)
+    unique: dict[str, Entry] = {}
+    for entry in entries:
+        first = unique.setdefault(entry.label, entry)
+        if first.method is not entry.method:
+            raise UserError(
+                f"two different methods are called '{entry.label}'",
+                "expected: one name for one method, its rows are told apart by it",
+                "give the class in the plug-in file another `name`",
+            )
+    return tuple(unique.values())
+
+
+def _entry(
+    method: type[Method],
+    profile: Profile,
+    changes: dict[str, object],
+    budget: int,
+    seeds: tuple[int, ...],
+    *,
+    reference: bool = False,
+) -> Entry:
+    default = method.configure(profile)
+    config = settings.apply(default, changes, method.name)
+    train_images = budget if method.needs_training else 0
+    extra = {"images": budget} if train_images not in (0, profile.train_images) else {}
+    # Without training and without chance every seed gives the same images: one is enough.
+    fixed = not (method.needs_training or method.stochastic)
+    return Entry(
+        name=method.name,
+        label=settings.label(method.name, config, default, extra),
+        method=method,
+        config=config,
+        seeds=(0,) if fixed else seeds,
+        train_images=train_images,
+        reference=reference,
+    )
+
+
+def _unit_key(entry: Entry, seed: int, source: str, target: str, scope: dict[str, str]) -> str:
+    return digest(
+        {
+            "method": entry.name,
+            "version": entry.version,
+            "config": entry.config.model_dump(mode="json"),
+            "budget": entry.train_images,
+            "seed": seed,
+            "pair": [source, target],
+            **scope,
+        }
+    )

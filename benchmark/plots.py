@@ -1,0 +1,255 @@
+"""Figures: views of the records and of the 8-bit strips beside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from xbench.datasets.base import Dataset
+from xbench.errors import UserError, unknown
+from xbench.files import atomic
+from xbench.leaderboard import board_table, comparable, cross_group, pair_means
+from xbench.metrics.base import METRICS
+from xbench.plan import FLOOR
+from xbench.store import STRIP_VIEWS, Record, Store, strip_path
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 150
+REFERENCE_COLOUR = "0.45"
+
+
+def load(folder: Path) -> list[Record]:
+    """The comparable records of a folder.
+
+    Raises:
+        UserError: there are none.
+    """
+    records, _ = comparable(Store(folder).records())
+    if not records:
+        raise UserError(
+            f"there are no finished units in {folder}",
+            "expected: records of an earlier run below it",
+            "try: xbench run --method medshift",
+        )
+    return records
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG, the same bytes for the same figure (no date, no version in it)."""
+    with atomic(path) as part:
+        figure.savefig(part, dpi=DPI, metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def tradeoff(folder: Path, to: Path | None = None) -> Path:
+    """Structure against realism, one point per method: the paper's Figure 3."""
+    import seaborn as sns
+
+    records = load(folder)
+    board = board_table(records)
+    complete = board.dropna(subset=["ssim"]) if "ssim" in board else board.iloc[:0]
+    if complete.empty:
+        raise UserError(
+            f"no method in {folder} has all pairs",
+            "expected: at least one method with every pair finished",
+            "try: xbench run --method NAME (without --pairs)",
+        )
+    # One realism axis for all: never some rows by one metric, the rest by another.
+    realism = "cfid" if complete["cfid"].notna().all() else "cftd"
+    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.2):
+        figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+        _draw_points(axes, complete, realism)
+    record = records[0]
+    axes.set_title(f"{record.data.label}, {record.profile}, {record.data.split} split", loc="left")
+    return save(figure, to or folder / "tradeoff.png")
+
+
+def _draw_points(axes: Axes, board: pd.DataFrame, realism: str) -> None:
+    import seaborn as sns
+
+    methods = board[~board["reference"].astype(bool)]
+    colours = sns.color_palette("colorblind", max(1, len(methods)))
+    values = board[realism].astype(float).clip(lower=1e-3)
+    for row, value in zip(board.to_dict("records"), values, strict=True):
+        reference = bool(row["reference"])
+        place = list(methods["method"]).index(row["method"]) if not reference else 0
+        axes.scatter(
+            value,
+            row["ssim"],
+            s=90,
+            marker="X" if reference else "o",
+            color=REFERENCE_COLOUR if reference else colours[place],
+            zorder=3,
+        )
+        axes.annotate(
+            f"{row['method']} (reference)" if reference else str(row["method"]),
+            (value, row["ssim"]),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            color=REFERENCE_COLOUR if reference else "black",
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel(f"realism: {METRICS[realism].label} (lower is better, log scale)")
+    axes.set_ylabel("structure: SSIM to the source (higher is better)")
+    axes.margins(x=0.18, y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
+    """Source × target heat maps of one metric, one panel per method, one colour scale."""
+    import seaborn as sns
+
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS, "see: xbench list metrics")
+    records = load(folder)
+    domains = records[0].data.domains
+    tables = {
+        label: pd.DataFrame(
+            {t: {s: by_pair.get((s, t), {}).get(metric, np.nan) for s in domains} for t in domains}
+        )
+        for label, by_pair in pair_means(records).items()
+    }
+    finite = np.concatenate([table.to_numpy().ravel() for table in tables.values()])
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        raise UserError(
+            f"{METRICS[metric].label} is empty in every record",
+            "expected: a metric that was computed",
+            "see the reason in leaderboard.md, or try: xbench plot pairs --metric ftd",
+        )
+    columns = min(3, len(tables))
+    rows = -(-len(tables) // columns)
+    size = (3.6 * columns + 1.2, 3.5 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axes in grid.flat[len(tables) :]:
+        axes.set_visible(False)
+    facts = METRICS[metric]
+    for axes, (label, table) in zip(grid.flat, tables.items(), strict=False):
+        sns.heatmap(
+            table,
+            ax=axes,
+            vmin=finite.min(),
+            vmax=finite.max(),
+            annot=True,
+            fmt=f".{min(2, facts.decimals)}f" if facts.higher_is_better else ".3g",
+            cmap="cividis" if facts.higher_is_better else "cividis_r",
+            square=True,
+            cbar=False,
+            annot_kws={"size": 8},
+        )
+        axes.set_title(label)
+        axes.set_ylabel("source")
+        axes.set_xlabel("target")
+        axes.tick_params(labelsize=8)
+    arrow = "higher" if facts.higher_is_better else "lower"
+    figure.suptitle(f"{facts.label} by pair ({arrow} is better)")
+    return save(figure, to or folder / f"pairs-{metric}.png")
+
+
+def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) -> Path:
+    """Source, every method's translation, and the true target, one row per pair and view."""
+    records = load(folder)
+    domains = records[0].data.domains
+    shown = [tuple(text.split(":", 1)) for text in chosen] or _telling_pairs(records[0])
+    labels = list(dict.fromkeys(r.method.label for r in sorted(records, key=lambda r: r.finished)))
+    labels = [label for label in labels if label not in ("identity", FLOOR)]
+    seeds = {label: min(r.seed for r in records if r.method.label == label) for label in labels}
+    columns = ["source", *labels, "true target"]
+    views = min(STRIP_VIEWS, len(records[0].data.ids))
+    figure, grid = plt.subplots(
+        len(shown),
+        len(columns),
+        figsize=(1.75 * len(columns) + 0.4, 1.8 * len(shown) + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for i, (source, target) in enumerate(shown):
+        for domain in (source, target):
+            if domain not in domains:
+                raise unknown("domain", domain, domains, "try: --pairs " + ":".join(domains[:2]))
+        view = i % views
+        strips = [
+            _domain_strip(folder, source, domains),
+            *(strip_path(folder, label, seeds[label], source, target) for label in labels),
+            _domain_strip(folder, target, domains),
+        ]
+        pictures = [_view(strip, view, views) for strip in strips]
+        for axes, picture in zip(grid[i], pictures, strict=True):
+            _show(axes, picture)
+        grid[i][0].set_ylabel(f"{source}\n→ {target}", fontsize=8)
+    for axes, title in zip(grid[0], columns, strict=True):
+        axes.set_title(title, fontsize=9)
+    return save(figure, to or folder / "samples.png")
+
+
+def _telling_pairs(record: Record) -> list[tuple[str, str]]:
+    """One pair into each domain, across the groups where there are groups."""
+    cross = cross_group(record)
+    domains = record.data.domains
+    chosen = []
+    for place, target in enumerate(domains):
+        sources = [source for source, t in cross if t == target]
+        chosen.append((sources[place % len(sources)], target))
+    return chosen
+
+
+def _domain_strip(folder: Path, domain: str, domains: Sequence[str]) -> Path:
+    """Untranslated images: the identity's strip of any pair from that domain."""
+    paths = [strip_path(folder, "identity", 0, domain, t) for t in domains if t != domain]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _view(strip: Path, view: int, views: int) -> np.ndarray | None:
+    """One view out of a strip, None if there is no strip."""
+    if not strip.exists():
+        return None
+    return np.split(np.asarray(Image.open(strip)), views, axis=1)[view]
+
+
+def _show(axes: Axes, picture: np.ndarray | None) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if picture is None:
+        axes.text(0.5, 0.5, "not run", ha="center", va="center", transform=axes.transAxes)
+    else:
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def contact_sheet(dataset: Dataset, to: Path, views: int = 6) -> Path:
+    """Domains × views of the test split, each domain with its mean and standard deviation."""
+    ids = dataset.ids("test")
+    chosen = np.linspace(0, len(ids) - 1, min(views, len(ids))).round().astype(int).tolist()
+    domains = dataset.domains
+    figure, grid = plt.subplots(
+        len(domains),
+        len(chosen),
+        figsize=(2 * len(chosen) + 1, 2.1 * len(domains) + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, domain in zip(grid, domains, strict=True):
+        images = dataset.images("test", domain)
+        values = images[:].numpy()
+        inside = values[values < 0.9]
+        for axes, index in zip(row, chosen, strict=True):
+            _show(axes, np.round(images[index][0].numpy() * 255))
+        row[0].set_ylabel(
+            f"{domain}\nmean {values.mean():.2f}, std {values.std():.2f}\n"
+            f"inside {inside.mean():.2f}",
+            fontsize=8,
+        )
+    for axes, index in zip(grid[0], chosen, strict=True):
+        axes.set_title(ids[index], fontsize=8)
+    return save(figure, to)

@@ -1,0 +1,329 @@
+"""Does what a plan says: trains, translates, scores, and stores unit by unit."""
+
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xbench import trainings
+from xbench.display import Display
+from xbench.errors import UserError
+from xbench.hashing import seed_from
+from xbench.methods.base import Cost, Method
+from xbench.metrics.base import METRICS
+from xbench.plan import FLOOR, Entry, Plan, Unit
+from xbench.provenance import provenance
+from xbench.scoring import Scorer
+from xbench.store import (
+    DataFacts,
+    Failure,
+    MethodFacts,
+    Record,
+    Store,
+    Value,
+    from_pixels,
+    pixels_digest,
+    to_pixels,
+)
+
+
+@dataclass
+class Survey:
+    """What of a plan is left to do."""
+
+    translate: list[Unit] = field(default_factory=list)
+    rescore: list[Unit] = field(default_factory=list)
+    done: list[Unit] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    trainings: list[Path] = field(default_factory=list)
+
+
+@dataclass
+class Ready:
+    """A method that can translate, and what its training left."""
+
+    method: Method | None
+    train_seconds: float = 0.0
+    weights: dict[str, str] = field(default_factory=dict)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, or a device of torch that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"the device '{name}' is not there: {str(error).splitlines()[0]}",
+            f"expected: auto, cpu{', cuda' if torch.cuda.is_available() else ''}",
+            "try: --device auto",
+        ) from error
+    return device
+
+
+class Runner:
+    """Runs one plan."""
+
+    def __init__(self, plan: Plan, device: torch.device, display: Display) -> None:
+        self.plan = plan
+        self.device = device
+        self.display = display
+        self.store = Store(plan.folder)
+        self.scorer = Scorer(plan.dataset, plan.split, device)
+        torch.set_num_threads(plan.profile.threads)
+
+    def survey(self, force: bool = False) -> Survey:
+        """Compare the plan with what is stored."""
+        survey = Survey(missing=self.scorer.missing())
+        for unit in self.plan.units:
+            record = None if force else self.store.find(unit)
+            if record is None:
+                survey.translate.append(unit)
+            elif self._can_be_filled(record, survey.missing):
+                survey.rescore.append(unit)
+            else:
+                survey.done.append(unit)
+        wanted = set()
+        for (entry, seed), _ in _grouped(survey.translate):
+            method = self._make_method(entry)
+            if method is not None:
+                method.check()
+                found = trainings.folders(self.plan, entry, method, seed)
+                wanted |= {folder for _, folder in found}
+        survey.trainings = [folder for folder in wanted if trainings.read_log(folder) is None]
+        return survey
+
+    def run(self, survey: Survey) -> list[Unit]:
+        """Do what is left; return the units that failed."""
+        self.display.total = len(survey.translate) + len(survey.rescore)
+        failed: list[Unit] = []
+        if not (survey.translate or survey.rescore):
+            return failed
+        self.plan.dataset.prepare(self.display.data)
+        damaged = [unit for unit in survey.rescore if not self._rescore(unit)]
+        for (entry, seed), units in _grouped([*survey.translate, *damaged]):
+            for unit in units:
+                self.store.forget(unit)
+            try:
+                ready = self._prepare_method(entry, seed)
+            except Exception:
+                failed += [self._fail(unit) for unit in units]
+                continue
+            for _, same_source in groupby(units, key=lambda unit: unit.source):
+                failed += self._do_source(ready, list(same_source))
+        return failed
+
+    def _make_method(self, entry: Entry) -> Method | None:
+        if entry.method is None:
+            return None
+        dataset = self.plan.dataset
+        return entry.method(entry.config, dataset.domains, dataset.config.size, self.device)
+
+    def _prepare_method(self, entry: Entry, seed: int) -> Ready:
+        """Build a method and train or load what it needs."""
+        ready = Ready(self._make_method(entry))
+        if ready.method is None:
+            return ready
+        ready.method.setup(self.plan.dataset)
+        for training, folder in trainings.folders(self.plan, entry, ready.method, seed):
+            log = trainings.obtain(training, folder, self.plan, entry, seed, self.display)
+            ready.train_seconds += log.seconds
+            ready.weights[folder.name] = log.weights_sha256
+        return ready
+
+    def _do_source(self, ready: Ready, units: list[Unit]) -> list[Unit]:
+        """Translate one source to all its targets, then score and store each unit."""
+        failed = []
+        try:
+            began = time.perf_counter()
+            pixels = self._translate(ready.method, units)
+            share = (time.perf_counter() - began) / len(units)
+        except Exception:
+            return [self._fail(unit) for unit in units]
+        for unit in units:
+            try:
+                self._store_unit(ready, unit, pixels[unit.target], share)
+            except Exception:
+                failed.append(self._fail(unit))
+        return failed
+
+    def _translate(self, method: Method | None, units: list[Unit]) -> dict[str, np.ndarray]:
+        """Pixels uint16 `[n, H, W]` by target."""
+        dataset, split, source = self.plan.dataset, self.plan.split, units[0].source
+        if method is None:
+            return {unit.target: self._repeat(unit.target) for unit in units}
+        images, ids = dataset.images(split, source), dataset.ids(split)
+        parts: dict[str, list[np.ndarray]] = {unit.target: [] for unit in units}
+        batch, start = self.plan.profile.batch, 0
+        while start < len(images):
+            chosen = slice(start, start + batch)
+            try:
+                results = self._translate_batch(method, units, images[chosen], ids[chosen])
+            except (torch.OutOfMemoryError, MemoryError):
+                if batch == 1:
+                    raise
+                torch.cuda.empty_cache()
+                batch = max(1, batch // 2)
+                warnings.warn(f"out of memory; going on with batches of {batch}", stacklevel=2)
+                continue
+            for target, result in results.items():
+                parts[target].append(to_pixels(result))
+            start += batch
+        return {target: np.concatenate(part) for target, part in parts.items()}
+
+    def _translate_batch(
+        self, method: Method, units: list[Unit], images: Tensor, ids: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """One batch to all targets; every image draws from a generator of its own."""
+        generators = {
+            unit.target: [
+                torch.Generator(self.device).manual_seed(
+                    seed_from(unit.seed, method.name, unit.source, unit.target, name)
+                )
+                for name in ids
+            ]
+            for unit in units
+        }
+        moved = images.to(self.device)
+        targets = [unit.target for unit in units]
+        results = method.translate_all(moved, units[0].source, targets, generators=generators)
+        for target in targets:
+            if results[target].shape != moved.shape:
+                raise ValueError(
+                    f"{method.name} returned {tuple(results[target].shape)} "
+                    f"for images {tuple(moved.shape)}"
+                )
+        return results
+
+    def _repeat(self, target: str) -> np.ndarray:
+        """The second exposure of the target views."""
+        repeats = self.plan.dataset.repeats(self.plan.split, target)
+        if repeats is None:
+            raise ValueError(f"{self.plan.dataset.name} has no second exposures for the floor")
+        return to_pixels(repeats[:])
+
+    def _store_unit(self, ready: Ready, unit: Unit, pixels: np.ndarray, seconds: float) -> None:
+        """Write images, score what was written, write the record last."""
+        ids = self.plan.dataset.ids(self.plan.split)
+        self.store.write_images(unit, ids, pixels)
+        began = time.perf_counter()
+        values, features = self.scorer.score(from_pixels(pixels), unit.source, unit.target)
+        if "texture" in features:
+            self.store.write_descriptors(unit, features["texture"])
+        record = Record(
+            key=unit.key,
+            method=self._method_facts(ready, unit.entry),
+            data=self._data_facts(),
+            profile=self.plan.profile.name,
+            seed=unit.seed,
+            source=unit.source,
+            target=unit.target,
+            metrics=values,
+            images_sha256=pixels_digest(pixels),
+            seconds={"translate": seconds, "score": time.perf_counter() - began},
+            provenance=provenance(str(self.device)),
+            finished=_now(),
+        )
+        self.store.write_record(unit, record)
+        self.display.unit(unit, record)
+
+    def _rescore(self, unit: Unit) -> bool:
+        """Fill in metrics whose requirements are met by now; False if the images are damaged."""
+        record = self.store.find(unit)
+        assert record is not None
+        try:
+            pixels = self.store.read_images(unit, record.data.ids)
+        except (OSError, ValueError):
+            return False
+        if pixels_digest(pixels) != record.images_sha256:
+            return False
+        empty = [n for n in METRICS if n not in record.metrics or _empty(record.metrics[n])]
+        values, _ = self.scorer.score(from_pixels(pixels), unit.source, unit.target, empty)
+        record.metrics = {name: values.get(name) or record.metrics[name] for name in METRICS}
+        self.store.write_record(unit, record)
+        self.display.unit(unit, record)
+        return True
+
+    def _can_be_filled(self, record: Record, missing: dict[str, str]) -> bool:
+        return any(
+            (name not in record.metrics or _empty(record.metrics[name]))
+            and name not in missing
+            and len(record.data.ids) >= metric.min_n
+            for name, metric in METRICS.items()
+        )
+
+    def _method_facts(self, ready: Ready, entry: Entry) -> MethodFacts:
+        cost = ready.method.cost() if ready.method else Cost()
+        return MethodFacts(
+            name=entry.name,
+            label=entry.label,
+            version=entry.version,
+            reference=entry.reference,
+            config=entry.config.model_dump(mode="json"),
+            params=cost.params,
+            params_total=cost.params_total,
+            params_training=cost.params_training,
+            nfe=cost.nfe,
+            stochastic=entry.name == FLOOR or bool(entry.method and entry.method.stochastic),
+            train_images=entry.train_images,
+            train_seconds=ready.train_seconds,
+            weights_sha256=ready.weights,
+        )
+
+    def _data_facts(self) -> DataFacts:
+        dataset, split = self.plan.dataset, self.plan.split
+        return DataFacts(
+            name=dataset.name,
+            label=self.plan.dataset_label,
+            key=dataset.key,
+            config=dataset.config.model_dump(mode="json"),
+            split=split,
+            domains=list(dataset.domains),
+            domain_groups=dataset.domain_groups,
+            ids=dataset.ids(split),
+            groups=dataset.groups(split),
+        )
+
+    def _fail(self, unit: Unit) -> Unit:
+        """Record the exception being handled and go on."""
+        text = traceback.format_exc()
+        self.store.write_failure(
+            unit,
+            Failure(
+                key=unit.key,
+                label=unit.entry.label,
+                seed=unit.seed,
+                source=unit.source,
+                target=unit.target,
+                traceback=text,
+                finished=_now(),
+            ),
+        )
+        self.display.failed(unit, text)
+        return unit
+
+
+def _grouped(units: list[Unit]) -> list[tuple[tuple[Entry, int], list[Unit]]]:
+    """Units of one method and seed together: they share a training."""
+    groups: dict[tuple[str, int], list[Unit]] = {}
+    for unit in units:
+        groups.setdefault((unit.entry.label, unit.seed), []).append(unit)
+    return [((found[0].entry, found[0].seed), found) for found in groups.values()]
+
+
+def _empty(value: Value) -> bool:
+    return value.value is None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,89 @@
+"""`--set section.key=value`: parsing, checking against the configurations, and labels."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from xbench.errors import UserError, unknown
+
+Settings = dict[str, dict[str, Any]]
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def parse(assignments: Iterable[str]) -> Settings:
+    """`["medshift.tau=0.3"]` → `{"medshift": {"tau": 0.3}}`; values are JSON, else text."""
+    settings: Settings = {}
+    for assignment in assignments:
+        match = re.fullmatch(r"([\w-]+)\.([\w-]+)=(.*)", assignment)
+        if not match:
+            raise UserError(
+                f"--set {assignment} cannot be read",
+                "expected: --set SECTION.KEY=VALUE (SECTION: a method, data or budget)",
+                "for example: --set medshift.tau=0.3",
+            )
+        section, key, text = match.groups()
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        settings.setdefault(section, {})[key] = value
+    return settings
+
+
+def check_sections(settings: Settings, sections: Iterable[str]) -> None:
+    """Every section must belong to something in this run."""
+    known = list(sections)
+    for section in settings:
+        if section not in known:
+            raise unknown("--set section in this run", section, known, "see: xbench run --help")
+
+
+def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
+    """The configuration with some fields changed, checked again as a whole."""
+    fields = type(config).model_fields
+    for key in changes:
+        if key not in fields:
+            known = [f"{section}.{name}" for name in fields]
+            mend = f"for example: --set {known[0]}=VALUE" if known else "leave the --set out"
+            raise unknown("setting", f"{section}.{key}", known, mend)
+    try:
+        return type(config).model_validate({**config.model_dump(), **changes})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0]) if problem["loc"] else next(iter(changes))
+        value = changes.get(key, problem["input"])
+        options = re.findall(r"'([^']+)'", problem.get("ctx", {}).get("expected", ""))
+        near = get_close_matches(str(value), options, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        description = f" ({fields[key].description})" if key in fields else ""
+        raise UserError(
+            f"{section}.{key}={value} is not allowed{description}",
+            f"{hint}expected: {problem['msg'][0].lower()}{problem['msg'][1:]}",
+            f"for example: --set {section}.{key}={_text(getattr(config, key, 'VALUE'))}",
+        ) from error
+
+
+def label(name: str, config: BaseModel, default: BaseModel, extra: Mapping[str, Any]) -> str:
+    """`medshift`, or `medshift[tau=0.6]` where something differs from the profile's default."""
+    now, then = config.model_dump(mode="json"), default.model_dump(mode="json")
+    changed = {key: value for key, value in now.items() if value != then[key]} | dict(extra)
+    inner = ",".join(f"{key}={_text(value)}" for key, value in changed.items())
+    return f"{name}[{inner}]" if inner else name
+
+
+def file_name(text: str) -> str:
+    """A label as a file name: slashes and other unsafe characters become underscores."""
+    return re.sub(r"[^\w.,=+\-\[\]]", "_", text)
+
+
+def _text(value: object) -> str:
+    """A value as a person would type it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return "x".join(_text(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,283 @@
+"""The phantom data set: cached image files of seeded heads, one per head and split."""
+
+import json
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
+from xbench.datasets.phantom.generate import Job, make_all
+from xbench.datasets.phantom.render import LOOKS
+from xbench.datasets.phantom.volume import EXTENT
+from xbench.errors import UserError
+from xbench.files import home, set_aside
+from xbench.hashing import file_digest
+from xbench.profiles import Profile
+
+
+class PhantomConfig(DatasetConfig):
+    """Sizes of the data set and the three causes of the gap between simulator and fluoroscope.
+
+    Attributes:
+        size: image height and width in pixels.
+        voxel_mm: voxel side of the bone; about the pixel pitch at the head (220 mm / size).
+        train_heads: heads per domain; no head is shared by two domains.
+        train_views: views per training head.
+        val_heads: validation heads; each view exists in all domains.
+        val_views: views per validation head.
+        test_heads: test heads; each view exists in all domains.
+        test_views: views per test head.
+        attenuation: False gives all domains the image formation of `real_normal`: spectrum,
+            layered bone, scatter, blur, range compression, edges, grey scale.
+        noise: False leaves out all noise in all domains.
+        soft_tissue: False gives all domains the real ones' surroundings of the bone: a little
+            clear plastic and the mount's plate.
+    """
+
+    size: int = Field(ge=16)
+    voxel_mm: float = Field(gt=0.2, le=6.0)
+    train_heads: int = Field(ge=0)
+    train_views: int = Field(ge=1)
+    val_heads: int = Field(ge=0)
+    val_views: int = Field(ge=1)
+    test_heads: int = Field(ge=0)
+    test_views: int = Field(ge=1)
+    attenuation: bool = True
+    noise: bool = True
+    soft_tissue: bool = True
+
+
+#: Profile → voxel side and (heads, views) of train (per domain), val and test.
+_PROFILES = {
+    "smoke": (4.0, (2, 8), (2, 4), (4, 4)),
+    "quick": (2.75, (12, 25), (8, 4), (16, 4)),
+    "standard": (1.25, (24, 25), (8, 4), (32, 4)),
+    "paper": (0.9, (32, 25), (8, 4), (32, 4)),
+}
+
+
+@dataclass(frozen=True)
+class ViewTruth:
+    """What is known of one val or test view: class, angles in degrees, head.
+
+    `group` is the head's name, `head_seed` what the head was made from.
+    """
+
+    id: str
+    view: str
+    lao: float
+    cran: float
+    head_seed: int
+    group: str
+
+
+class Phantom(Dataset):
+    """Procedural head phantom in five domains, made on first use and cached."""
+
+    name: ClassVar[str] = "phantom"
+    Config = PhantomConfig
+    version: ClassVar[int] = 1
+
+    config: PhantomConfig
+
+    @classmethod
+    def configure(cls, profile: Profile) -> PhantomConfig:
+        """See `Dataset`."""
+        voxel, train, val, test = _PROFILES[profile.name]
+        return PhantomConfig(
+            size=profile.size,
+            voxel_mm=voxel,
+            train_heads=train[0],
+            train_views=train[1],
+            val_heads=val[0],
+            val_views=val[1],
+            test_heads=test[0],
+            test_views=test[1],
+        )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """See `Dataset`."""
+        return tuple(LOOKS)
+
+    @property
+    def domain_groups(self) -> dict[str, str]:
+        """See `Dataset`."""
+        return {domain: domain.split("_")[0] for domain in LOOKS}
+
+    def cache(self) -> Path:
+        """See `Dataset`."""
+        return home() / "phantom" / self.key
+
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Make what is missing or damaged; a damaged file is named in a warning and set aside."""
+        folder = self.cache()
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        jobs = self._jobs()
+        todo = [job for job in jobs if not _is_whole(job)]
+        done = len(jobs) - len(todo)
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            if progress:
+                progress(done, len(jobs), "heads")
+
+        if todo:
+            if progress:
+                progress(done, len(jobs), "heads")
+            make_all(todo, self._workers(len(todo)), count)
+
+    def train(self, domain: str) -> Images:
+        """See `Dataset`."""
+        self._check(domain)
+        return Images([_load(job) for job in self._jobs("train") if job.domain == domain])
+
+    def images(self, split: Split, domain: str) -> Images:
+        """See `Dataset`."""
+        return self._planes(split, self._check(domain))
+
+    def repeats(self, split: Split, domain: str) -> Images:
+        """See `Dataset`."""
+        return self._planes(split, len(LOOKS) + self._check(domain))
+
+    def ids(self, split: Split) -> list[str]:
+        """See `Dataset`."""
+        return [view.id for view in self.truth(split)]
+
+    def groups(self, split: Split) -> list[str]:
+        """See `Dataset`."""
+        return [view.group for view in self.truth(split)]
+
+    def truth(self, split: Split) -> list[ViewTruth]:
+        """Ground truth of the views of `val` or `test`, in the order of `ids`."""
+        result = []
+        for job in self._aligned_jobs(split):
+            side = _sidecar(job)
+            result += [ViewTruth(**v, head_seed=side["head_seed"], group=job.head) for v in side["views"]]
+        return result
+
+    def bone_masks(self, split: Split) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Where the ray passes bone (more than 1.5 mm): bool `[n, H, W]`, in the order of `ids`."""
+        empty = np.empty((0, self.config.size, self.config.size), np.bool_)
+        masks = [_load(job)[-1] > 0 for job in self._aligned_jobs(split)]
+        return np.concatenate([empty, *masks])
+
+    def _planes(self, split: Split, plane: int) -> Images:
+        return Images([_load(job)[plane] for job in self._aligned_jobs(split)])
+
+    def _check(self, domain: str) -> int:
+        if domain not in LOOKS:
+            raise KeyError(f"the phantom has no domain '{domain}', only {', '.join(LOOKS)}")
+        return list(LOOKS).index(domain)
+
+    def _aligned_jobs(self, split: Split) -> list[Job]:
+        if split == "train":
+            raise ValueError("training images have no ids and no pairs: use train(domain)")
+        return self._jobs(split)
+
+    def _jobs(self, split: Split | None = None) -> list[Job]:
+        """All heads of a split (of all splits) in a fixed order."""
+        c = self.config
+        plan: list[tuple[Split, str | None, int, int]]
+        plan = [("train", domain, c.train_heads, c.train_views) for domain in LOOKS]
+        plan += [("val", None, c.val_heads, c.val_views), ("test", None, c.test_heads, c.test_views)]
+        return [
+            Job(
+                folder=str(self.cache()),
+                split=name,
+                domain=domain,
+                index=index,
+                views=views,
+                size=c.size,
+                voxel_mm=c.voxel_mm,
+                attenuation=c.attenuation,
+                noise=c.noise,
+                soft_tissue=c.soft_tissue,
+            )
+            for name, domain, heads, views in plan
+            if split in (None, name)
+            for index in range(heads)
+        ]
+
+    def _workers(self, heads: int) -> int:
+        """Worker processes: one per core, none where their start costs more than it saves."""
+        voxels = np.prod(EXTENT) / self.config.voxel_mm**3
+        views = max(self.config.train_views, 3 * self.config.test_views)
+        seconds = heads * (0.1 + 5e-7 * voxels + views * 1e-6 * self.config.size**2)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return min(cores or 1, heads) if seconds > 12 else 1
+
+
+def _sidecar(job: Job) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(job.sidecar.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _unprepared(job) from None
+    return content
+
+
+def _load(job: Job) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    try:
+        array: np.ndarray[Any, np.dtype[np.uint16]] = np.load(job.array, mmap_mode="r")
+    except FileNotFoundError:
+        raise _unprepared(job) from None
+    return array
+
+
+def _unprepared(job: Job) -> UserError:
+    return UserError(
+        f"the phantom head '{job.head}' has not been made yet",
+        f"expected: {job.array}",
+        "call prepare() of the data set first",
+    )
+
+
+def _is_whole(job: Job) -> bool:
+    """Whether a head's files are there and unharmed; what is damaged is set aside with a warning."""
+    if not job.sidecar.exists() or not job.array.exists():
+        # A kill between the two files: the array alone has nothing to be checked against.
+        return False
+    try:
+        side = json.loads(job.sidecar.read_text(encoding="utf-8"))
+        sound, damaged = isinstance(side["views"], list), job.sidecar
+        if sound:
+            sound, damaged = file_digest(job.array) == side["sha256"], job.array
+    except (ValueError, KeyError, TypeError):
+        sound, damaged = False, job.sidecar
+    if not sound:
+        aside = set_aside(damaged)
+        warnings.warn(
+            f"{damaged} is damaged: kept as {aside.name} and made anew", RuntimeWarning, stacklevel=3
+        )
+    return sound
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete unfinished files of processes that were killed a minute ago or more."""
+    for part in folder.glob(".*.part*"):
+        owner = part.name.split(".part")[0].rsplit(".", 1)[-1]
+        # Files are written within seconds; a minute spares those of other machines.
+        try:
+            old = time.time() - part.stat().st_mtime > 60
+        except FileNotFoundError:
+            continue
+        if old and not (owner.isdigit() and _alive(int(owner))):
+            part.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,52 @@
+"""Smooth seeded noise that is tied to millimetres, not to voxels."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def spline_weights(positions: Tensor, nodes: int) -> Tensor:
+    """Cubic B-spline weights `[len(positions), nodes]` of positions given in node spacings."""
+    distance = (positions[:, None] - torch.arange(nodes)).abs()
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = (2 - distance).clamp(min=0) ** 3 / 6
+    return torch.where(distance < 1, near, far)
+
+
+#: Standard deviation of a cubic B-spline of unit white nodes, per axis, averaged over positions.
+_SPLINE_STD = math.sqrt(151 / 315)
+
+
+class NoiseField:
+    """Gaussian noise with a given grain size: a cubic B-spline of white nodes.
+
+    The nodes are laid from the corner of a box at a fixed spacing, so the field is the same
+    function of place for every voxel size and for every part of the box.
+    """
+
+    def __init__(self, seed: int, cell: float, extent: tuple[float, float, float]) -> None:
+        """Draw the nodes.
+
+        Args:
+            seed: seed of the white noise.
+            cell: node spacing in mm (grain size).
+            extent: size of the box in mm, (x, y, z).
+        """
+        self.cell = cell
+        shape = [math.ceil(side / cell) + 3 for side in reversed(extent)]
+        generator = torch.Generator().manual_seed(seed)
+        self.nodes = torch.randn(shape, generator=generator) / _SPLINE_STD**3
+
+    def sample(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Values `[z, y, x]` on the grid of three axes given in mm from the box corner.
+
+        The field has zero mean and a standard deviation of about one.
+        """
+        weights = [
+            spline_weights(axis / self.cell + 1, count)
+            for axis, count in zip((z, y, x), self.nodes.shape, strict=True)
+        ]
+        field = torch.tensordot(self.nodes, weights[2], dims=([2], [1]))
+        field = torch.matmul(weights[1], field)
+        return torch.tensordot(weights[0], field, dims=([1], [0]))

@@ -1,0 +1,218 @@
+"""Signed-distance shapes (negative inside, mm) from which the head is put together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+Vec = tuple[float, float, float]
+#: Lower and upper corner of an axis-aligned box, mm.
+Bounds = tuple[Vec, Vec]
+
+
+class Shape(Protocol):
+    """Something with a distance function, known bounds and a mirror image."""
+
+    def bounds(self) -> Bounds:
+        """Box outside which the distance is positive."""
+        ...
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Signed distance in mm at broadcastable coordinates in mm."""
+        ...
+
+    def mirrored(self) -> Self:
+        """The shape with left and right exchanged."""
+        ...
+
+
+def smooth_min(a: Tensor, b: Tensor, width: float) -> Tensor:
+    """Polynomial minimum that rounds the joint of two shapes over `width` mm."""
+    blend = (width - (a - b).abs()).clamp(min=0)
+    return torch.minimum(a, b) - blend * blend / (4 * width)
+
+
+def smooth_max(a: Tensor, b: Tensor, width: float) -> Tensor:
+    """Polynomial maximum: the rounded intersection of two shapes."""
+    blend = (width - (a - b).abs()).clamp(min=0)
+    return torch.maximum(a, b) + blend * blend / (4 * width)
+
+
+def rotation(turn: Vec) -> list[list[float]]:
+    """Rotation matrix (rows) of turns about x, then y, then z, in degrees."""
+    (sx, cx), (sy, cy), (sz, cz) = (
+        (math.sin(math.radians(angle)), math.cos(math.radians(angle))) for angle in turn
+    )
+    return [
+        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+        [-sy, cy * sx, cy * cx],
+    ]
+
+
+def _local(center: Vec, turn: Vec, x: Tensor, y: Tensor, z: Tensor) -> Sequence[Tensor]:
+    """Coordinates in the frame of a turned shape."""
+    q = (x - center[0], y - center[1], z - center[2])
+    if turn == (0, 0, 0):
+        return q
+    # The transpose of the rotation takes a point into the shape's frame.
+    columns = zip(*rotation(turn), strict=True)
+    return [column[0] * q[0] + column[1] * q[1] + column[2] * q[2] for column in columns]
+
+
+def _box_bounds(center: Vec, half: Vec, turn: Vec) -> Bounds:
+    """Bounds of a (turned) box."""
+    reach = [
+        sum(abs(factor) * side for factor, side in zip(row, half, strict=True))
+        for row in rotation(turn)
+    ]
+    low = (center[0] - reach[0], center[1] - reach[1], center[2] - reach[2])
+    high = (center[0] + reach[0], center[1] + reach[1], center[2] + reach[2])
+    return low, high
+
+
+def _flip(point: Vec) -> Vec:
+    return (-point[0], point[1], point[2])
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """Ellipsoid; the distance is the usual first-order estimate, exact on the surface."""
+
+    center: Vec
+    radii: Vec
+    turn: Vec = (0, 0, 0)
+
+    def bounds(self) -> Bounds:
+        """See `Shape`."""
+        return _box_bounds(self.center, self.radii, self.turn)
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Shape`."""
+        qx, qy, qz = _local(self.center, self.turn, x, y, z)
+        rx, ry, rz = self.radii
+        x2, y2, z2 = (qx / rx).square(), (qy / ry).square(), (qz / rz).square()
+        inner = x2 + y2 + z2
+        outer = x2 / rx**2 + y2 / ry**2 + z2 / rz**2
+        scaled = inner.sqrt()
+        return scaled * (scaled - 1) / outer.clamp(min=1e-12).sqrt()
+
+    def mirrored(self) -> Self:
+        """See `Shape`."""
+        turn = (self.turn[0], -self.turn[1], -self.turn[2])
+        return replace(self, center=_flip(self.center), turn=turn)
+
+
+@dataclass(frozen=True)
+class Tube:
+    """Chain of tapered capsules through `points` with one radius per point.
+
+    `squash` widens the cross-section along the axes: (1, 1, 2) is twice as high as it is wide.
+    """
+
+    points: tuple[Vec, ...]
+    radii: tuple[float, ...]
+    squash: Vec = (1, 1, 1)
+
+    def bounds(self) -> Bounds:
+        """See `Shape`."""
+        columns = list(zip(*self.points, strict=True))
+        reach = max(self.radii)
+        low = [min(column) - reach * s for column, s in zip(columns, self.squash, strict=True)]
+        high = [max(column) + reach * s for column, s in zip(columns, self.squash, strict=True)]
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Shape`."""
+        sx, sy, sz = self.squash
+        x, y, z = x / sx, y / sy, z / sz
+        points = [(px / sx, py / sy, pz / sz) for px, py, pz in self.points]
+        result: Tensor | None = None
+        for i in range(len(points) - 1):
+            part = self._segment(points[i], points[i + 1], self.radii[i : i + 2], x, y, z)
+            result = part if result is None else smooth_min(result, part, 1.5)
+        if result is None:
+            raise ValueError("a tube needs two points")
+        return result
+
+    @staticmethod
+    def _segment(
+        a: Vec, b: Vec, radii: tuple[float, ...], x: Tensor, y: Tensor, z: Tensor
+    ) -> Tensor:
+        ab = (b[0] - a[0], b[1] - a[1], b[2] - a[2])
+        square = max(ab[0] ** 2 + ab[1] ** 2 + ab[2] ** 2, 1e-6)
+        qx, qy, qz = x - a[0], y - a[1], z - a[2]
+        along = ((qx * ab[0] + qy * ab[1] + qz * ab[2]) / square).clamp(0, 1)
+        far = (qx - ab[0] * along).square() + (qy - ab[1] * along).square()
+        far = (far + (qz - ab[2] * along).square()).sqrt()
+        return far - along * (radii[1] - radii[0]) - radii[0]
+
+    def mirrored(self) -> Self:
+        """See `Shape`."""
+        return replace(self, points=tuple(_flip(point) for point in self.points))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Box with half sides `half` and rounded edges."""
+
+    center: Vec
+    half: Vec
+    rounding: float = 1.0
+    turn: Vec = (0, 0, 0)
+
+    def bounds(self) -> Bounds:
+        """See `Shape`."""
+        return _box_bounds(self.center, self.half, self.turn)
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Shape`."""
+        local = _local(self.center, self.turn, x, y, z)
+        q = [
+            c.abs() - (side - self.rounding) for c, side in zip(local, self.half, strict=True)
+        ]
+        outside = (
+            q[0].clamp(min=0).square() + q[1].clamp(min=0).square() + q[2].clamp(min=0).square()
+        ).sqrt()
+        inside = torch.maximum(torch.maximum(q[0], q[1]), q[2]).clamp(max=0)
+        return outside + inside - self.rounding
+
+    def mirrored(self) -> Self:
+        """See `Shape`."""
+        turn = (self.turn[0], -self.turn[1], -self.turn[2])
+        return replace(self, center=_flip(self.center), turn=turn)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Elliptic ring around the y axis (`axis="y"`, radii x and z) or the z axis (radii x and y)."""
+
+    center: Vec
+    radii: tuple[float, float]
+    tube: float
+    axis: str = "y"
+    turn: Vec = (0, 0, 0)
+
+    def bounds(self) -> Bounds:
+        """See `Shape`."""
+        a, b = self.radii[0] + self.tube, self.radii[1] + self.tube
+        half = (a, self.tube, b) if self.axis == "y" else (a, b, self.tube)
+        return _box_bounds(self.center, half, self.turn)
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Shape`."""
+        qx, qy, qz = _local(self.center, self.turn, x, y, z)
+        flat, height = (qz, qy) if self.axis == "y" else (qy, qz)
+        x2, f2 = (qx / self.radii[0]).square(), (flat / self.radii[1]).square()
+        scaled = (x2 + f2).sqrt()
+        slope = (x2 / self.radii[0] ** 2 + f2 / self.radii[1] ** 2).clamp(min=1e-12).sqrt()
+        radial = scaled * (scaled - 1) / slope
+        return (radial.square() + height.square()).sqrt() - self.tube
+
+    def mirrored(self) -> Self:
+        """See `Shape`."""
+        turn = (self.turn[0], -self.turn[1], -self.turn[2])
+        return replace(self, center=_flip(self.center), turn=turn)

@@ -1,0 +1,22 @@
+"""The worker program: `python -m xbench.datasets.phantom.worker`.
+
+Reads one job per line (JSON) from standard input and answers `ok` per line. It ends when its input
+ends, so no worker outlives its parent, however that died, by more than the head in progress. Being
+a program of its own, it never imports the caller's main module (as spawned pools do).
+"""
+
+import json
+import sys
+
+from xbench.datasets.phantom.generate import Job, make
+
+
+def main() -> None:
+    """Work off the jobs on standard input."""
+    for line in sys.stdin:
+        make(Job(**json.loads(line)))
+        print("ok", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The one interface behind which every translation method stands.
+
+Images are float32 `[B, 1, H, W]` in [0, 1], air bright and bone dark, in and out.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from xbench.datasets.base import Images
+from xbench.profiles import Profile
+
+Pair = tuple[str, str]
+Stage = Literal["train", "infer"]
+
+
+def setting(default: Any, stage: Stage, about: str, **limits: Any) -> Any:
+    """A configuration field: its default, the stage that it belongs to, what it is and its source.
+
+    Changing an `infer` field never retrains; changing a `train` field always does.
+    """
+    return Field(default, description=about, json_schema_extra={"stage": stage}, **limits)
+
+
+class MethodConfig(BaseModel):
+    """Base of the configurations: frozen, no unknown fields, each field made by `setting`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def only(self, stage: Stage) -> dict[str, Any]:
+        """The fields of one stage, JSON-able."""
+        values = self.model_dump(mode="json")
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in values.items()
+            if isinstance(extra := fields[name].json_schema_extra, dict)
+            and extra.get("stage") == stage
+        }
+
+
+class TrainData(Protocol):
+    """All that training may see: indexable images of each domain, no ids, no other split."""
+
+    def train(self, domain: str) -> Images:
+        """Training images of one domain."""
+
+
+#: Called as training goes on: steps done, steps in all, losses by name.
+Progress = Callable[[int, int, Mapping[str, float]], None]
+
+
+@dataclass
+class Log:
+    """What a finished training leaves: its wall-clock and its loss curves."""
+
+    seconds: float = 0.0
+    curve: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Training(ABC):
+    """One thing to learn. Trainings with the same recipe, data, budget and seed are shared."""
+
+    #: What makes the result what it is: network and objective, from `train` fields only.
+    recipe: dict[str, Any]
+
+    @abstractmethod
+    def fit(
+        self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
+    ) -> Log:
+        """Train on `images` drawn images.
+
+        Args:
+            data: training images by domain.
+            images: the budget: steps × batch size.
+            seed: root of every random number drawn.
+            checkpoint: a folder; a run that was killed goes on from what lies there
+                and ends with the same weights.
+            progress: called as training goes on.
+
+        Returns:
+            Wall-clock (killed runs included, up to their last checkpoint) and loss curves.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the weights as safetensors into an existing folder."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method costs.
+
+    Attributes:
+        params: parameters needed to translate one pair, frozen codec included.
+        params_total: parameters needed for all pairs.
+        params_training: parameters that training needs besides (discriminators and the like).
+        nfe: network evaluations per translated image.
+    """
+
+    params: int = 0
+    params_total: int = 0
+    params_training: int = 0
+    nfe: int = 0
+
+
+class Method(ABC):
+    """Learns from the train split, then translates from any source to any target domain.
+
+    A method that needs no training implements `translate` alone.
+    """
+
+    name: ClassVar[str]
+    #: Bump by hand whenever the same configuration gives other images.
+    version: ClassVar[int] = 1
+    #: Hash of the file of a plug-in; it stands in for the version.
+    plugin: ClassVar[str | None] = None
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    #: The inference setting that trades structure against realism, if there is one.
+    knob: ClassVar[str | None] = None
+    #: Whether two translations of one image differ by their random numbers.
+    stochastic: ClassVar[bool] = False
+    needs_training: ClassVar[bool] = False
+    about: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        config: MethodConfig,
+        domains: Sequence[str],
+        size: int,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.domains = tuple(domains)
+        self.size = size
+        self.device = device
+
+    @classmethod
+    def configure(cls, profile: Profile) -> MethodConfig:
+        """The profile's defaults."""
+        return cls.Config()
+
+    @classmethod
+    def references(cls, config: MethodConfig) -> list[str]:
+        """Methods whose rows bound this one's (a latent method: its codec's round trip)."""
+        return []
+
+    def check(self) -> None:  # noqa: B027 - optional
+        """Raise a UserError if something that the user must provide (weights) is missing.
+
+        Called before any work starts.
+        """
+
+    def setup(self, data: TrainData) -> None:  # noqa: B027 - optional
+        """Look at training images once, without learning (a reference histogram, say)."""
+
+    def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
+        """What must be learned to translate these pairs; nothing by default."""
+        return []
+
+    def cost(self) -> Cost:
+        """Parameters and network evaluations; zero for a filter."""
+        return Cost()
+
+    @abstractmethod
+    def translate(
+        self,
+        images: Tensor,
+        source: str,
+        target: str,
+        *,
+        generators: Sequence[torch.Generator],
+    ) -> Tensor:
+        """Translate a batch of source-domain images into the target domain.
+
+        Args:
+            images: float32 `[B, 1, H, W]` in [0, 1] on the method's device.
+            source: domain of the images.
+            target: domain to translate into.
+            generators: one per image, so that batch size and order change nothing.
+
+        Returns:
+            float32 `[B, 1, H, W]`; values outside [0, 1] are clamped by the caller.
+        """
+
+    def translate_all(
+        self,
+        images: Tensor,
+        source: str,
+        targets: Sequence[str],
+        *,
+        generators: Mapping[str, Sequence[torch.Generator]],
+    ) -> dict[str, Tensor]:
+        """Translate to several targets; override where work can be shared."""
+        return {
+            target: self.translate(images, source, target, generators=generators[target])
+            for target in targets
+        }
+
+    def translate_path(
+        self,
+        images: Tensor,
+        source: str,
+        target: str,
+        values: Sequence[float],
+        *,
+        generators: Sequence[torch.Generator],
+    ) -> dict[float, Tensor]:
+        """Translate at several values of the trade-off knob; override where work can be shared.
+
+        Raises:
+            ValueError: the method has no knob.
+        """
+        if self.knob is None:
+            raise ValueError(f"{self.name} has no trade-off knob")
+        states = [generator.get_state() for generator in generators]
+        config = self.config
+        results = {}
+        try:
+            for value in values:
+                self.config = config.model_copy(update={self.knob: value})
+                for generator, state in zip(generators, states, strict=True):
+                    generator.set_state(state)
+                results[value] = self.translate(images, source, target, generators=generators)
+        finally:
+            self.config = config
+        return results

@@ -1,0 +1,139 @@
+"""Codecs: images to the tensors that a network works on, and back."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xbench.errors import UserError
+
+#: Stable Diffusion's factor that brings VAE latents to unit variance.
+VAE_SCALE = 0.18215
+
+
+class Codec(Protocol):
+    """Encode images `[B, 1, H, W]` in [0, 1] to `[B, C, H/f, W/f]`, and decode them."""
+
+    channels: int
+    factor: int
+    lossless: bool
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to latents."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to images."""
+
+    def params(self) -> int:
+        """Parameters, all frozen."""
+
+
+class PixelCodec:
+    """Space-to-depth: blocks of f × f pixels become channels, values scaled to [-1, 1]."""
+
+    lossless = True
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+        self.channels = factor**2
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to latents."""
+        return functional.pixel_unshuffle(images * 2 - 1, self.factor)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to images."""
+        return functional.pixel_shuffle(latents, self.factor) / 2 + 0.5
+
+    def params(self) -> int:
+        """A rearrangement has none."""
+        return 0
+
+
+class VaeCodec:
+    """Stable Diffusion's autoencoder: grey replicated to RGB, the posterior's mean, × 0.18215.
+
+    The mean and not a sample: a sample would make a deterministic method stochastic.
+    """
+
+    channels = 4
+    lossless = False
+
+    def __init__(self, vae: Any, device: torch.device) -> None:
+        self.vae = vae.to(device).eval().requires_grad_(False)
+        # Each level but the last halves the size once.
+        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to latents."""
+        posterior = self.vae.encode(images.expand(-1, 3, -1, -1) * 2 - 1).latent_dist
+        latents: Tensor = posterior.mean * VAE_SCALE
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to images: the mean of the three channels."""
+        rgb: Tensor = self.vae.decode(latents / VAE_SCALE).sample
+        return rgb.mean(1, keepdim=True) / 2 + 0.5
+
+    def params(self) -> int:
+        """The frozen autoencoder's parameters (83,653,863 for sd-vae-ft-mse)."""
+        return sum(p.numel() for p in self.vae.parameters())
+
+
+def load_vae(source: str, device: torch.device) -> VaeCodec:
+    """Load `AutoencoderKL` from a local folder or the hub's cache.
+
+    Raises:
+        UserError: the weights are neither there nor to be fetched.
+    """
+    from diffusers import AutoencoderKL
+
+    if device.type == "meta":  # only counting: the architecture of sd-vae-ft-mse, no weights
+        with device:
+            return VaeCodec(AutoencoderKL(**SD_VAE), device)
+    try:
+        vae = AutoencoderKL.from_pretrained(source, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        kind = "folder" if Path(source).exists() else "hub model"
+        raise UserError(
+            f"no VAE could be loaded from the {kind} {source}: {str(error).splitlines()[0]}",
+            "expected: config.json and diffusion_pytorch_model.safetensors of an AutoencoderKL",
+            "use a local folder with --set medshift.vae=FOLDER, or --set medshift.codec=pixel",
+        ) from error
+    return VaeCodec(vae, device)
+
+
+SD_VAE: dict[str, object] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+    "sample_size": 256,
+}
+
+
+def make_codec(kind: Literal["pixel", "vae"], factor: int, vae: str, device: torch.device) -> Codec:
+    """The codec that a configuration asks for."""
+    return load_vae(vae, device) if kind == "vae" else PixelCodec(factor)
+
+
+def pad_to(images: Tensor, multiple: int) -> Tensor:
+    """Pad height and width up to a multiple by reflection, half on each side (odd: more after)."""
+    height, width = images.shape[-2:]
+    extra_h, extra_w = (math.ceil(n / multiple) * multiple - n for n in (height, width))
+    if not extra_h and not extra_w:
+        return images
+    pads = (extra_w // 2, extra_w - extra_w // 2, extra_h // 2, extra_h - extra_h // 2)
+    return functional.pad(images, pads, mode="reflect")
+
+
+def crop_to(images: Tensor, height: int, width: int) -> Tensor:
+    """Undo `pad_to`."""
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]

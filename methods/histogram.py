@@ -1,0 +1,45 @@
+"""Histogram matching: each image's grey values take the distribution of the target domain."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xbench.methods.base import Method, MethodConfig, TrainData, setting
+
+
+class HistogramConfig(MethodConfig):
+    """Settings of histogram matching."""
+
+    references: int = setting(
+        64, "infer", "training images of the target pooled into the reference (our choice)", ge=1
+    )
+
+
+class Histogram(Method):
+    """scikit-image's `match_histograms` against pooled training images of the target domain."""
+
+    name = "histogram"
+    about = "grey values matched to the target domain's training images"
+    Config = HistogramConfig
+    config: HistogramConfig
+
+    def setup(self, data: TrainData) -> None:
+        """Pool evenly spaced training images of each domain into one reference picture."""
+        self.pooled = {}
+        for domain in self.domains:
+            images = data.train(domain)
+            count = min(len(images), self.config.references)
+            chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
+            self.pooled[domain] = images[chosen].reshape(-1, images[0].shape[-1]).numpy()
+
+    def translate(
+        self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Match every image by itself: the batch plays no part."""
+        from skimage.exposure import match_histograms
+
+        reference = self.pooled[target]
+        matched = [match_histograms(image[0].cpu().numpy(), reference) for image in images]
+        return torch.from_numpy(np.stack(matched)).to(images).unsqueeze(1)

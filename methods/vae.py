@@ -1,0 +1,46 @@
+"""The VAE's round trip: encode and decode, no translation. The bound of every latent method."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from xbench.methods.base import Cost, Method, MethodConfig, setting
+from xbench.methods.codecs import VaeCodec, crop_to, load_vae, pad_to
+
+
+class VaeConfig(MethodConfig):
+    """Settings of the round trip."""
+
+    vae: str = setting("stabilityai/sd-vae-ft-mse", "infer", "folder or hub name")
+
+
+class VaeRoundTrip(Method):
+    """What is left of the source image after the autoencoder."""
+
+    name = "vae"
+    about = "the VAE's round trip without translation (reference of latent methods)"
+    Config = VaeConfig
+    config: VaeConfig
+
+    @cached_property
+    def codec(self) -> VaeCodec:
+        """The frozen autoencoder."""
+        return load_vae(self.config.vae, self.device)
+
+    def check(self) -> None:
+        """Find out whether the weights are there."""
+        _ = self.codec
+
+    def cost(self) -> Cost:
+        """The autoencoder alone."""
+        return Cost(params=self.codec.params(), params_total=self.codec.params())
+
+    @torch.inference_mode()
+    def translate(
+        self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Encode and decode."""
+        padded = pad_to(images, self.codec.factor)
+        return crop_to(self.codec.decode(self.codec.encode(padded)), *images.shape[-2:])
