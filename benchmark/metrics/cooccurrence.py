@@ -46,7 +46,7 @@ def entropy_bits(counts: Counts) -> Array:
     total = counts.sum(axis=-1)
     terms = (counts * np.log(np.maximum(counts, 1))).sum(axis=-1)  # 0 log 0 = 0
     bits: Array = (np.log(total) - terms / total) / math.log(2)
-    return bits
+    return np.maximum(bits, 0)  # rounding leaves -1e-15 where one bin holds everything
 
 
 def _pair_counts(rows: Counts, levels: Counts, down: int, right: int) -> Counts:

@@ -123,7 +123,7 @@ def _covariance_distance(a: Array, b: Array) -> float:
 def _basis(x: Array) -> Array:
     """Orthonormal columns [N, r] that span the centred x, without the dropped eigenvalues."""
     left, values, _ = np.linalg.svd(_centred(x), full_matrices=False)
-    # Below the second bound there is only the rounding of the mean: a constant x spans nothing.
-    rounding = 1e-12 * np.sqrt(np.square(x).sum() / (len(x) - 1))
-    kept: Array = left[:, values > max(np.sqrt(EIGENVALUE_CUTOFF) * values[0], rounding)]
+    # Of a constant x at most the rounding of its mean is left, the same in every row; centred
+    # features have no part along that direction, so it may stay.
+    kept: Array = left[:, values > np.sqrt(EIGENVALUE_CUTOFF) * values[0]]
     return kept

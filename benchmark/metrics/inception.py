@@ -1,6 +1,7 @@
 """Inception features as clean-fid computes them (mode `clean`), from images in memory."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,12 +59,13 @@ class InceptionExtractor:
         """
         path = weights_file(folder or home() / "weights", url, sha256)
         try:
-            network = torch.jit.load(path, map_location=device).eval()
+            with warnings.catch_warnings():
+                # TorchScript is deprecated, but the file exists in no other form.
+                warnings.simplefilter("ignore", FutureWarning)
+                network = torch.jit.load(path, map_location=device).eval()
             return cls(network.layers, torch.device(device))
         except (RuntimeError, AttributeError) as error:
-            raise Unavailable(
-                f"{FILE_NAME} is not the TorchScript Inception network ({_one_line(error)})"
-            ) from error
+            raise Unavailable(f"{FILE_NAME} is not the TorchScript Inception network") from error
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -125,20 +127,13 @@ def _fetch(path: Path, url: str, sha256: str) -> None:
         pooch.retrieve(
             url, f"sha256:{sha256}", fname=path.name, path=path.parent, downloader=downloader
         )
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # requests' errors are OSErrors; a wrong hash is the other
+    except (OSError, ValueError) as error:
+        # The texts of requests' errors, which are OSErrors, are long and differ from run to run.
+        reason = type(error).__name__ if isinstance(error, OSError) else "wrong SHA-256"
         raise Unavailable(
-            f"Inception weights not fetched ({_one_line(error)}); place {FILE_NAME} in the "
-            "folder 'weights' of the cache"
+            f"Inception weights not fetched ({reason}): place {FILE_NAME} in the folder "
+            "'weights' of the cache"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    """The start of an error's text, fit for a footnote."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def _resized(grey: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:

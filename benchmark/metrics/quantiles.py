@@ -36,11 +36,8 @@ def quantiles(rows: Array, levels: Sequence[float]) -> Array:
 def _ordered(row: Array, ranks: NDArray[np.intp]) -> Array:
     """The values of the given (ascending) ranks in sorted order."""
     low, high = row.min(), row.max()
-    scale = _BUCKETS / (high - low) if high > low else 0.0
-    if not np.isfinite(scale):  # the range is too small to be divided
-        scale = 0.0
     # Rounding keeps the order: a larger value never falls into a lower bucket.
-    bucket = ((row - low) * scale).astype(np.intp)
+    bucket = ((row - low) / (high - low or 1.0) * _BUCKETS).astype(np.intp)
     ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS + 1))
     holders = np.unique(np.searchsorted(ends, ranks, side="right"))
     wanted = np.zeros(_BUCKETS + 1, dtype=bool)

@@ -18,8 +18,9 @@ _TAPS = gaussian_taps(1.5, _RADIUS)
 _C1 = 0.01**2
 _C2 = 0.03**2
 
-# Pixels worked on at once: some ten float64 maps of this size fit the cache of a CPU core.
-_CHUNK = 2**16
+# Pixels worked on at once: few enough for the cache of a CPU core, and just too few for PyTorch
+# to share an operation among threads, which on a busy machine wait longer than they work.
+_CHUNK = 2**15 - 1
 _CHUNK_GPU = 2**22
 
 
@@ -45,7 +46,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     batch, height, width = a.shape
     chunk = _CHUNK if a.device.type == "cpu" else _CHUNK_GPU
     images = max(1, chunk // (height * width))
-    rows = max(8, chunk // width)
+    rows = max(8, chunk // width - 2 * _RADIUS)
     total = torch.zeros(batch, dtype=torch.float64, device=a.device)
     for start in range(0, batch, images):
         part = slice(start, start + images)
@@ -91,8 +92,10 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
     """The map of similarities of a strip, [B, H - 10, W - 10]."""
     a, b = a.double(), b.double()
     # Only the sum of both variances is needed: four maps to filter instead of five.
-    maps = torch.stack((a, b, a * a + b * b, a * b))
-    mean_a, mean_b, squares, product = filter_axis(filter_axis(maps, _TAPS, -2), _TAPS, -1)
+    mean_a, mean_b, squares, product = (
+        filter_axis(filter_axis(image, _TAPS, -2), _TAPS, -1)
+        for image in (a, b, a * a + b * b, a * b)
+    )
     means = mean_a * mean_b
     powers = mean_a * mean_a + mean_b * mean_b
     above = (2 * means + _C1) * (2 * (product - means) + _C2)

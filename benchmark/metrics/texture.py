@@ -17,7 +17,6 @@ implementation with scikit-image, SciPy and NumPy:
   raised to `POWER_FLOOR` at least, so that its logarithm is finite.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -78,10 +77,7 @@ def descriptors(images: Tensor) -> Tensor:
     batch, _, height, width = images.shape
     pixels = images.detach().squeeze(1).cpu().double().numpy()
     step = max(1, _CHUNK // (height * width))
-    chunks = [pixels[start : start + step] for start in range(0, batch, step)]
-    # NumPy lets go of the interpreter while it works; a chunk's numbers do not depend on threads.
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        rows = list(pool.map(_descriptors, chunks))
+    rows = [_descriptors(pixels[start : start + step]) for start in range(0, batch, step)]
     return torch.from_numpy(np.concatenate(rows))
 
 

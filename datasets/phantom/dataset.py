@@ -57,7 +57,7 @@ class PhantomConfig(DatasetConfig):
 _PROFILES = {
     "smoke": (4.0, (2, 8), (2, 4), (4, 4)),
     "quick": (2.75, (12, 25), (8, 4), (16, 4)),
-    "standard": (1.25, (24, 25), (8, 4), (32, 4)),
+    "standard": (1.0, (24, 25), (8, 4), (32, 4)),
     "paper": (0.9, (32, 25), (8, 4), (32, 4)),
 }
 
@@ -161,7 +161,9 @@ class Phantom(Dataset):
         result = []
         for job in self._aligned_jobs(split):
             side = _sidecar(job)
-            result += [ViewTruth(**v, head_seed=side["head_seed"], group=job.head) for v in side["views"]]
+            result += [
+                ViewTruth(**v, head_seed=side["head_seed"], group=job.head) for v in side["views"]
+            ]
         return result
 
     def bone_masks(self, split: Split) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -188,7 +190,10 @@ class Phantom(Dataset):
         c = self.config
         plan: list[tuple[Split, str | None, int, int]]
         plan = [("train", domain, c.train_heads, c.train_views) for domain in LOOKS]
-        plan += [("val", None, c.val_heads, c.val_views), ("test", None, c.test_heads, c.test_views)]
+        plan += [
+            ("val", None, c.val_heads, c.val_views),
+            ("test", None, c.test_heads, c.test_views),
+        ]
         return [
             Job(
                 folder=str(self.cache()),
@@ -241,23 +246,34 @@ def _unprepared(job: Job) -> UserError:
 
 
 def _is_whole(job: Job) -> bool:
-    """Whether a head's files are there and unharmed; what is damaged is set aside with a warning."""
+    """Whether a head's files are there and sound; what is damaged is set aside with a warning."""
+    # A kill between the two files leaves an array alone, with nothing to be checked against.
     if not job.sidecar.exists() or not job.array.exists():
-        # A kill between the two files: the array alone has nothing to be checked against.
         return False
     try:
-        side = json.loads(job.sidecar.read_text(encoding="utf-8"))
-        sound, damaged = isinstance(side["views"], list), job.sidecar
-        if sound:
-            sound, damaged = file_digest(job.array) == side["sha256"], job.array
-    except (ValueError, KeyError, TypeError):
-        sound, damaged = False, job.sidecar
-    if not sound:
+        damaged = _damaged(job)
+        if damaged is None:
+            return True
         aside = set_aside(damaged)
-        warnings.warn(
-            f"{damaged} is damaged: kept as {aside.name} and made anew", RuntimeWarning, stacklevel=3
-        )
-    return sound
+    except FileNotFoundError:
+        # Another process has just set the file aside and is making it anew.
+        return False
+    warnings.warn(
+        f"{damaged} is damaged: kept as {aside.name} and made anew", RuntimeWarning, stacklevel=3
+    )
+    return False
+
+
+def _damaged(job: Job) -> Path | None:
+    """The file of a head that is not what was written, if any."""
+    try:
+        side = json.loads(job.sidecar.read_text(encoding="utf-8"))
+        expected, views = side["sha256"], side["views"]
+    except (ValueError, KeyError, TypeError):
+        return job.sidecar
+    if len(views) != job.views:
+        return job.sidecar
+    return None if file_digest(job.array) == expected else job.array
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from xbench.datasets.phantom.projection import Projector, View
 from xbench.datasets.phantom.render import LOOKS, Look, Paths, bone_channel, look, render
 from xbench.datasets.phantom.views import draw_view, mount_path
-from xbench.datasets.phantom.volume import SOLID_RHO, Head, make_head
+from xbench.datasets.phantom.volume import CHANNELS, SOLID_RHO, Head, make_head
 from xbench.files import atomic, write_text
 from xbench.hashing import file_digest, seed_from
 
@@ -95,9 +95,7 @@ def make(job: Job) -> None:
 
 def _images(job: Job) -> tuple[np.ndarray[Any, np.dtype[np.uint16]], dict[str, Any]]:
     seed = seed_from("phantom", job.head)
-    channels = ("dens", "solid")
-    if job.domain:
-        channels = (bone_channel(job.look(job.domain)),)  # type: ignore
+    channels = (bone_channel(job.look(job.domain)),) if job.domain else CHANNELS
     head = make_head(seed, job.voxel_mm, channels)
     bone, soft = Projector(head.bone), Projector(head.soft)
     out = np.empty(job.shape(), np.uint16)

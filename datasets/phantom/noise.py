@@ -47,6 +47,9 @@ class NoiseField:
             spline_weights(axis / self.cell + 1, count)
             for axis, count in zip((z, y, x), self.nodes.shape, strict=True)
         ]
-        field = torch.tensordot(self.nodes, weights[2], dims=([2], [1]))
-        field = torch.matmul(weights[1], field)
-        return torch.tensordot(weights[0], field, dims=([1], [0]))
+        # The planes first: a slab then never pays for the nodes of the others.
+        rows, columns = self.nodes.shape[1:]
+        field = (weights[0] @ self.nodes.reshape(-1, rows * columns)).reshape(-1, columns)
+        field = (field @ weights[2].T).reshape(len(z), rows, len(x))
+        result: Tensor = weights[1] @ field
+        return result

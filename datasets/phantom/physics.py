@@ -7,6 +7,7 @@ quote NIST, and neighbouring energies for a smooth power law between absorption 
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -57,10 +58,10 @@ def _caesium_iodide(energy: float) -> float:
 
 
 def _log_log(points: list[tuple[float, float]], energy: float) -> float:
-    for (e0, m0), (e1, m1) in zip(points, points[1:], strict=False):
+    for (e0, m0), (e1, m1) in pairwise(points):
         if energy <= e1 or (e1, m1) == points[-1]:
             share = math.log(energy / e0) / math.log(e1 / e0)
-            return m0 * (m1 / m0) ** share
+            return math.exp(math.log(m0) + share * math.log(m1 / m0))
     raise ValueError("the table has no two points")
 
 

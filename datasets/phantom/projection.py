@@ -15,7 +15,8 @@ from torch import Tensor
 
 from xbench.datasets.phantom.volume import Volume
 
-#: Focus to isocentre (Azurion FD20, instructions for use) and to the detector, moved in to the head.
+#: Focus to isocentre in mm (Azurion FD20, instructions for use), and to the detector, which is
+#: moved in to the head (1195 at the set-up for measurements would cut off the vertex).
 SOURCE_ISOCENTRE = 810.0
 SOURCE_DETECTOR = 1000.0
 
@@ -93,7 +94,9 @@ class Projector:
         # A Gaussian keeps what is finer than the pixels from folding over.
         image = _blur_to(image, pitch, self.volume.voxel, planes[0].step)
         length = rays.norm(dim=-1) / rays[..., main].abs()
-        return _sample(image, at, planes) * (length * self.volume.voxel / 10).float()
+        # Millimetres to centimetres.
+        scale: Tensor = (length * self.volume.voxel / 10).float()
+        return _sample(image, at, planes) * scale
 
     def _extent(self) -> list[float]:
         return [count * self.volume.voxel for count in reversed(self.volume.data.shape[1:])]

@@ -13,14 +13,19 @@ domains by a common one:
 With all three off, the five images of a view are the same.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from xbench.datasets.phantom.physics import BONE, SOFT, mass_attenuation, tube_spectrum
+from xbench.datasets.phantom.physics import (
+    BONE,
+    SOFT,
+    Spectrum,
+    mass_attenuation,
+    tube_spectrum,
+)
 from xbench.datasets.phantom.projection import gaussian
 
 #: Acrylic (PMMA), g/cm3; its attenuation per g/cm2 is that of soft tissue within 6 % at 50-80 keV.
@@ -60,7 +65,8 @@ class Noise:
     Attributes:
         photons: detected quanta per output pixel at the exposure control's reference.
         electronic: standard deviation of the read-out, in quanta.
-        grain: standard deviation of white noise added to the grey values.
+        grain: standard deviation of white noise added to the grey values at mid-grey; it fades
+            towards white, since air saturates in the published images.
     """
 
     photons: float = 0.0
@@ -74,7 +80,8 @@ class Simulated:
 
     Attributes:
         blur: of the bone, px at 256 px.
-        rate: display exponent per unit of attenuation.
+        rate: display exponent at the mean attenuation in the middle of the image (the simulator
+            sets its window as the fluoroscope sets its exposure).
         depth: grey levels between air and infinitely thick bone.
         white: grey of air before it saturates at 1.
     """
@@ -127,15 +134,15 @@ class Look:
     soft: SoftTissue
 
 
-_TISSUE = SoftTissue(share=0.40, blur=4.0, mount=False)
+_TISSUE = SoftTissue(share=0.22, blur=4.0, mount=False)
 _PLASTIC = SoftTissue(share=0.04, blur=0.0, mount=True)
-_SIMULATOR = Simulated(blur=1.5, rate=0.42, depth=0.63, white=1.005)
+_SIMULATOR = Simulated(blur=1.5, rate=0.85, depth=0.69, white=1.005)
 # kVp, copper, scatter and blur after the specification; the rest calibrated to the paper's images.
 _NORMAL = Measured(76, 0.2, 0.35, 0.60, 0.12, 3.0, 1.0, 0.02, 0.63, 1.3, 0.970, 0.12)
 
 LOOKS = {
-    "synthetic_low": Look(_SIMULATOR, Noise(grain=0.03), _TISSUE),
-    "synthetic_high": Look(_SIMULATOR, Noise(grain=0.004), _TISSUE),
+    "synthetic_low": Look(_SIMULATOR, Noise(grain=0.038), _TISSUE),
+    "synthetic_high": Look(_SIMULATOR, Noise(grain=0.005), _TISSUE),
     "real_low": Look(
         Measured(80, 0.4, 0.40, 0.70, 0.12, 2.0, 1.0, 0.02, 0.69, 1.3, 0.970, 0.12),
         Noise(photons=160, electronic=2.5),
@@ -179,7 +186,9 @@ def render(parts: Look, paths: Paths, seed: int) -> Tensor:
     else:
         grey = _expose(parts.attenuation, parts.noise, paths.dens, soft, generator)
     if parts.noise.grain:
-        grey = grey + parts.noise.grain * torch.randn(grey.shape, generator=generator)
+        strength = 0.15 + 0.85 * (2 - 2 * grey).clamp(0, 1)
+        white = torch.randn(grey.shape, generator=generator)
+        grey = grey + parts.noise.grain * strength * white
     return grey.clamp(0, 1)
 
 
@@ -187,11 +196,19 @@ def _simulate(model: Simulated, bone: Tensor, soft: Tensor, scale: float) -> Ten
     bone = gaussian(bone[None], model.blur * scale)[0]
     # A simulator's single energy: 60 keV, a usual effective energy for skull work (our choice).
     path = mass_attenuation(BONE, 60) * bone + mass_attenuation(SOFT, 60) * soft
-    return model.white - model.depth * (1 - torch.exp(-model.rate * path))
+    level = float(path[_middle(path)].mean()) + 1e-6
+    return model.white - model.depth * (1 - torch.exp(-model.rate / level * path))
+
+
+def _middle(image: Tensor) -> tuple[slice, slice]:
+    """The central half of both axes, where exposure and window are measured."""
+    size = image.shape[-1]
+    middle = slice(size // 4, size - size // 4)
+    return middle, middle
 
 
 @cache
-def _spectrum(kvp: float, copper: float):  # type: ignore
+def _spectrum(kvp: float, copper: float) -> Spectrum:
     return tube_spectrum(kvp, copper)
 
 
@@ -199,11 +216,9 @@ def _expose(
     model: Measured, noise: Noise, bone: Tensor, soft: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Detector signal, noise, logarithm and the processing of a fluoroscope."""
-    size = bone.shape[-1]
-    scale = size / 256
+    scale = bone.shape[-1] / 256
     primary = _spectrum(model.kvp, model.copper).transmission(bone, soft)
-    middle = slice(size // 4, size - size // 4)
-    reference = float(primary[middle, middle].mean())
+    reference = float(primary[_middle(primary)].mean())
     # Scatter: a smooth part that follows the beam and a level one (our choice, specification).
     smooth = gaussian(primary.clamp(max=4 * reference)[None], 30 * scale)[0]
     signal = primary + model.scatter * (0.65 * smooth + 0.35 * reference)
@@ -231,7 +246,9 @@ def _process(model: Measured, path: Tensor, scale: float) -> Tensor:
     path = path - model.range_compression * broad + model.edge * (path - fine)
     path = path + model.shade * _shading(path.shape[-1])
     # Beyond the knee the film-like curve flattens, so that dense bone keeps some structure.
-    tone = torch.where(path > 0, model.knee * (1 - torch.exp(-path / model.knee)), model.halo * path)
+    tone = torch.where(
+        path > 0, model.knee * (1 - torch.exp(-path / model.knee)), model.halo * path
+    )
     return model.white - model.contrast * tone
 
 

@@ -56,7 +56,7 @@ def rotation(turn: Vec) -> list[list[float]]:
 def _local(center: Vec, turn: Vec, x: Tensor, y: Tensor, z: Tensor) -> Sequence[Tensor]:
     """Coordinates in the frame of a turned shape."""
     q = (x - center[0], y - center[1], z - center[2])
-    if turn == (0, 0, 0):
+    if not any(turn):
         return q
     # The transpose of the rotation takes a point into the shape's frame.
     columns = zip(*rotation(turn), strict=True)
@@ -171,9 +171,7 @@ class Block:
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """See `Shape`."""
         local = _local(self.center, self.turn, x, y, z)
-        q = [
-            c.abs() - (side - self.rounding) for c, side in zip(local, self.half, strict=True)
-        ]
+        q = [c.abs() - (side - self.rounding) for c, side in zip(local, self.half, strict=True)]
         outside = (
             q[0].clamp(min=0).square() + q[1].clamp(min=0).square() + q[2].clamp(min=0).square()
         ).sqrt()

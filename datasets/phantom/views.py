@@ -73,4 +73,5 @@ def mount_path(head_seed: int, view: View, size: int) -> Tensor:
     entry = ends.amin(dim=0).amax(dim=-1)
     leave = ends.amax(dim=0).amin(dim=-1)
     chord = (leave - entry).clamp(min=0) * rays.norm(dim=-1)
-    return (chord / 10).float()
+    path: Tensor = (chord / 10).float()
+    return path

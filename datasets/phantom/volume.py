@@ -6,6 +6,8 @@ bone mask); `soft` is the envelope of the head, bone included, air spaces taken 
 """
 
 import math
+from bisect import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,8 @@ from xbench.datasets.phantom.noise import NoiseField
 from xbench.datasets.phantom.shapes import Bounds, Ellipsoid, Shape, smooth_max, smooth_min
 from xbench.hashing import seed_from
 
+#: Bone channels.
+CHANNELS: tuple[str, ...] = ("dens", "solid")
 #: Lower corner and size of the box that holds the head, mm (x, y, z).
 CORNER = (-90.0, -110.0, -131.0)
 EXTENT = (180.0, 238.0, 258.0)
@@ -69,9 +73,8 @@ class _Slab:
         nx, ny = (math.ceil(side / h) for side in EXTENT[:2])
         self.h = h
         # Axes in mm from the box corner (for the noise), then in head coordinates.
-        self.axes = tuple((torch.arange(n) + 0.5) * h for n in (nx, ny)) + (
-            (torch.arange(planes.start, planes.stop) + 0.5) * h,
-        )
+        spans = (range(nx), range(ny), planes)
+        self.axes = tuple((torch.arange(s.start, s.stop) + 0.5) * h for s in spans)
         x, y, z = (axis + low for axis, low in zip(self.axes, CORNER, strict=True))
         lower = torch.where(z < 0, z / variation.face, z / variation.height)
         self.head_axes = (x / variation.width, y / variation.length, lower)
@@ -80,6 +83,7 @@ class _Slab:
             self.head_axes[1][None, :, None],
             self.head_axes[2][:, None, None],
         )
+        self._ticks = [axis.tolist() for axis in self.head_axes]
         # Bends of 0.8 and 0.4 mm rms take the ruler out of the shapes (specification).
         self.x, self.y, self.z = (
             axis + 0.8 * coarse.sample(*self.axes) + 0.4 * fine.sample(*self.axes)
@@ -91,9 +95,8 @@ class _Slab:
         ranges = []
         # Four millimetres cover the bends (3 standard deviations of the sum are 2.7 mm).
         margin += 4.0
-        for axis, low, high in zip(self.head_axes, *bounds, strict=True):
-            start = int(torch.searchsorted(axis, low - margin))
-            stop = int(torch.searchsorted(axis, high + margin))
+        for axis, low, high in zip(self._ticks, *bounds, strict=True):
+            start, stop = bisect(axis, low - margin), bisect(axis, high + margin)
             if start >= stop:
                 return None
             ranges.append(slice(start, stop))
@@ -108,7 +111,7 @@ class _Slab:
         return shape.distance(self.x[where], self.y[where], self.z[where])
 
 
-def make_head(seed: int, voxel: float, channels: tuple[str, ...] = ("dens", "solid")) -> Head:
+def make_head(seed: int, voxel: float, channels: tuple[str, ...] = CHANNELS) -> Head:
     """Build the head of a seed.
 
     Args:
@@ -145,7 +148,10 @@ def make_head(seed: int, voxel: float, channels: tuple[str, ...] = ("dens", "sol
     )
 
 
-def _by_slabs(make, variation: Variation, fields: _Fields, h: float) -> Tensor:  # type: ignore
+def _by_slabs(
+    make: Callable[[_Slab], Tensor], variation: Variation, fields: _Fields, h: float
+) -> Tensor:
+    """Voxel channels of the whole box, made slab by slab."""
     nx, ny, nz = (math.ceil(side / h) for side in EXTENT)
     step = max(4, _SLAB_VOXELS // (nx * ny))
     slabs = (range(z, min(z + step, nz)) for z in range(0, nz, step))
@@ -192,8 +198,8 @@ def _vault_thickness(slab: _Slab, variation: Variation, fields: _Fields) -> Tens
     thick *= 1 - 0.42 * _bump(slab, (66, 12, 24), (30, 34, 24))
     thick *= variation.vault_mm
     # The floor of the posterior fossa and the other parts below the brain are thin.
-    low = torch.sigmoid((-4 - slab.head_axes[2]) / 5)[:, None, None]
-    thick *= 1 - 0.4 * low
+    low = torch.sigmoid((0 - slab.head_axes[2]) / 5)[:, None, None]
+    thick *= 1 - 0.55 * low
     thick += 3.0 * _bump(slab, (0, -92, 6), (16, 18, 12))
     thick += 3.5 * _bump(slab, (0, 90, 30), (22, 18, 13))
     return thick.clamp_(min=1.5)
@@ -219,12 +225,15 @@ def _vault(slab: _Slab, variation: Variation, fields: _Fields) -> tuple[Tensor, 
         mottle += 0.2 * (1 + 0.6 * patch).clamp_(0, 2) * fields.mottle.sample(*slab.axes)
     diploe = (1.0 + mottle).clamp_(0.5, 1.6)
     dens = diploe * solid + (1.92 - diploe) * tables
-    return dens * _sutures(slab, fields), solid
+    return dens * _sutures(slab, patch), solid
 
 
-def _sutures(slab: _Slab, fields: _Fields) -> Tensor:
-    """Factor that thins the bone along the coronal, lambdoid and sagittal sutures."""
-    wiggle = 1.3 * fields.coarse_mottle.sample(*slab.axes)
+def _sutures(slab: _Slab, noise: Tensor) -> Tensor:
+    """Factor that thins the bone along the coronal, lambdoid and sagittal sutures.
+
+    `noise` makes them wind.
+    """
+    wiggle = 1.3 * noise
     coronal = slab.y - 22 - 0.25 * (slab.z - 60) + wiggle
     lambdoid = 0.8 * slab.y + 0.6 * (slab.z - 62) + 71 - 0.35 * slab.x.abs() + wiggle
     sagittal = slab.x + wiggle

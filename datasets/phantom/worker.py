@@ -5,6 +5,7 @@ ends, so no worker outlives its parent, however that died, by more than the head
 a program of its own, it never imports the caller's main module (as spawned pools do).
 """
 
+import contextlib
 import json
 import sys
 
@@ -19,4 +20,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # An interrupt reaches the parent too, which reports it.
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

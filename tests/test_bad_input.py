@@ -1,0 +1,75 @@
+"""Mistakes of the user: three lines, exit code 2, nothing lost and nothing started."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Xbench = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        ("run --method medshfit", "did you mean medshift?"),
+        ("run --method identity --dataset fantom", "did you mean phantom?"),
+        ("run --method identity --profile quik", "did you mean quick?"),
+        ("run --method identity --pairs synthetic_low:real_norml", "did you mean real_normal?"),
+        ("run --method identity --pairs real_low:real_low", "two different domains"),
+        ("run --method identity --split tset", "did you mean test?"),
+        ("run --method identity --seed one", "whole numbers"),
+        ("run --method medshift --set medshift.tua=0.3", "did you mean medshift.tau?"),
+        ("run --method medshift --set medshfit.tau=0.3", "did you mean medshift?"),
+        ("run --method medshift --set medshift.tau=1.5", "less than or equal to 1"),
+        ("run --method medshift --set medshift.tau=-0.1", "greater than or equal to 0"),
+        ("run --method medshift --set medshift.tau=high", "valid number"),
+        ("run --method medshift --set medshift.solver=midpont", "did you mean midpoint?"),
+        ("run --method medshift --set tau=0.3", "SECTION.KEY=VALUE"),
+        ("run --method medshift --set data.nose=off", "did you mean data.noise?"),
+        ("run --method medshift --set budget.images=0", "at least 1"),
+        ("run --method identity --device cuda:99", "expected: auto, cpu"),
+        ("run --method identity --device warp", "expected: auto, cpu"),
+        ("leaderboard --profile smoke", "records of an earlier run"),
+        ("leaderboard --profile smok", "did you mean smoke?"),
+        ("plot tradeoff --profile smoke", "records of an earlier run"),
+        ("publish --out nothing", "xbench run"),
+        ("list methods --profile qick", "did you mean quick?"),
+        ("data show fantom", "did you mean phantom?"),
+    ],
+)
+def test_a_mistake_is_explained_in_three_lines(
+    xbench: Xbench, arguments: str, nearest: str
+) -> None:
+    result = xbench(*arguments.split())
+    assert result.code == 2
+    assert result.out == ""
+    assert len(result.err.strip().splitlines()) == 3
+    assert nearest in result.err
+    assert not Path("runs").exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_found_before_any_work(xbench: Xbench) -> None:
+    Path("taken").write_text("a file, not a folder")
+    result = xbench("run", "--method", "identity", "--profile", "smoke", "--out", "taken")
+    assert result.code == 2
+    assert "the output folder" in result.err
+    assert "data:" not in result.err
+
+
+def test_a_missing_vae_is_found_before_any_work(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Path("empty").mkdir()
+    result = xbench(
+        *("run", "--method", "medshift", "--profile", "smoke"),
+        *("--set", "medshift.codec=vae", "--set", "medshift.vae=empty"),
+    )
+    assert result.code == 2
+    assert "AutoencoderKL" in result.err
+
+
+def test_an_unknown_option_is_refused(xbench: Xbench) -> None:
+    assert xbench("run", "--methods", "identity").code == 2
+    assert xbench("runn").code == 2

@@ -1,0 +1,117 @@
+"""Methods through the registry: built in, training-free, and from a file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xbench.datasets.base import Images
+from xbench.errors import UserError
+from xbench.methods import registry
+from xbench.methods.base import Method
+from xbench.profiles import get_profile
+
+CPU = torch.device("cpu")
+
+
+class Greys:
+    """Domain `dark` around .3, domain `light` around .8."""
+
+    def train(self, domain: str) -> Images:
+        level = {"dark": 0.3, "light": 0.8}[domain]
+        noise = np.random.default_rng(0).normal(level, 0.05, (5, 32, 32)).clip(0, 1)
+        return Images([(noise * 65535).astype(np.uint16)])
+
+
+def make(name: str) -> Method:
+    method = registry.get(name)
+    return method(method.configure(get_profile("smoke")), ("dark", "light"), 32, CPU)
+
+
+def test_identity_returns_its_input() -> None:
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(make("identity").translate(images, "dark", "light", generators=[]), images)
+
+
+def test_histogram_takes_the_grey_values_of_the_target_and_keeps_the_order() -> None:
+    method = make("histogram")
+    method.setup(Greys())
+    images = Greys().train("dark")[:3]
+    matched = method.translate(images, "dark", "light", generators=[])
+    target = Greys().train("light")[:]
+    assert matched.dtype == torch.float32
+    quantiles = torch.tensor([0.05, 0.5, 0.95])
+    torch.testing.assert_close(
+        matched[0].flatten().quantile(quantiles), target.flatten().quantile(quantiles),
+        atol=0.01, rtol=0,
+    )  # fmt: skip
+    order = images[0].flatten().argsort()
+    assert (matched[0].flatten()[order].diff() >= 0).all()
+
+
+def test_histogram_does_not_depend_on_the_batch() -> None:
+    method = make("histogram")
+    method.setup(Greys())
+    images = Greys().train("dark")[:3]
+    together = method.translate(images, "dark", "light", generators=[])
+    alone = method.translate(images[1:2], "dark", "light", generators=[])
+    assert torch.equal(together[1:2], alone)
+
+
+PLUGIN = """
+from xbench.methods.base import Method
+
+class Negative(Method):
+    about = "white becomes black"
+    def translate(self, images, source, target, *, generators):
+        return 1 - images
+
+class Unfinished(Method):
+    pass
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+def test_a_method_comes_from_a_file_and_carries_the_files_hash(plugin: Path) -> None:
+    method = registry.get(f"{plugin}:Negative")
+    assert method.name == "negative"
+    first = method.plugin
+    plugin.write_text(PLUGIN + "\n# changed\n")
+    assert registry.get(f"{plugin}:Negative").plugin != first
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("medshfit", "did you mean medshift?"),
+        ("mine.py:Negativ", "did you mean Negative?"),
+        ("mine.py:Unfinished", "it defines translate"),
+        ("nowhere.py:Negative", "path/to/file.py:ClassName"),
+        ("broken.py:Any", "a module that imports"),
+    ],
+)
+def test_what_cannot_be_found_or_loaded_is_explained(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, target: str, expected: str
+) -> None:
+    monkeypatch.chdir(plugin.parent)
+    Path("broken.py").write_text("import no_such_module_anywhere")
+    with pytest.raises(UserError, match="(?s)" + expected.replace("?", r"\?")) as caught:
+        registry.get(target)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_cost_of_built_in_methods_is_counted_without_allocating_weights() -> None:
+    for name, method in registry.available().items():
+        cost = method(
+            method.configure(get_profile("paper")), ("a", "b"), 512, torch.device("meta")
+        ).cost()
+        assert (cost.params > 0) == (name in ("medshift", "vae")), name
+    vae = registry.get("vae")
+    assert vae(vae.Config(), ("a", "b"), 512, torch.device("meta")).cost().params == 83_653_863

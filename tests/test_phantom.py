@@ -1,0 +1,265 @@
+"""The phantom data set: splits, alignment, cache."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from xbench.datasets.phantom import Phantom, PhantomConfig
+from xbench.datasets.phantom import dataset as module
+from xbench.errors import UserError
+from xbench.profiles import PROFILES
+
+TINY = PhantomConfig(
+    size=32,
+    voxel_mm=6.0,
+    train_heads=1,
+    train_views=2,
+    val_heads=1,
+    val_views=2,
+    test_heads=2,
+    test_views=4,
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("phantom")
+
+
+@pytest.fixture
+def tiny(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Phantom:
+    """A prepared data set that tests only read."""
+    monkeypatch.setenv("XBENCH_HOME", str(shared))
+    made = Phantom(TINY)
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phantom:
+    """A prepared data set that tests may damage."""
+    monkeypatch.setenv("XBENCH_HOME", str(tmp_path))
+    made = Phantom(TINY.model_copy(update={"test_heads": 1, "test_views": 1}))
+    made.prepare()
+    return made
+
+
+def contents(data: Phantom) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in data.cache().glob("*")}
+
+
+def test_sizes_and_ids(tiny: Phantom) -> None:
+    assert len(tiny.train("real_low")) == 2
+    assert tiny.train("real_low")[0].shape == (1, 32, 32)
+    for split, count in (("val", 2), ("test", 8)):
+        ids, groups = tiny.ids(split), tiny.groups(split)
+        assert len(set(ids)) == len(ids) == len(groups) == count
+        for domain in tiny.domains:
+            assert len(tiny.images(split, domain)) == count
+            assert len(tiny.repeats(split, domain)) == count
+        assert tiny.bone_masks(split).shape == (count, 32, 32)
+        assert all(name.startswith(group) for name, group in zip(ids, groups, strict=True))
+        assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in ids)
+
+
+def test_test_views_cover_the_classes(tiny: Phantom) -> None:
+    assert len({view.view for view in tiny.truth("test")}) == 8
+    assert {view.group for view in tiny.truth("test")} == {"test000", "test001"}
+
+
+def test_no_head_is_used_twice(tiny: Phantom) -> None:
+    sidecars = [json.loads(path.read_text()) for path in tiny.cache().glob("*.json")]
+    seeds = [side["head_seed"] for side in sidecars]
+    assert len(seeds) == 5 + 1 + 2
+    assert len(set(seeds)) == len(seeds)
+    # Nor do two training sets share a view.
+    views = [json.dumps(side["views"][0]["lao"]) for side in sidecars]
+    assert len(set(views)) == len(views)
+
+
+def test_domains_show_the_same_view(tiny: Phantom) -> None:
+    stacks = [tiny.images("test", domain)[:].flatten(1) for domain in tiny.domains]
+    for other in stacks[1:]:
+        for i in range(8):
+            right = torch.corrcoef(torch.stack([stacks[0][i], other[i]]))[0, 1]
+            wrong = torch.corrcoef(torch.stack([stacks[0][i], other[(i + 1) % 8]]))[0, 1]
+            assert right > 0.85
+            assert right > wrong
+    for domain in tiny.domains:
+        # The masks lie on the bone.
+        images, masks = tiny.images("test", domain)[:].squeeze(1), tiny.bone_masks("test")
+        mask = torch.from_numpy(masks)
+        assert images[mask].mean() < images[~mask].mean() - 0.2
+
+
+def test_repeats_differ_by_noise_alone(tiny: Phantom) -> None:
+    for domain in tiny.domains:
+        first, second = tiny.images("test", domain)[:], tiny.repeats("test", domain)[:]
+        assert not torch.equal(first, second)
+        difference = first - second
+        assert difference.mean().abs() < 0.004
+        assert difference.std() < 0.08
+    silent = Phantom(TINY.model_copy(update={"noise": False, "train_heads": 0, "val_heads": 0}))
+    silent.prepare()
+    for domain in silent.domains:
+        first, second = silent.images("test", domain)[:], silent.repeats("test", domain)[:]
+        assert torch.equal(first, second)
+
+
+def test_preparing_again_changes_nothing(tiny: Phantom) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny.cache().glob("*")}
+    calls: list[tuple[int, int, str]] = []
+    tiny.prepare(lambda *call: calls.append(call))
+    assert before == {path: path.stat().st_mtime_ns for path in tiny.cache().glob("*")}
+    assert calls == []
+
+
+def test_processes_and_order_do_not_matter(
+    tiny: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = contents(tiny)
+    monkeypatch.setenv("XBENCH_HOME", str(tmp_path))
+    monkeypatch.setattr(Phantom, "_workers", lambda self, heads: 2)
+    jobs = module.Phantom._jobs
+    monkeypatch.setattr(Phantom, "_jobs", lambda self, split=None: jobs(self, split)[::-1])
+    threads = torch.get_num_threads()
+    other = Phantom(TINY)
+    calls: list[tuple[int, int, str]] = []
+    other.prepare(lambda *call: calls.append(call))
+    assert [done for done, _, _ in calls] == list(range(9))
+    assert torch.get_num_threads() == threads
+    assert contents(other) == expected
+
+
+def test_a_missing_file_is_made_again(fresh: Phantom) -> None:
+    before = contents(fresh)
+    (fresh.cache() / "test000.npy").unlink()
+    (fresh.cache() / "val000.json").unlink()
+    calls: list[tuple[int, int, str]] = []
+    fresh.prepare(lambda *call: calls.append(call))
+    assert contents(fresh) == before
+    assert calls[-1] == (7, 7, "heads")
+    assert len(calls) == 3
+
+
+def test_a_damaged_file_is_named_kept_and_made_again(fresh: Phantom) -> None:
+    before = contents(fresh)
+    victim = fresh.cache() / "train-real_low-000.npy"
+    content = bytearray(victim.read_bytes())
+    content[-7] ^= 4
+    victim.write_bytes(content)
+    (fresh.cache() / "val000.json").write_text('{"sha256": ')
+    with pytest.warns(RuntimeWarning) as caught:
+        fresh.prepare()
+    text = " ".join(str(warning.message) for warning in caught)
+    assert "train-real_low-000.npy" in text
+    assert "val000.json" in text
+    after = contents(fresh)
+    assert after.pop("train-real_low-000.npy.corrupt") == bytes(content)
+    assert after.pop("val000.json.corrupt") == b'{"sha256": '
+    assert after == before
+
+
+def test_leftovers_of_killed_runs_are_removed(fresh: Phantom) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = fresh.cache() / f".test000.{gone.pid}.part.npy"
+    alive = fresh.cache() / f".val000.{os.getpid()}.part.npy"
+    young = fresh.cache() / f".val000.{gone.pid}.part.npy"
+    for path in (dead, alive, young):
+        path.write_bytes(b"half")
+    for path in (dead, alive):
+        os.utime(path, (time.time() - 300,) * 2)
+    fresh.prepare()
+    assert not dead.exists()
+    assert alive.exists()
+    assert young.exists()
+
+
+def test_workers_end_with_their_parent() -> None:
+    command = [sys.executable, "-m", "xbench.datasets.phantom.worker"]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    worker.communicate(timeout=60)
+    assert worker.returncode == 0
+
+
+def test_unprepared_and_wrong_requests(
+    tiny: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="train"):
+        tiny.ids("train")
+    with pytest.raises(KeyError, match="real_lo"):
+        tiny.train("real_lo")
+    monkeypatch.setenv("XBENCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="has not been made"):
+        Phantom(TINY).images("test", "real_low")
+
+
+def test_profiles_and_key() -> None:
+    for profile in PROFILES.values():
+        config = Phantom.configure(profile)
+        assert config.size == profile.size
+        # Enough voxels for the pixels, each about 220 mm / size at the head.
+        assert config.voxel_mm < 1.0 * 220 / config.size + 0.5
+    quick = Phantom.configure(PROFILES["quick"])
+    assert (quick.train_heads, quick.train_views, quick.test_heads) == (12, 25, 16)
+    silent = quick.model_copy(update={"noise": False})
+    assert Phantom(quick).key != Phantom(silent).key
+    groups = Phantom(quick).domain_groups
+    assert [groups[d] for d in Phantom(quick).domains] == ["synthetic"] * 2 + ["real"] * 3
+
+
+def features(images: Tensor) -> Tensor:
+    """Nine bands of the log power spectrum and two statistics of the Laplacian."""
+    x = images.squeeze(1).double()
+    power = torch.fft.fft2(x - x.mean(dim=(1, 2), keepdim=True)).abs().square()
+    f = torch.fft.fftfreq(x.shape[-1])
+    radius = (f[:, None] ** 2 + f[None, :] ** 2).sqrt()
+    bands = [
+        power[:, (radius > low) & (radius <= low + 0.055)].mean(dim=1).log()
+        for low in np.arange(9) * 0.055
+    ]
+    core = x[:, 1:-1, 1:-1]
+    laplacian = x[:, 2:, 1:-1] + x[:, :-2, 1:-1] + x[:, 1:-1, 2:] + x[:, 1:-1, :-2] - 4 * core
+    return torch.stack([*bands, laplacian.abs().mean((1, 2)).log(), laplacian.std((1, 2)).log()], 1)
+
+
+def test_domains_can_be_told_apart_on_unseen_heads(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XBENCH_HOME", str(shared))
+    config = TINY.model_copy(
+        update={"size": 128, "voxel_mm": 2.5, "train_heads": 0, "val_heads": 0, "test_heads": 6}
+    )
+    data = Phantom(config)
+    data.prepare()
+    x = torch.stack([features(data.images("test", domain)[:]) for domain in data.domains])
+    fitted, held_out = x[:, :16], x[:, 16:]  # heads 0-3 and 4-5, four views each
+    mean, std = fitted.mean(dim=(0, 1)), fitted.std(dim=(0, 1))
+    weights = torch.zeros(x.shape[-1] + 1, 5, dtype=torch.float64, requires_grad=True)
+
+    def scores(part: Tensor) -> Tensor:
+        rows = ((part - mean) / std).flatten(0, 1)
+        return rows @ weights[:-1] + weights[-1]
+
+    labels = torch.arange(5).repeat_interleave(16)
+    optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = torch.nn.functional.cross_entropy(scores(fitted), labels)
+        value = value + 1e-3 * weights.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    found = scores(held_out).argmax(dim=1)
+    assert (found == torch.arange(5).repeat_interleave(8)).double().mean() > 0.9

@@ -1,0 +1,231 @@
+"""`xbench run` from the outside: records, pixels, exit codes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+Xbench = Callable[..., Any]
+
+PAIR = "synthetic_low:real_normal"
+FOLDER = Path("runs/phantom/smoke")
+
+NOISY = """
+import torch
+from xbench.methods.base import Method
+
+class Noisy(Method):
+    stochastic = True
+    def translate(self, images, source, target, *, generators):
+        noise = [torch.randn(image.shape, generator=g) for image, g in zip(images, generators)]
+        return images + 0.1 * torch.stack(noise)
+"""
+
+FRAGILE = """
+from pathlib import Path
+from xbench.methods.base import Method
+
+class Fragile(Method):
+    def translate(self, images, source, target, *, generators):
+        if target == "real_low" and not Path("mended").exists():
+            raise RuntimeError("cannot make real_low")
+        return images
+"""
+
+HUNGRY = """
+import torch
+from xbench.methods.base import Method
+
+class Hungry(Method):
+    def translate(self, images, source, target, *, generators):
+        if len(images) > 5:
+            raise torch.OutOfMemoryError("too many images at once")
+        return images * 0.5
+"""
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """Record path below `records/` → its content."""
+    root = folder / "records"
+    return {
+        str(path.relative_to(root).with_suffix("")): json.loads(path.read_text())
+        for path in sorted(root.rglob("*.json"))
+    }
+
+
+def test_a_run_leaves_records_images_tables_and_pictures(finished: Path) -> None:
+    found = records(finished)
+    assert len(found) == 4 * 20  # identity, floor, medshift, histogram
+    record = found["medshift[images=64]/seed0/synthetic_low--real_normal"]
+    assert record["method"]["config"]["tau"] == 0.0
+    assert record["method"]["train_images"] == 64
+    assert len(record["method"]["weights_sha256"]) == 1
+    assert record["data"]["key"].startswith("phantom-v")
+    assert record["provenance"]["packages"]["torch"]
+    assert record["metrics"]["ssim"]["identity"] == "ssim-gauss11-v1"
+    per_image = record["metrics"]["ssim_ref"]["per_image"]
+    assert len(per_image) == len(record["data"]["ids"]) == 16
+    assert np.mean(per_image) == pytest.approx(record["metrics"]["ssim_ref"]["value"], abs=1e-6)
+    assert record["metrics"]["fid"]["value"] is None
+    assert "inception" in record["metrics"]["fid"]["reason"].lower()
+    for name in ("leaderboard.csv", "leaderboard.md", "pairs.csv", "tradeoff.png", "samples.png"):
+        assert (finished / name).stat().st_size > 0
+
+    images = finished / "images" / "medshift[images=64]/seed0/synthetic_low--real_normal"
+    first = np.asarray(Image.open(images / f"{record['data']['ids'][0]}.png"))
+    assert first.shape == (32, 32)
+    assert first.max() > 255  # sixteen bits
+
+
+def test_pairs_csv_has_one_row_per_method_seed_and_pair(finished: Path) -> None:
+    table = pd.read_csv(finished / "pairs.csv")
+    assert (
+        ",".join(table.columns[:13])
+        == "method,source,target,seed,n,ssim,psnr,ssim_ref,psnr_ref,ftd,cftd,fid,cfid"
+    )
+    assert not table.duplicated(["method", "source", "target", "seed"]).any()
+    assert set(table["method"]) == {"identity", "floor", "histogram", "medshift[images=64]"}
+    identity = table[table["method"] == "identity"]
+    assert (identity["ssim"] == 1).all()
+    assert identity["psnr"].to_numpy() == pytest.approx(96.33, abs=0.01)
+    floor = table[table["method"] == "floor"].set_index(["source", "target"])
+    assert (floor["ftd"] < identity.set_index(["source", "target"])["ftd"]).all()
+
+
+def test_finished_units_are_skipped_and_force_redoes_them(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    assert xbench(*arguments).code == 0
+    first = records(FOLDER)
+    stamps = {p: p.stat().st_mtime_ns for p in FOLDER.glob("records/**/*.json")}
+    assert xbench(*arguments).code == 0
+    assert {p: p.stat().st_mtime_ns for p in FOLDER.glob("records/**/*.json")} == stamps
+    assert xbench(*arguments, "--force").code == 0
+    assert all(p.stat().st_mtime_ns > stamp for p, stamp in stamps.items())
+    again = records(FOLDER)
+    for name, record in first.items():
+        assert again[name]["metrics"] == record["metrics"]
+        assert again[name]["images_sha256"] == record["images_sha256"]
+
+
+def test_a_run_can_be_extended_pair_by_pair(xbench: Xbench) -> None:
+    common = ("run", "--method", "histogram", "--profile", "smoke", "--pairs")
+    xbench(*common, PAIR)
+    plan = json.loads(xbench(*common, f"{PAIR},real_low:real_normal", "--dry-run", "--json").out)
+    done = {unit["name"]: unit["done"] for unit in plan["units"]}
+    assert done["histogram/seed0/synthetic_low--real_normal"]
+    assert not done["histogram/seed0/real_low--real_normal"]
+    assert len(records(FOLDER)) == 3  # the dry run did nothing
+    board = pd.read_csv(FOLDER / "leaderboard.csv").set_index("method")
+    assert board.loc["histogram", "pairs"] == "1/20"
+    assert board.loc["histogram", ["rank", "ssim", "ftd", "gap_closed"]].isna().all()
+
+
+def test_a_dry_run_writes_nothing(xbench: Xbench) -> None:
+    result = xbench("run", "--method", "medshift", "--profile", "smoke", "--dry-run", "--json")
+    plan = json.loads(result.out)
+    assert result.code == 0
+    assert len(plan["units"]) == 3 * 20
+    assert len(plan["trainings"]) == 1
+    assert not Path("runs").exists()
+
+
+def test_a_failing_unit_is_recorded_and_the_others_go_on(xbench: Xbench) -> None:
+    Path("fragile.py").write_text(FRAGILE)
+    arguments = ("run", "--method", "fragile.py:Fragile", "--profile", "smoke")
+    pairs = "real_normal:real_low,synthetic_low:real_low,synthetic_low:real_normal"
+    result = xbench(*arguments, "--pairs", pairs)
+    assert result.code == 1
+    assert "fragile/seed0/real_normal--real_low" not in records(FOLDER)
+    failure = json.loads((FOLDER / "failed/fragile/seed0/real_normal--real_low.json").read_text())
+    assert "RuntimeError: cannot make real_low" in failure["traceback"]
+    Path("mended").touch()
+    assert xbench(*arguments, "--pairs", pairs).code == 0
+    assert "fragile/seed0/real_normal--real_low" in records(FOLDER)
+    assert not list((FOLDER / "failed").rglob("*.json"))
+
+
+def test_seeds_give_rows_of_their_own_and_repeat(xbench: Xbench) -> None:
+    Path("noisy.py").write_text(NOISY)
+    arguments = ("run", "--method", "noisy.py:Noisy", "--profile", "smoke", "--pairs", PAIR)
+    assert xbench(*arguments, "--seed", "0,1").code == 0
+    found = {name: r["images_sha256"] for name, r in records(FOLDER).items() if "noisy" in name}
+    assert len(set(found.values())) == 2
+    shutil.rmtree(FOLDER)
+    xbench(*arguments, "--seed", "1")
+    again = records(FOLDER)["noisy/seed1/synthetic_low--real_normal"]
+    assert again["images_sha256"] == found["noisy/seed1/synthetic_low--real_normal"]
+
+
+def test_a_setting_shows_in_the_label_and_shares_the_training(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "medshift", "--profile", "smoke", "--pairs", PAIR)
+    arguments = (*arguments, "--set", "budget.images=32")
+    assert xbench(*arguments).code == 0
+    assert xbench(*arguments, "--set", "medshift.tau=0.6").code == 0
+    found = records(FOLDER)
+    plain = found["medshift[images=32]/seed0/synthetic_low--real_normal"]
+    other = found["medshift[tau=0.6,images=32]/seed0/synthetic_low--real_normal"]
+    assert plain["method"]["weights_sha256"] == other["method"]["weights_sha256"]
+    assert plain["images_sha256"] != other["images_sha256"]
+    assert other["metrics"]["ssim"]["value"] > plain["metrics"]["ssim"]["value"]
+    assert len(list((FOLDER / "trainings").iterdir())) == 1
+
+
+def test_another_data_setting_has_a_folder_and_key_of_its_own(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    assert xbench(*arguments, "--set", "data.noise=off").code == 0
+    xbench(*arguments)
+    quiet = records(Path("runs/phantom[noise=off]/smoke"))
+    loud = records(FOLDER)
+    keys = {next(iter(found.values()))["data"]["key"] for found in (quiet, loud)}
+    assert len(keys) == 2
+
+
+def test_a_corrupt_record_is_moved_aside_and_its_unit_redone(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    path = FOLDER / "records/histogram/seed0/synthetic_low--real_normal.json"
+    before = json.loads(path.read_text())
+    path.write_text(path.read_text()[:100])
+    assert xbench(*arguments).code == 0
+    assert json.loads(path.read_text())["images_sha256"] == before["images_sha256"]
+    assert path.with_name(path.name + ".corrupt").exists()
+
+
+def test_damaged_weights_are_moved_aside_and_trained_anew(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "medshift", "--profile", "smoke", "--pairs", PAIR)
+    arguments = (*arguments, "--set", "budget.images=32")
+    xbench(*arguments)
+    before = records(FOLDER)["medshift[images=32]/seed0/synthetic_low--real_normal"]
+    weights = next(FOLDER.glob("trainings/*/weights.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    assert xbench(*arguments, "--force").code == 0
+    after = records(FOLDER)["medshift[images=32]/seed0/synthetic_low--real_normal"]
+    assert after["images_sha256"] == before["images_sha256"]
+    assert list(FOLDER.glob("trainings/*.corrupt"))
+
+
+def test_when_memory_runs_out_smaller_batches_give_the_same_images(xbench: Xbench) -> None:
+    Path("hungry.py").write_text(HUNGRY)
+    result = xbench("run", "--method", "hungry.py:Hungry", "--profile", "smoke", "--pairs", PAIR)
+    assert result.code == 0
+    record = records(FOLDER)["hungry/seed0/synthetic_low--real_normal"]
+    assert len(record["metrics"]["ssim"]["per_image"]) == 16
+
+
+def test_an_edited_plugin_makes_its_units_stale(xbench: Xbench) -> None:
+    Path("hungry.py").write_text(HUNGRY)
+    arguments = ("run", "--method", "hungry.py:Hungry", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    before = records(FOLDER)["hungry/seed0/synthetic_low--real_normal"]
+    Path("hungry.py").write_text(HUNGRY.replace("0.5", "0.25"))
+    xbench(*arguments)
+    after = records(FOLDER)["hungry/seed0/synthetic_low--real_normal"]
+    assert after["key"] != before["key"]
+    assert after["images_sha256"] != before["images_sha256"]
+    assert len([name for name in records(FOLDER) if "hungry" in name]) == 1
