@@ -185,9 +185,8 @@ def leaderboard_command(
     json: Json = False,
 ) -> None:
     """Make CSV and Markdown tables anew from the records, and print the leaderboard."""
-    from rich.console import Console
-
     from xbench import show
+    from xbench.display import make_console
     from xbench.leaderboard import write_tables
 
     folder = _folder(dataset, profile, split, out)
@@ -195,7 +194,7 @@ def leaderboard_command(
     if json:
         _answer(_rows(board))
     else:
-        show.board(Console(highlight=False), board)
+        show.board(make_console(), board)
     for note in [*notes, f"written: {folder}/{{leaderboard.csv,leaderboard.md,pairs.csv}}"]:
         print(note, file=sys.stderr)
 
@@ -304,11 +303,10 @@ def data_show(
 def _list(rows: list[dict[str, Any]], json: bool) -> None:
     if json:
         return _answer(rows)
-    from rich.console import Console
-
     from xbench import show
+    from xbench.display import make_console
 
-    return show.listing(Console(highlight=False), rows)
+    return show.listing(make_console(), rows)
 
 
 def _split(text: str) -> list[str]:

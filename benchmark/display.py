@@ -26,11 +26,17 @@ PLAIN_EVERY = 15.0
 GRID_METRIC = "ftd"
 
 
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that cuts nothing where the output is no terminal."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=240)
+
+
 class Display:
     """Progress of one run."""
 
     def __init__(self, domains: tuple[str, ...]) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = make_console(stderr=True)
         self.domains = domains
         self.total = 0
         self.units_done = 0

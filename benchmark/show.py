@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -53,11 +54,10 @@ def board(
         return
     marked = {record.method.label for record in published}
     cells = leaderboard.cells(rows)
-    # Columns in which nothing stands are left out on the narrow terminal; files have them all.
-    heads = [head for head in cells[0] if any(row[head] for row in cells)]
     table = Table(title=title or None, title_justify="left")
+    heads = _fitting(cells, console.width)
     for head in heads:
-        table.add_column(head, justify="left" if head == "method" else "right")
+        table.add_column(head, justify="left" if head == "method" else "right", no_wrap=True)
     for label, reference, row in zip(rows["method"], rows["reference"], cells, strict=True):
         if label in marked:
             row["method"] += " (published)"
@@ -65,14 +65,44 @@ def board(
     console.print(table)
 
 
+def _fitting(cells: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The columns that fit; those that are empty go first, then the least telling ones."""
+    heads = [head for head in cells[0] if any(row[head] for row in cells)]
+    dispensable = [
+        head
+        for head in ("train s", "train images", "nfe", "PSNR ↑", "PSNR ref ↑", "params", "ms/image")
+        if head in heads
+    ]
+
+    def needed(head: str) -> int:
+        return max(len(head), *(len(row[head]) for row in cells)) + 3
+
+    while dispensable and sum(map(needed, heads)) + 1 > width:
+        heads.remove(dispensable.pop(0))
+    return heads
+
+
 def listing(console: Console, rows: Sequence[Mapping[str, object]]) -> None:
-    """Dictionaries of one shape as a table."""
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(
-            *("–" if v is None else f"{v:,}" if type(v) is int else str(v) for v in row.values())
+    """Dictionaries of one shape as a table; only the last column, a sentence, is wrapped."""
+    table = Table(box=SIMPLE)
+    for name in rows[0]:
+        numbers = any(type(row[name]) is int for row in rows)
+        table.add_column(
+            name.replace("_", "\n"),
+            justify="right" if numbers else "left",
+            no_wrap=name != list(rows[0])[-1],
         )
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
     console.print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:

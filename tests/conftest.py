@@ -55,8 +55,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished")
     with pytest.raises(SystemExit) as stopped:
         main(
-            ["run", "--method", "medshift,histogram", "--profile", "smoke", "--out", str(out)]
-            + ["--set", "budget.images=64"]
+            [
+                *("run", "--method", "medshift,histogram", "--profile", "smoke"),
+                *("--set", "budget.images=64", "--out", str(out)),
+            ]
         )
     assert not stopped.value.code
     return out / "phantom" / "smoke"

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
-from xbench.datasets.phantom.generate import Job, make_all
+from xbench.datasets.phantom.generate import STEPS_PER_CM, Job, make_all
 from xbench.datasets.phantom.render import LOOKS
 from xbench.datasets.phantom.volume import EXTENT
 from xbench.errors import UserError
@@ -166,10 +166,17 @@ class Phantom(Dataset):
             ]
         return result
 
-    def bone_masks(self, split: Split) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Where the ray passes bone (more than 1.5 mm): bool `[n, H, W]`, in the order of `ids`."""
+    def bone_masks(
+        self, split: Split, thicker_than: float = 0.15
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Where the ray passes more bone than so many cm: bool `[n, H, W]`, in the order of `ids`.
+
+        The default is nearly the skull's silhouette; 2.5 cm shows the dense bone alone (base,
+        rim of the vault, teeth).
+        """
         empty = np.empty((0, self.config.size, self.config.size), np.bool_)
-        masks = [_load(job)[-1] > 0 for job in self._aligned_jobs(split)]
+        steps = thicker_than * STEPS_PER_CM
+        masks = [_load(job)[-1] > steps for job in self._aligned_jobs(split)]
         return np.concatenate([empty, *masks])
 
     def _planes(self, split: Split, plane: int) -> Images:

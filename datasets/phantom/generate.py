@@ -22,9 +22,9 @@ from xbench.datasets.phantom.volume import CHANNELS, SOLID_RHO, Head, make_head
 from xbench.files import atomic, write_text
 from xbench.hashing import file_digest, seed_from
 
-#: A pixel belongs to the bone mask when its ray passes more than this much bone, cm.
-MASK_CM = 0.15
-#: Val and test files hold each domain, each domain again with other noise, then the bone mask.
+#: Stored steps of the bone path per cm.
+STEPS_PER_CM = 2000
+#: Val and test files hold each domain, each domain again with other noise, then the bone path.
 PLANES = 2 * len(LOOKS) + 1
 
 
@@ -132,7 +132,7 @@ def _planes(job: Job, paths: Paths, view: str) -> np.ndarray[Any, np.dtype[np.ui
         for repeat in range(2)
         for domain in LOOKS
     ]
-    planes.append((paths.solid > MASK_CM * SOLID_RHO).float())
+    planes.append((paths.solid / SOLID_RHO * STEPS_PER_CM / 65535).clamp(max=1))
     return _pack(torch.stack(planes))
 
 

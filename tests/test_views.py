@@ -1,0 +1,177 @@
+"""Tables and pictures are views of the records: deleted, they come back the same."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from xbench import leaderboard, plots
+from xbench.metrics.base import METRICS
+from xbench.store import Record, Store
+
+Xbench = Callable[..., Any]
+
+VIEWS = ("leaderboard.csv", "leaderboard.md", "pairs.csv", "tradeoff.png", "samples.png")
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run below `runs/`."""
+    folder = tmp_path / "runs" / "phantom" / "smoke"
+    shutil.copytree(finished, folder)
+    return folder
+
+
+@pytest.fixture
+def records(finished: Path) -> list[Record]:
+    return Store(finished).records()
+
+
+def remake(xbench: Xbench, out: str) -> None:
+    for command in ("leaderboard", "plot tradeoff", "plot samples"):
+        assert xbench(*command.split(), "--profile", "smoke", "--out", out).code == 0
+
+
+def test_deleted_views_come_back_byte_for_byte(xbench: Xbench, runs: Path) -> None:
+    before = {name: (runs / name).read_bytes() for name in VIEWS}
+    for name in VIEWS:
+        (runs / name).unlink()
+    remake(xbench, "runs")
+    assert {name: (runs / name).read_bytes() for name in VIEWS} == before
+
+
+def test_published_records_make_the_same_views(xbench: Xbench, runs: Path) -> None:
+    assert xbench("publish").code == 0
+    published = Path("results/phantom/smoke")
+    assert not (published / "images").exists()
+    assert not (published / "trainings").exists()
+    for name in VIEWS:
+        assert (published / name).read_bytes() == (runs / name).read_bytes(), name
+        (published / name).unlink()
+    remake(xbench, "results")
+    for name in VIEWS:
+        assert (published / name).read_bytes() == (runs / name).read_bytes(), name
+    with np.load(next(published.rglob("*.npz")), allow_pickle=False) as evidence:
+        assert evidence["descriptors"].shape == (16, 62)
+
+
+def test_published_rows_rank_with_a_new_method(xbench: Xbench, runs: Path) -> None:
+    xbench("publish")
+    shutil.rmtree("runs")
+    result = xbench("run", "--method", "identity", "--profile", "smoke", "--json")
+    rows = {row["method"]: row for row in json.loads(result.out)}
+    assert set(rows) == {"identity", "floor", "histogram", "medshift[images=64]"}
+    own = pd.read_csv("runs/phantom/smoke/leaderboard.csv")
+    assert set(own["method"]) == {"identity", "floor"}
+
+
+def test_the_leaderboard_is_the_mean_of_pairs_csv(finished: Path) -> None:
+    pairs = pd.read_csv(finished / "pairs.csv")
+    board = pd.read_csv(finished / "leaderboard.csv").set_index("method")
+    for method, rows in pairs.groupby("method"):
+        for metric in ("ssim", "psnr", "ssim_ref", "psnr_ref", "ftd", "cftd"):
+            assert board.loc[method, metric] == pytest.approx(rows[metric].mean(), rel=1e-4)
+        across = rows[rows["source"].str[:4] != rows["target"].str[:4]]
+        assert len(across) == 12
+        assert board.loc[method, "ftd_cross"] == pytest.approx(across["ftd"].mean(), rel=1e-4)
+
+
+def test_gap_closed_is_zero_for_identity_and_one_for_the_floor(finished: Path) -> None:
+    board = pd.read_csv(finished / "leaderboard.csv").set_index("method")
+    assert board.loc["identity", "gap_closed"] == pytest.approx(0, abs=1e-9)
+    assert board.loc["floor", "gap_closed"] == pytest.approx(1)
+    gap = board.loc["identity", "ftd_cross"] - board.loc["floor", "ftd_cross"]
+    closed = board.loc["identity", "ftd_cross"] - board.loc["histogram", "ftd_cross"]
+    assert board.loc["histogram", "gap_closed"] == pytest.approx(closed / gap, rel=1e-4)
+
+
+def test_references_have_no_rank_and_methods_are_ranked_by_cross_group_ftd(
+    finished: Path,
+) -> None:
+    board = pd.read_csv(finished / "leaderboard.csv")
+    assert board["ftd_cross"].is_monotonic_increasing
+    ranks = board.set_index("method")["rank"]
+    assert ranks[["identity", "floor"]].isna().all()
+    assert sorted(ranks.dropna()) == [1, 2]
+
+
+def test_seeds_are_averaged_before_the_mean_over_pairs(records: list[Record]) -> None:
+    """A pair with two seeds weighs no more than a pair with one."""
+    own = [record for record in records if record.method.label == "histogram"]
+    extra = own[0].model_copy(deep=True, update={"seed": 1})
+    ftd = own[0].metrics["ftd"].value
+    assert ftd is not None
+    extra.metrics["ftd"].value = ftd + 20
+    board = leaderboard.board_table([*records, extra]).set_index("method")
+    plain = leaderboard.board_table(records).set_index("method")
+    added = board.loc["histogram", "ftd"] - plain.loc["histogram", "ftd"]
+    assert added == pytest.approx(10 / 20)
+    assert board.loc["histogram", "seeds"] == 2
+
+
+def test_an_absent_value_empties_the_mean_instead_of_shrinking_it(records: list[Record]) -> None:
+    changed = [record.model_copy(deep=True) for record in records]
+    next(r for r in changed if r.method.label == "histogram").metrics["ftd"].value = None
+    board = leaderboard.board_table(changed).set_index("method")
+    assert board.loc["histogram", ["ftd"]].isna().all()
+    assert board.loc["histogram", ["ssim"]].notna().all()
+
+
+@pytest.mark.parametrize("what", ["data set key", "metric identity"])
+def test_no_table_mixes_what_cannot_be_compared(records: list[Record], what: str) -> None:
+    other = records[0].model_copy(deep=True, update={"finished": "1999-01-01T00:00:00+00:00"})
+    if what == "data set key":
+        other.data.key = "phantom-v0-old"
+    else:
+        other.metrics["ftd"].identity = "ftd-v0"
+    kept, notes = leaderboard.comparable([*records, other])
+    assert kept == records
+    assert "left out 1 records" in notes[0]
+
+
+def test_the_trade_off_plot_uses_one_realism_metric_for_all(
+    records: list[Record], runs: Path
+) -> None:
+    """CFID only if every row has it; a picture is drawn either way."""
+    pictures = []
+    for labels in ((), ("histogram",), ("identity", "floor", "histogram", "medshift[images=64]")):
+        for record in records:
+            value = 5.0 if record.method.label in labels else None
+            record.metrics["cfid"].value = value
+            path = runs / "records" / record.method.label / f"seed{record.seed}"
+            text = record.model_dump_json(indent=1)
+            (path / f"{record.source}--{record.target}.json").write_text(text)
+        pictures.append(plots.tradeoff(runs).read_bytes())
+    assert pictures[0] == pictures[1]
+    assert pictures[0] != pictures[2]
+
+
+def test_heat_maps_and_contact_sheet_are_pictures(
+    xbench: Xbench, runs: Path, tmp_path: Path
+) -> None:
+    assert xbench("plot", "pairs", "--profile", "smoke", "--metric", "ssim_ref").code == 0
+    assert Image.open(runs / "pairs-ssim_ref.png").width > 300
+    assert xbench("plot", "pairs", "--profile", "smoke", "--metric", "fid").code == 2
+    assert xbench("data", "show", "phantom", "--profile", "smoke", "--to", "sheet.png").code == 0
+    assert Image.open("sheet.png").height > 300
+
+
+def test_lists_are_complete_and_machine_readable(xbench: Xbench) -> None:
+    methods = json.loads(xbench("list", "methods", "--json").out)
+    rows = {row["name"]: row for row in methods}
+    assert rows["medshift"]["knob"] == "tau"
+    assert rows["medshift"]["params"] == rows["medshift"]["params_total"] > 1e5
+    assert rows["medshift"]["needs_training"]
+    assert not rows["medshift"]["stochastic"]
+    assert rows["identity"]["params"] == rows["identity"]["nfe"] == 0
+    metrics = json.loads(xbench("list", "metrics", "--json").out)
+    assert [row["name"] for row in metrics] == list(METRICS)
+    assert [row["name"] for row in json.loads(xbench("list", "datasets", "--json").out)] == [
+        "phantom"
+    ]
