@@ -7,7 +7,7 @@ import torch
 from xbench.datasets import registry as dataset_registry
 from xbench.methods import registry
 from xbench.metrics.base import METRICS
-from xbench.profiles import PROFILES, get_profile
+from xbench.profiles import get_profile
 
 
 def methods(profile_name: str) -> list[dict[str, Any]]:
@@ -35,17 +35,19 @@ def methods(profile_name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def datasets() -> list[dict[str, Any]]:
-    """Every data set with its domains."""
+def datasets(profile_name: str) -> list[dict[str, Any]]:
+    """Every data set with its key under a profile and its domains."""
+    profile = get_profile(profile_name)
     rows = []
     for name in dataset_registry.names():
         dataset = dataset_registry.get(name)
-        instance = dataset(dataset.configure(PROFILES["quick"]))
+        instance = dataset(dataset.configure(profile))
         rows.append(
             {
                 "name": name,
-                "domains": ", ".join(instance.domains),
+                "key": instance.key,
                 "aligned": instance.aligned,
+                "domains": ", ".join(instance.domains),
                 "about": (dataset.__doc__ or "").splitlines()[0],
             }
         )

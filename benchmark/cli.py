@@ -48,8 +48,22 @@ def main(arguments: list[str] | None = None) -> None:
         except UserError as error:
             if debug:
                 raise
-            print("error: " + str(error).replace("\n", "\n  "), file=sys.stderr)
-            sys.exit(2)
+            _complain(str(error))
+        except OSError as error:
+            # What failed inside a unit is recorded; what gets here is a path of the user's.
+            if debug:
+                raise
+            _complain(
+                f"{error.filename or 'a file'}: {error.strerror or error}\n"
+                "expected: files and folders that can be read and written\n"
+                "look at --out, --to and XBENCH_HOME, or see more with --debug"
+            )
+
+
+def _complain(text: str) -> None:
+    """Print the three lines and exit with code 2."""
+    print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
+    sys.exit(2)
 
 
 @contextmanager
@@ -129,13 +143,13 @@ def run(
 def _execute(runner: Any, force: bool, dry_run: bool, json: bool, published: Path) -> bool:
     """Survey, run and report; whether a unit failed."""
     from xbench import estimate, publish, show
-    from xbench.leaderboard import board_table, comparable
+    from xbench.leaderboard import board_table, comparable, with_published
     from xbench.store import Store
 
     plan, console = runner.plan, runner.display.console
     if not dry_run:
         runner.store.probe()
-    survey = runner.survey(force)
+    survey = runner.survey(force, fetch=not dry_run)
     minutes = estimate.minutes(plan, survey)
     show.plan(console, plan, survey, minutes)
     if dry_run:
@@ -157,11 +171,11 @@ def _execute(runner: Any, force: bool, dry_run: bool, json: bool, published: Pat
         failed = runner.run(survey)
     files = publish.make_views(plan.folder)
     records, notes = comparable(Store(plan.folder).records())
-    labels = {record.method.label for record in records}
     others = publish.matching(published, records[0]) if records else []
-    others = [record for record in others if record.method.label not in labels]
-    board = board_table([*records, *others])
-    show.board(console, board, others, f"{plan.dataset_label}, {plan.profile.name}")
+    records, marked = with_published(records, others)
+    board = board_table(records)
+    board["published"] = board["method"].isin(marked)
+    show.board(console, board, f"{plan.dataset_label}, {plan.profile.name}")
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     for file in files:
@@ -256,10 +270,7 @@ def publish_command(
 
 
 @list_app.command("methods")
-def list_methods(
-    profile: ProfileName = "quick",
-    json: Json = False,
-) -> None:
+def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
     """Methods with their cost on the phantom's domains."""
     from xbench.catalogue import methods
 
@@ -267,17 +278,20 @@ def list_methods(
 
 
 @list_app.command("datasets")
-def list_datasets(json: Json = False) -> None:
-    """Data sets."""
+def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Data sets as a profile makes them."""
     from xbench.catalogue import datasets
 
-    _list(datasets(), json)
+    _list(datasets(profile), json)
 
 
 @list_app.command("metrics")
-def list_metrics(json: Json = False) -> None:
-    """Metrics with the identity of their definition."""
+def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Metrics with the identity of their definition, the same in every profile."""
     from xbench.catalogue import metrics
+    from xbench.profiles import get_profile
+
+    get_profile(profile)
 
     _list(metrics(), json)
 

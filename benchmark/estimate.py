@@ -5,7 +5,7 @@ from statistics import fmean
 from xbench import trainings
 from xbench.plan import Plan
 from xbench.runner import Survey
-from xbench.store import Record, Store
+from xbench.store import Record, Store, read
 
 
 def minutes(plan: Plan, survey: Survey) -> float | None:
@@ -25,7 +25,8 @@ def minutes(plan: Plan, survey: Survey) -> float | None:
 def _trainings(plan: Plan, survey: Survey) -> float | None:
     if not survey.trainings:
         return 0.0
-    logs = [trainings.read_log(p.parent) for p in plan.folder.glob("trainings/*/training.json")]
+    markers = [p for p in plan.trainings.glob("*/training.json") if p.parent.suffix != ".corrupt"]
+    logs = [read(marker, trainings.TrainingLog) for marker in markers]
     speeds = [log.images / log.seconds for log in logs if log and log.seconds]
     if speeds:
         images = max(unit.entry.train_images for unit in survey.translate)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from xbench.files import write_text
+from xbench.hashing import digest
 from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR
@@ -28,20 +29,56 @@ SORT = "ftd_cross"
 def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Records that may share a table, and what was left out.
 
-    No table mixes two data set keys, splits, or metric identities: the ones of the record
-    finished last are kept.
+    No table mixes two data set keys, splits, profiles or metric identities, and no row mixes two
+    versions or configurations of a method: what the record finished last has is kept.
     """
     if not records:
         return [], []
-    newest = max(records, key=lambda record: record.finished)
-    kept = [record for record in records if identity(record) == identity(newest)]
-    others = sorted({r.data.key for r in records if r not in kept})
-    left_out = len(records) - len(kept)
-    note = (
-        f"left out {left_out} records of another data set key or other metric identities "
-        f"({', '.join(others)}); the table shows {newest.data.key}"
-    )
-    return kept, [note] if left_out else []
+    in_order = sorted(records, key=lambda record: record.finished)
+    table = identity(in_order[-1])
+    rows = {r.method.label: row_identity(r) for r in in_order if identity(r) == table}
+    same = [record for record in records if identity(record) == table]
+    kept = [record for record in same if row_identity(record) == rows[record.method.label]]
+    notes = []
+    if len(same) < len(records):
+        notes.append(
+            f"left out {len(records) - len(same)} records of another data set key, profile or "
+            f"metric definition; the table shows {in_order[-1].data.key}"
+        )
+    if len(kept) < len(same):
+        notes.append(
+            f"left out {len(same) - len(kept)} records of other versions of the same methods; "
+            "run them again to complete their rows"
+        )
+    return kept, notes
+
+
+def row_identity(record: Record) -> tuple[object, ...]:
+    """What two records must agree in to stand in one row."""
+    method = record.method
+    return method.name, method.version, method.train_images, digest(method.config)
+
+
+def with_published(own: list[Record], published: list[Record]) -> tuple[list[Record], set[str]]:
+    """Own records, completed by published ones, and the labels whose rows rest on the latter.
+
+    A published row is left out where its method or configuration differs from the own one of
+    the same label.
+    """
+    rows = {record.method.label: row_identity(record) for record in own}
+    units = {unit_of(record) for record in own}
+    added = [
+        record
+        for record in published
+        if unit_of(record) not in units
+        and rows.get(record.method.label, row_identity(record)) == row_identity(record)
+    ]
+    return [*own, *added], {record.method.label for record in added}
+
+
+def unit_of(record: Record) -> tuple[str, int, str, str]:
+    """Label, seed, source and target: the primary key."""
+    return record.method.label, record.seed, record.source, record.target
 
 
 def identity(record: Record) -> tuple[object, ...]:
@@ -192,7 +229,8 @@ def cells(board: pd.DataFrame) -> list[dict[str, str]]:
         text = {"#": "" if pd.isna(row["rank"]) else str(row["rank"]), "method": str(row["method"])}
         if row["reference"]:
             text["method"] += " (reference)"
-        if not str(row["pairs"]).startswith(str(row["pairs"]).split("/")[1]):
+        done, total = str(row["pairs"]).split("/")
+        if done != total:
             text["method"] += f" (pairs {row['pairs']})"
         for name, metric in METRICS.items():
             text[_head(name)] = _number(row[name], metric.decimals)

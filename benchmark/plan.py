@@ -31,8 +31,6 @@ class Request:
     seeds: Sequence[int] = (0,)
     assignments: Sequence[str] = ()
     out: Path = Path("runs")
-    device: str = "auto"
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ class Plan:
     pairs: tuple[Pair, ...]
     entries: tuple[Entry, ...]
     folder: Path
+    trainings: Path
     units: tuple[Unit, ...] = field(repr=False)
 
 
@@ -116,8 +115,18 @@ def make(request: Request) -> Plan:
         for seed in entry.seeds
         for source, target in pairs
     )
-    folder = folder_of(request.out, dataset_label, profile.name, request.split)
-    return Plan(profile, dataset, dataset_label, request.split, pairs, entries, folder, units)
+    return Plan(
+        profile=profile,
+        dataset=dataset,
+        dataset_label=dataset_label,
+        split=request.split,
+        pairs=pairs,
+        entries=entries,
+        folder=folder_of(request.out, dataset_label, profile.name, request.split),
+        # One for all splits: what is chosen on `val` need not be trained again for `test`.
+        trainings=folder_of(request.out, dataset_label, profile.name) / "trainings",
+        units=units,
+    )
 
 
 def folder_of(out: Path, dataset_label: str, profile: str, split: str = "test") -> Path:
@@ -173,8 +182,7 @@ def _entries(
     entries.append(Entry(FLOOR, FLOOR, None, MethodConfig(), (0,), 0, reference=True))
     for method in classes:
         entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
-        for name in method.references(entry.config):
-            values = {key: value for key, value in entry.config if key == name}
+        for name, values in method.references(entry.config).items():
             entries.append(_entry(methods.get(name), profile, values, 0, seeds, reference=True))
         entries.append(entry)
     unique: dict[str, Entry] = {}
@@ -220,7 +228,7 @@ def _unit_key(entry: Entry, seed: int, source: str, target: str, scope: dict[str
         {
             "method": entry.name,
             "version": entry.version,
-            "config": entry.config.model_dump(mode="json"),
+            "config": entry.config.identity(),
             "budget": entry.train_images,
             "seed": seed,
             "pair": [source, target],

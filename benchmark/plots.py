@@ -13,7 +13,7 @@ from xbench.errors import UserError, unknown
 from xbench.files import atomic
 from xbench.leaderboard import board_table, comparable, cross_group, pair_means
 from xbench.metrics.base import METRICS
-from xbench.plan import FLOOR
+from xbench.plan import FLOOR, parse_pairs
 from xbench.store import STRIP_VIEWS, Record, Store, strip_path
 
 matplotlib.use("Agg")
@@ -160,7 +160,7 @@ def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) ->
     """Source, every method's translation, and the true target, one row per pair and view."""
     records = load(folder)
     domains = records[0].data.domains
-    shown = [tuple(text.split(":", 1)) for text in chosen] or _telling_pairs(records[0])
+    shown = list(parse_pairs(chosen, domains)) if chosen else _telling_pairs(records[0])
     labels = list(dict.fromkeys(r.method.label for r in sorted(records, key=lambda r: r.finished)))
     labels = [label for label in labels if label not in ("identity", FLOOR)]
     seeds = {label: min(r.seed for r in records if r.method.label == label) for label in labels}
@@ -174,9 +174,6 @@ def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) ->
         layout="constrained",
     )
     for i, (source, target) in enumerate(shown):
-        for domain in (source, target):
-            if domain not in domains:
-                raise unknown("domain", domain, domains, "try: --pairs " + ":".join(domains[:2]))
         view = i % views
         strips = [
             _domain_strip(folder, source, domains),

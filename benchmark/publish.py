@@ -1,19 +1,26 @@
 """Copy finished records and small evidence to the folder that is published."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 from xbench import leaderboard, plots
 from xbench.errors import UserError
+from xbench.files import atomic
+from xbench.profiles import PROFILES
 from xbench.store import Record, Store
 
 #: Kept beside the records: 8-bit strips and texture descriptors; never the 16-bit images.
-EVIDENCE = ("records", "strips", "descriptors")
+#: The record comes last: without it nothing of a unit counts.
+EVIDENCE = (("strips", ".png"), ("descriptors", ".npz"), ("records", ".json"))
+#: What a published profile may take.
+LIMIT_MB = 10
 
 
 def profile_folders(root: Path) -> list[Path]:
-    """All `<dataset>/<profile>` folders that hold records."""
-    return sorted(path.parent for path in root.glob("*/*/records") if path.is_dir())
+    """All `<dataset>/<profile>` folders of the test split that hold records."""
+    found = sorted(path.parent for path in root.glob("*/*/records") if path.is_dir())
+    return [folder for folder in found if folder.name in PROFILES]
 
 
 def publish(out: Path, to: Path) -> list[Path]:
@@ -22,6 +29,12 @@ def publish(out: Path, to: Path) -> list[Path]:
     Raises:
         UserError: nothing is finished.
     """
+    if out.resolve() == to.resolve():
+        raise UserError(
+            f"{out} cannot be published into itself",
+            "expected: two different folders",
+            "try: xbench publish --out runs --to results",
+        )
     folders = profile_folders(out)
     if not folders:
         raise UserError(
@@ -35,6 +48,9 @@ def publish(out: Path, to: Path) -> list[Path]:
         for path, record in Store(folder).record_files():
             _copy_unit(folder, target, path, record)
         make_views(target)
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        if size > LIMIT_MB * 1e6:
+            warnings.warn(f"{target} has {size / 1e6:.0f} MB, more than {LIMIT_MB}", stacklevel=2)
         published.append(target)
     return published
 
@@ -42,12 +58,11 @@ def publish(out: Path, to: Path) -> list[Path]:
 def _copy_unit(folder: Path, target: Path, path: Path, record: Record) -> None:
     """One record and its evidence; trainings stay, their hashes are in the record."""
     name = path.relative_to(folder / "records").with_suffix("")
-    for kind, suffix in zip(EVIDENCE, (".json", ".png", ".npz"), strict=True):
+    for kind, suffix in EVIDENCE:
         source = folder / kind / f"{name}{suffix}"
         if source.exists():
-            copy = target / kind / f"{name}{suffix}"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+            with atomic(target / kind / source.relative_to(folder / kind)) as part:
+                shutil.copyfile(source, part)
 
 
 def make_views(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Does what a plan says: trains, translates, scores, and stores unit by unit."""
 
+import os
 import time
 import traceback
 import warnings
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from xbench import trainings
+from xbench.datasets.base import TrainOnly
 from xbench.display import Display
 from xbench.errors import UserError
 from xbench.hashing import seed_from
@@ -28,7 +30,6 @@ from xbench.store import (
     MethodFacts,
     Record,
     Store,
-    Value,
     from_pixels,
     pixels_digest,
     to_pixels,
@@ -57,6 +58,8 @@ class Ready:
 
 def pick_device(name: str) -> torch.device:
     """`auto`, or a device of torch that is there."""
+    # Before CUDA starts: without it cuBLAS may sum in another order from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -81,10 +84,14 @@ class Runner:
         self.store = Store(plan.folder)
         self.scorer = Scorer(plan.dataset, plan.split, device)
         torch.set_num_threads(plan.profile.threads)
+        if device.type == "cuda":
+            # Equal results on equal devices; what has no such algorithm only warns.
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.backends.cudnn.benchmark = False
 
-    def survey(self, force: bool = False) -> Survey:
-        """Compare the plan with what is stored."""
-        survey = Survey(missing=self.scorer.missing())
+    def survey(self, force: bool = False, fetch: bool = True) -> Survey:
+        """Compare the plan with what is stored; fetch weights of metrics if asked to."""
+        survey = Survey(missing=self.scorer.missing(fetch))
         for unit in self.plan.units:
             record = None if force else self.store.find(unit)
             if record is None:
@@ -99,6 +106,12 @@ class Runner:
             if method is not None:
                 method.check()
                 found = trainings.folders(self.plan, entry, method, seed)
+                if found and not method.needs_training:
+                    raise UserError(
+                        f"method '{entry.name}' returns trainings but declares none",
+                        "expected: `needs_training = True` in its class",
+                        "add that line to the class",
+                    )
                 wanted |= {folder for _, folder in found}
         survey.trainings = [folder for folder in wanted if trainings.read_log(folder) is None]
         return survey
@@ -110,7 +123,13 @@ class Runner:
         if not (survey.translate or survey.rescore):
             return failed
         self.plan.dataset.prepare(self.display.data)
-        damaged = [unit for unit in survey.rescore if not self._rescore(unit)]
+        damaged = []
+        for unit in survey.rescore:
+            try:
+                if not self._rescore(unit):
+                    damaged.append(unit)
+            except Exception:
+                failed.append(self._fail(unit))
         for (entry, seed), units in _grouped([*survey.translate, *damaged]):
             for unit in units:
                 self.store.forget(unit)
@@ -134,7 +153,7 @@ class Runner:
         ready = Ready(self._make_method(entry))
         if ready.method is None:
             return ready
-        ready.method.setup(self.plan.dataset)
+        ready.method.setup(TrainOnly(self.plan.dataset))
         for training, folder in trainings.folders(self.plan, entry, ready.method, seed):
             log = trainings.obtain(training, folder, self.plan, entry, seed, self.display)
             ready.train_seconds += log.seconds
@@ -169,8 +188,8 @@ class Runner:
             chosen = slice(start, start + batch)
             try:
                 results = self._translate_batch(method, units, images[chosen], ids[chosen])
-            except (torch.OutOfMemoryError, MemoryError):
-                if batch == 1:
+            except (MemoryError, RuntimeError) as error:
+                if batch == 1 or not _out_of_memory(error):
                     raise
                 torch.cuda.empty_cache()
                 batch = max(1, batch // 2)
@@ -247,8 +266,8 @@ class Runner:
             return False
         if pixels_digest(pixels) != record.images_sha256:
             return False
-        empty = [n for n in METRICS if n not in record.metrics or _empty(record.metrics[n])]
-        values, _ = self.scorer.score(from_pixels(pixels), unit.source, unit.target, empty)
+        wanted = [name for name in METRICS if not _filled(record, name)]
+        values, _ = self.scorer.score(from_pixels(pixels), unit.source, unit.target, wanted)
         record.metrics = {name: values.get(name) or record.metrics[name] for name in METRICS}
         self.store.write_record(unit, record)
         self.display.unit(unit, record)
@@ -256,7 +275,7 @@ class Runner:
 
     def _can_be_filled(self, record: Record, missing: dict[str, str]) -> bool:
         return any(
-            (name not in record.metrics or _empty(record.metrics[name]))
+            not _filled(record, name)
             and name not in missing
             and len(record.data.ids) >= metric.min_n
             for name, metric in METRICS.items()
@@ -321,8 +340,18 @@ def _grouped(units: list[Unit]) -> list[tuple[tuple[Entry, int], list[Unit]]]:
     return [((found[0].entry, found[0].seed), found) for found in groups.values()]
 
 
-def _empty(value: Value) -> bool:
-    return value.value is None
+def _out_of_memory(error: Exception) -> bool:
+    """On a GPU torch has an error of its own for it; on a CPU only the text tells."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(error)
+
+
+def _filled(record: Record, name: str) -> bool:
+    """Whether a metric has a value by its present definition."""
+    value = record.metrics.get(name)
+    if value is None or value.value is None:
+        return False
+    return value.identity == METRICS[name].identity
 
 
 def _now() -> str:

@@ -37,14 +37,23 @@ class Scorer:
         self._features: dict[tuple[str, str], Tensor] = {}
         self._reasons: dict[str, str] = {}
 
-    def missing(self) -> dict[str, str]:
-        """Metrics that will be empty, with the reason; known before any work."""
+    def missing(self, fetch: bool = True) -> dict[str, str]:
+        """Metrics that will be empty, with the reason; known before any work.
+
+        Args:
+            fetch: get weights that are missing; else say that they are.
+        """
+        found = dict(self._reasons)
         for space in SPACES:
             try:
+                if space == "inception" and not fetch and not _weights_there():
+                    raise Unavailable("Inception weights missing; a run tries to fetch them")
                 self._extractor(space)
             except Unavailable as reason:
-                self._reasons[space] = str(reason)
-        reasons = {name: self._reasons.get(m.space) for name, m in METRICS.items()}
+                found[space] = str(reason)
+        if fetch:
+            self._reasons = found
+        reasons = {name: found.get(m.space) for name, m in METRICS.items()}
         if not self.dataset.aligned:
             paired = {n: "the data set is not aligned" for n, m in METRICS.items() if m.paired}
             reasons |= paired
@@ -88,7 +97,10 @@ class Scorer:
         images = self.dataset.images(self.split, target if metric.paired else source)
         per_image = torch.cat(
             [
-                function(output[start : start + BATCH], images[start : start + BATCH])
+                function(
+                    output[start : start + BATCH].to(self.device),
+                    images[start : start + BATCH].to(self.device),
+                ).cpu()
                 for start in range(0, len(output), BATCH)
             ]
         )
@@ -144,6 +156,12 @@ class Scorer:
                 raise Unavailable(self._reasons[space])
             self._extractors[space] = _load_extractor(space, self.device)
         return self._extractors[space]
+
+
+def _weights_there() -> bool:
+    from xbench.metrics.inception import weights_path
+
+    return weights_path().exists()
 
 
 def _load_extractor(space: str, device: torch.device) -> Extractor:

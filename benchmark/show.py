@@ -10,7 +10,6 @@ from rich.table import Table
 from xbench import leaderboard
 from xbench.plan import Plan
 from xbench.runner import Survey
-from xbench.store import Record
 
 
 def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) -> None:
@@ -45,21 +44,19 @@ def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) ->
         console.print(f"empty columns {', '.join(names)}: {reason}", markup=False, soft_wrap=True)
 
 
-def board(
-    console: Console, rows: pd.DataFrame, published: Sequence[Record] = (), title: str = ""
-) -> None:
-    """The leaderboard; published rows of other methods are ranked with it and marked."""
+def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
+    """The leaderboard; rows that rest on published records are marked."""
     if rows.empty:
         console.print("no finished units yet")
         return
-    marked = {record.method.label for record in published}
     cells = leaderboard.cells(rows)
     table = Table(title=title or None, title_justify="left")
     heads = _fitting(cells, console.width)
     for head in heads:
         table.add_column(head, justify="left" if head == "method" else "right", no_wrap=True)
-    for label, reference, row in zip(rows["method"], rows["reference"], cells, strict=True):
-        if label in marked:
+    published = rows["published"] if "published" in rows else [False] * len(rows)
+    for mark, reference, row in zip(published, rows["reference"], cells, strict=True):
+        if mark:
             row["method"] += " (published)"
         table.add_row(*(row[head] for head in heads), style="dim" if reference else None)
     console.print(table)

@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,9 +22,9 @@ from xbench.files import atomic, set_aside, write_text
 from xbench.plan import Unit
 from xbench.settings import file_name
 
-SCHEMA = 1
 #: Views of every unit that are kept as one 8-bit strip, evenly spaced over the ids.
 STRIP_VIEWS = 6
+STRIP_SIDE = 128
 
 
 class Stored(BaseModel):
@@ -77,7 +77,7 @@ class Value(Stored):
 class Record(Stored):
     """A finished unit."""
 
-    schema_version: int = SCHEMA
+    schema_version: Literal[1] = 1
     key: str
     method: MethodFacts
     data: DataFacts
@@ -154,7 +154,7 @@ class Store:
 
     def record_files(self) -> Iterator[tuple[Path, Record]]:
         """All whole records with their paths."""
-        for path in sorted((self.folder / "records").rglob("*.json")):
+        for path in sorted((self.folder / "records").rglob("[!.]*.json")):
             record = read(path, Record)
             if record:
                 yield path, record
@@ -179,10 +179,9 @@ class Store:
         for name, image in zip(ids, pixels, strict=True):
             Image.fromarray(image).save(folder / f"{name}.png", compress_level=1)
         chosen = np.linspace(0, len(ids) - 1, min(STRIP_VIEWS, len(ids))).round().astype(int)
-        strip = np.concatenate(list(pixels[chosen]), axis=1)
         path = strip_path(self.folder, unit.entry.label, unit.seed, unit.source, unit.target)
         with atomic(path) as part:
-            Image.fromarray((strip / 257).round().astype(np.uint8)).save(part, optimize=True)
+            Image.fromarray(make_strip(pixels[chosen])).save(part, optimize=True)
 
     def read_images(self, unit: Unit, ids: Sequence[str]) -> np.ndarray:
         """What `write_images` wrote, uint16 `[n, H, W]`.
@@ -217,17 +216,34 @@ def strip_path(folder: Path, label: str, seed: int, source: str, target: str) ->
 
 
 def read(path: Path, kind: type[StoredT]) -> StoredT | None:
-    """Read a stored file; a damaged one is named and moved aside, and its unit is redone."""
+    """Read a stored file; None, with a warning, if that cannot be.
+
+    A damaged file is moved aside, and what it stood for is redone. One that another version of
+    xbench wrote is left where it is.
+    """
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
         aside = set_aside(path)
-        warnings.warn(
-            f"{path} is damaged ({type(error).__name__}); moved to {aside.name}, "
-            "its unit counts as not done",
-            stacklevel=2,
-        )
+        warnings.warn(f"{path} is damaged; moved to {aside.name}, to be redone", stacklevel=2)
         return None
+    try:
+        return kind.model_validate(value)
+    except ValidationError:
+        warnings.warn(f"{path} was written by another version of xbench; left out", stacklevel=2)
+        return None
+
+
+def make_strip(pixels: np.ndarray) -> np.ndarray:
+    """Views uint16 `[n, H, W]` side by side in 8 bit, at most `STRIP_SIDE` pixels high."""
+    height, width = pixels.shape[1:]
+    if height > STRIP_SIDE:
+        from torchvision.transforms.functional import resize
+
+        size = [STRIP_SIDE, round(width * STRIP_SIDE / height)]
+        pixels = to_pixels(resize(from_pixels(pixels), size, antialias=True))
+    strip: np.ndarray = np.concatenate(list(pixels), axis=1)
+    return (strip / 257).round().astype(np.uint8)
 
 
 def to_pixels(images: Tensor) -> np.ndarray:

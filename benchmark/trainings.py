@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from xbench.datasets.base import TrainOnly
 from xbench.display import Display
 from xbench.files import set_aside, write_text
 from xbench.hashing import digest, file_digest, seed_from
@@ -26,17 +27,17 @@ class TrainingLog(Stored):
 def folders(plan: Plan, entry: Entry, method: Method, seed: int) -> list[tuple[Training, Path]]:
     """The trainings that a method needs for the plan's pairs, and where each lies."""
     return [
-        (training, plan.folder / "trainings" / training_key(plan, entry, training, seed))
+        (training, plan.trainings / training_key(plan, entry, training, seed))
         for training in method.trainings(plan.pairs)
     ]
 
 
 def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str:
-    """Hash of recipe, data, budget and seed (and of the file, for a plug-in)."""
+    """Hash of recipe, method version (for a plug-in: of its file), data, budget and seed."""
     return digest(
         {
             "recipe": training.recipe,
-            "plugin": entry.method.plugin if entry.method else None,
+            "version": entry.version,
             "dataset": plan.dataset.key,
             "images": entry.train_images,
             "seed": seed,
@@ -53,7 +54,11 @@ def obtain(
         folder.mkdir(parents=True, exist_ok=True)
         with display.training(entry.label, seed) as progress:
             result = training.fit(
-                plan.dataset, entry.train_images, seed_from("training", seed), folder, progress
+                TrainOnly(plan.dataset),
+                entry.train_images,
+                seed_from("training", seed),
+                folder,
+                progress,
             )
         training.save(folder)
         log = TrainingLog(
@@ -64,7 +69,7 @@ def obtain(
             curve=result.curve,
         )
         write_text(folder / "training.json", log.model_dump_json(indent=1) + "\n")
-        for checkpoint in folder.glob("checkpoint*"):
+        for checkpoint in folder.glob("*checkpoint*"):
             checkpoint.unlink()
     # Also after training: what is used is what lies in the file.
     training.load(folder)

@@ -21,7 +21,7 @@ Progress = Callable[[int, int, str], None]
 class DatasetConfig(BaseModel):
     """Base of the configurations: frozen, no unknown fields; all fields are part of the key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int
 
@@ -123,3 +123,10 @@ class Dataset(ABC):
     def cache(self) -> Path | None:
         """The folder that holds the prepared images, if any."""
         return None
+
+
+class TrainOnly:
+    """All that a method may see of a data set: training images by domain."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.train = dataset.train

@@ -31,17 +31,23 @@ def setting(default: Any, stage: Stage, about: str, **limits: Any) -> Any:
 class MethodConfig(BaseModel):
     """Base of the configurations: frozen, no unknown fields, each field made by `setting`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def only(self, stage: Stage) -> dict[str, Any]:
-        """The fields of one stage, JSON-able."""
-        values = self.model_dump(mode="json")
+    def identity(self) -> dict[str, Any]:
+        """What of the configuration changes the images, JSON-able; part of every key.
+
+        Override it where a field has no effect, or names a file whose content matters.
+        """
+        return self.model_dump(mode="json")
+
+    def recipe(self) -> dict[str, Any]:
+        """The part of `identity` that belongs to training."""
         fields = type(self).model_fields
         return {
             name: value
-            for name, value in values.items()
+            for name, value in self.identity().items()
             if isinstance(extra := fields[name].json_schema_extra, dict)
-            and extra.get("stage") == stage
+            and extra.get("stage") == "train"
         }
 
 
@@ -151,9 +157,9 @@ class Method(ABC):
         return cls.Config()
 
     @classmethod
-    def references(cls, config: MethodConfig) -> list[str]:
-        """Methods whose rows bound this one's (a latent method: its codec's round trip)."""
-        return []
+    def references(cls, config: MethodConfig) -> dict[str, dict[str, Any]]:
+        """Methods (and their settings) whose rows bound this one's, as a codec's round trip."""
+        return {}
 
     def check(self) -> None:  # noqa: B027 - optional
         """Raise a UserError if something that the user must provide (weights) is missing.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xbench.errors import UserError
+from xbench.hashing import file_digest
 
 #: Stable Diffusion's factor that brings VAE latents to unit variance.
 VAE_SCALE = 0.18215
@@ -106,6 +107,20 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
             "use a local folder with --set medshift.vae=FOLDER, or --set medshift.codec=pixel",
         ) from error
     return VaeCodec(vae, device)
+
+
+def vae_digest(source: str) -> str:
+    """SHA-256 of the VAE's weights file, in a local folder or in the hub's cache.
+
+    The name itself where the file is not there yet: loading it will say so.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    name = "diffusion_pytorch_model.safetensors"
+    local = Path(source) / name
+    cached = None if Path(source).is_dir() else try_to_load_from_cache(source, name)
+    path = Path(cached) if isinstance(cached, str) else local
+    return file_digest(path) if path.is_file() else source
 
 
 SD_VAE: dict[str, object] = {

@@ -6,12 +6,14 @@ image at t = 1 to the shared latent z_tau, then the target-conditioned flow forw
 (Figure 1). The authors' network and settings are not published: those here are our choice.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
+from pydantic import model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,7 +32,7 @@ from xbench.methods.base import (
     Training,
     setting,
 )
-from xbench.methods.codecs import Codec, crop_to, make_codec, pad_to
+from xbench.methods.codecs import Codec, crop_to, make_codec, pad_to, vae_digest
 from xbench.profiles import Profile
 
 
@@ -60,12 +62,38 @@ class MedShiftConfig(MethodConfig):
         "midpoint", "infer", "Euler's inversion error is large (methods compared at equal steps)"
     )
     steps: int = setting(4, "infer", "solver steps over the whole interval, each way", ge=1)
+    grid: float = setting(
+        1.5, "infer", "times 1 - (k/steps)^grid: above 1, shorter steps near the image", gt=0
+    )
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Self:
+        if len(self.channels) != len(self.attention):
+            raise ValueError("channels and attention must have one value per level each")
+        if any(width < 2 or width % 2 for width in self.channels):
+            raise ValueError("channels must be even numbers")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The VAE stands in it by its content; what the other codec alone uses is left out."""
+        values = self.model_dump(mode="json")
+        if self.codec == "pixel":
+            del values["vae"]
+        else:
+            del values["factor"]
+            values["vae"] = vae_digest(self.vae)
+        return values
 
 
 #: Network and optimiser by profile. `paper` has the widths of the authors' GenerativeZoo.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"channels": (16, 32), "layers": 1, "attention": (False, False), "batch": 16},
-    "quick": {"channels": (32, 64, 96), "layers": 1, "attention": (False, False, True)},
+    "quick": {
+        "channels": (32, 64, 96),
+        "layers": 1,
+        "attention": (False, False, True),
+        "learning_rate": 2e-3,
+    },
     "standard": {
         "factor": 4,
         "channels": (128, 256, 256, 256),
@@ -99,9 +127,10 @@ class MedShift(Method):
         return MedShiftConfig(**SETTINGS.get(profile.name, {}))
 
     @classmethod
-    def references(cls, config: MethodConfig) -> list[str]:
+    def references(cls, config: MethodConfig) -> dict[str, dict[str, Any]]:
         """The VAE's round trip bounds what a flow in its latents can reach."""
-        return ["vae"] if isinstance(config, MedShiftConfig) and config.codec == "vae" else []
+        assert isinstance(config, MedShiftConfig)
+        return {"vae": {"vae": config.vae}} if config.codec == "vae" else {}
 
     @cached_property
     def codec(self) -> Codec:
@@ -125,10 +154,14 @@ class MedShift(Method):
         """One network serves one pair and all pairs alike."""
         config = self.config
         params = sum(p.numel() for p in self.net.parameters()) + self.codec.params()
-        steps = len(ode.times(config.tau, config.steps)) - 1
+        steps = len(self.times(config.tau)) - 1
         weights = (config.guidance_source, config.guidance_target)
         nfe = sum(steps * ode.SOLVERS[config.solver][1] * (1 + (w not in (0, 1))) for w in weights)
         return Cost(params=params, params_total=params, nfe=nfe)
+
+    def times(self, tau: float) -> list[float]:
+        """Solver times from 1 down to tau."""
+        return ode.times(tau, self.config.steps, self.config.grid)
 
     def encode(self, images: Tensor) -> Tensor:
         """Pad to what codec and network can halve, and encode."""
@@ -162,7 +195,7 @@ class MedShift(Method):
     def encodings(self, images: Tensor, source: str, taus: Sequence[float]) -> dict[float, Tensor]:
         """Latents z_tau of several tau from one trajectory."""
         field = self.field(source, self.config.guidance_source)
-        full = ode.times(min(taus), self.config.steps)
+        full = self.times(min(taus))
         path = dict(
             zip(
                 full,
@@ -172,7 +205,7 @@ class MedShift(Method):
         )
         latents = {}
         for tau in taus:
-            grid = ode.times(tau, self.config.steps)
+            grid = self.times(tau)
             # All times but the last lie on the common trajectory; the last step is tau's own.
             shared = [t for t in grid if t in path]
             tail = [shared[-1], *(t for t in grid if t not in path)]
@@ -184,7 +217,7 @@ class MedShift(Method):
         """Integrate from tau up to 1 under the target's label."""
         if tau == 1 and self.codec.lossless:
             return like.clone()
-        grid = ode.times(tau, self.config.steps)[::-1]
+        grid = self.times(tau)[::-1]
         field = self.field(target, self.config.guidance_target)
         return self.decode(ode.integrate(field, latents, grid, self.config.solver), like)
 
@@ -240,7 +273,8 @@ def make_net(
         up_block_types=tuple(
             ("AttnUpBlock2D" if a else "UpBlock2D") for a in reversed(config.attention)
         ),
-        norm_num_groups=min(32, config.channels[0] // 2),
+        # Groups of at least two channels: groups of one would erase each channel's mean.
+        norm_num_groups=max(1, min(32, math.gcd(*config.channels) // 2)),
         attention_head_dim=32,
         add_attention=any(config.attention),
         num_class_embeds=domains + 1,
@@ -266,10 +300,8 @@ class FlowMatching(Training):
             "objective": "flow-matching-v1",
             "domains": list(method.domains),
             "size": method.size,
-            **method.config.only("train"),
+            **method.config.recipe(),
         }
-        if method.config.codec == "pixel":
-            del self.recipe["vae"]  # has no effect
 
     def fit(
         self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress

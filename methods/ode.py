@@ -1,6 +1,5 @@
 """Fixed-step solvers for dx/dt = field(x, t), from one time to another, in either direction."""
 
-import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -43,19 +42,16 @@ SOLVERS: dict[str, tuple[Step, int]] = {
 }
 
 
-def times(tau: float, steps: int) -> list[float]:
-    """The times from 1 down to tau: the multiples of 1/steps above tau, then tau itself.
+def times(tau: float, steps: int, power: float = 1.0) -> list[float]:
+    """The times from 1 down to tau: `1 - (k / steps) ** power` above tau, then tau itself.
 
-    All tau share the multiples, so one encoding trajectory serves every tau; only the last,
-    shorter step is its own. `tau = 1` gives one time, an integration of zero length.
+    A power above 1 makes the steps near t = 1 shorter, where the field of a flow between noise
+    and data changes fastest. All tau share these times, so one encoding trajectory serves every
+    tau; only the last, shorter step is its own. `tau = 1` gives one time, zero length.
     """
-    whole = math.floor((1 - tau) * steps + 1e-9)
-    grid = [1 - k / steps for k in range(whole + 1)]
-    if grid[-1] - tau > 1e-9:
-        grid.append(tau)
-    else:
-        grid[-1] = tau
-    return grid
+    grid = [1 - (k / steps) ** power for k in range(steps + 1)]
+    # Closer than rounding is the same time: no step of length 1e-17 may appear.
+    return [t for t in grid if t > tau + 1e-9] + [tau]
 
 
 def trajectory(field: Field, x: Tensor, grid: list[float], solver: str) -> Iterator[Tensor]:

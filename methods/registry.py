@@ -19,6 +19,8 @@ BUILT_IN = {
     "histogram": "xbench.methods.histogram:Histogram",
     "medshift": "xbench.methods.medshift:MedShift",
 }
+#: Labels and `--set` sections that are taken.
+RESERVED = {*BUILT_IN, "floor", "data", "budget"}
 
 
 def names() -> list[str]:
@@ -102,8 +104,15 @@ def checked(method: object, name: str) -> type[Method]:
             f"expected: it defines {', '.join(missing)}",
             "see the README, 'Add a method'",
         )
-    if not hasattr(method, "name"):
+    if "name" not in vars(method):
+        # Not what a parent class is called: a child of MedShift is another method.
         method.name = name.lower()
+    if method.name in RESERVED and not method.__module__.startswith("xbench."):
+        raise UserError(
+            f"a plug-in may not be called '{method.name}'",
+            f"expected: another name than {', '.join(sorted(RESERVED))}",
+            "give the class another `name`",
+        )
     return method
 
 

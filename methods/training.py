@@ -1,5 +1,7 @@
 """The training loop: seeded step by step, averaged weights, resumable to the same result."""
 
+import hashlib
+import io
 import math
 import time
 import warnings
@@ -53,7 +55,11 @@ def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
     if not path.exists():
         return 0, Log()
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        expected, content = path.read_bytes().split(b"\n", 1)
+        if hashlib.sha256(content).hexdigest().encode() != expected:
+            raise ValueError("its hash is wrong")
+        stream = io.BytesIO(content)
+        state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
         for name, module in learner.modules.items():
             module.load_state_dict(state["modules"][name])
         for name, optimizer in learner.optimizers.items():
@@ -61,7 +67,7 @@ def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
         return int(state["step"]), Log(float(state["seconds"]), state["curve"])
     except Exception as error:  # whatever a damaged file raises
         warnings.warn(
-            f"checkpoint {path} is damaged ({type(error).__name__}); moved to "
+            f"checkpoint {path} is damaged ({error}); moved to "
             f"{set_aside(path).name}, training starts anew",
             stacklevel=2,
         )
@@ -69,18 +75,21 @@ def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
 
 
 def save_state(learner: Learner, path: Path, step: int, log: Log) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint whole or not at all, its SHA-256 in the first line."""
+    stream = io.BytesIO()
+    torch.save(
+        {
+            "step": step,
+            "seconds": log.seconds,
+            "curve": log.curve,
+            "modules": {name: m.state_dict() for name, m in learner.modules.items()},
+            "optimizers": {name: o.state_dict() for name, o in learner.optimizers.items()},
+        },
+        stream,
+    )
+    content = stream.getvalue()
     with atomic(path) as part:
-        torch.save(
-            {
-                "step": step,
-                "seconds": log.seconds,
-                "curve": log.curve,
-                "modules": {name: m.state_dict() for name, m in learner.modules.items()},
-                "optimizers": {name: o.state_dict() for name, o in learner.optimizers.items()},
-            },
-            part,
-        )
+        part.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def train(

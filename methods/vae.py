@@ -2,18 +2,23 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xbench.methods.base import Cost, Method, MethodConfig, setting
-from xbench.methods.codecs import VaeCodec, crop_to, load_vae, pad_to
+from xbench.methods.codecs import VaeCodec, crop_to, load_vae, pad_to, vae_digest
 
 
 class VaeConfig(MethodConfig):
     """Settings of the round trip."""
 
     vae: str = setting("stabilityai/sd-vae-ft-mse", "infer", "folder or hub name")
+
+    def identity(self) -> dict[str, Any]:
+        """The VAE's content, not its path."""
+        return {"vae": vae_digest(self.vae)}
 
 
 class VaeRoundTrip(Method):

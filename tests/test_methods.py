@@ -69,6 +69,14 @@ class Negative(Method):
 
 class Unfinished(Method):
     pass
+
+from xbench.methods.histogram import Histogram as Parent
+
+class Child(Parent):
+    pass
+
+class Identity(Negative):
+    pass
 """
 
 
@@ -87,12 +95,17 @@ def test_a_method_comes_from_a_file_and_carries_the_files_hash(plugin: Path) -> 
     assert registry.get(f"{plugin}:Negative").plugin != first
 
 
+def test_a_child_of_a_built_in_method_has_a_name_of_its_own(plugin: Path) -> None:
+    assert registry.get(f"{plugin}:Child").name == "child"
+
+
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
         ("medshfit", "did you mean medshift?"),
         ("mine.py:Negativ", "did you mean Negative?"),
         ("mine.py:Unfinished", "it defines translate"),
+        ("mine.py:Identity", "another name than"),
         ("nowhere.py:Negative", "path/to/file.py:ClassName"),
         ("broken.py:Any", "a module that imports"),
     ],

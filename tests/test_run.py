@@ -3,13 +3,18 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+
+from xbench.hashing import file_digest
+from xbench.metrics.inception import FILE_NAME, InceptionExtractor
 
 Xbench = Callable[..., Any]
 
@@ -45,9 +50,34 @@ from xbench.methods.base import Method
 class Hungry(Method):
     def translate(self, images, source, target, *, generators):
         if len(images) > 5:
-            raise torch.OutOfMemoryError("too many images at once")
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return images * 0.5
 """
+
+
+class StandIn(torch.nn.Module):
+    """The part of the Inception file that is used, with another network in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.AdaptiveAvgPool2d(26), torch.nn.Flatten(), torch.nn.LazyLinear(2048)
+        )
+
+
+def place_stand_in_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a file of the right interface where the Inception weights belong."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = StandIn()
+        network.layers(torch.zeros(1, 3, 299, 299))
+    home = Path("home")
+    monkeypatch.setenv("XBENCH_HOME", str(home.absolute()))
+    path = home / "weights" / FILE_NAME
+    path.parent.mkdir(parents=True)
+    torch.jit.script(network).save(path)
+    load = partial(InceptionExtractor.load, sha256=file_digest(path))
+    monkeypatch.setattr(InceptionExtractor, "load", load)
 
 
 def records(folder: Path) -> dict[str, Any]:
@@ -207,15 +237,24 @@ def test_damaged_weights_are_moved_aside_and_trained_anew(xbench: Xbench) -> Non
     assert xbench(*arguments, "--force").code == 0
     after = records(FOLDER)["medshift[images=32]/seed0/synthetic_low--real_normal"]
     assert after["images_sha256"] == before["images_sha256"]
-    assert list(FOLDER.glob("trainings/*.corrupt"))
+    key = weights.parent.name
+    names = {path.name for path in FOLDER.glob("trainings/*")}
+    assert names == {key, f"{key}.corrupt"}
+    assert xbench(*arguments, "--set", "medshift.tau=0.5", "--dry-run").code == 0
+    assert {path.name for path in FOLDER.glob("trainings/*")} == names
 
 
 def test_when_memory_runs_out_smaller_batches_give_the_same_images(xbench: Xbench) -> None:
     Path("hungry.py").write_text(HUNGRY)
-    result = xbench("run", "--method", "hungry.py:Hungry", "--profile", "smoke", "--pairs", PAIR)
-    assert result.code == 0
-    record = records(FOLDER)["hungry/seed0/synthetic_low--real_normal"]
-    assert len(record["metrics"]["ssim"]["per_image"]) == 16
+    arguments = ("run", "--method", "hungry.py:Hungry", "--profile", "smoke", "--pairs", PAIR)
+    name = "hungry/seed0/synthetic_low--real_normal"
+    assert xbench(*arguments).code == 0
+    small = records(FOLDER)[name]
+    Path("hungry.py").write_text(HUNGRY.replace("> 5", "> 500"))
+    assert xbench(*arguments).code == 0
+    whole = records(FOLDER)[name]
+    assert small["key"] != whole["key"]
+    assert small["images_sha256"] == whole["images_sha256"]
 
 
 def test_an_edited_plugin_makes_its_units_stale(xbench: Xbench) -> None:
@@ -229,3 +268,82 @@ def test_an_edited_plugin_makes_its_units_stale(xbench: Xbench) -> None:
     assert after["key"] != before["key"]
     assert after["images_sha256"] != before["images_sha256"]
     assert len([name for name in records(FOLDER) if "hungry" in name]) == 1
+
+
+def test_no_row_mixes_two_versions_of_a_method(xbench: Xbench) -> None:
+    """Ten pairs by the old file and one by the new make a row of one pair, not of eleven."""
+    Path("hungry.py").write_text(HUNGRY)
+    arguments = ("run", "--method", "hungry.py:Hungry", "--profile", "smoke", "--pairs")
+    xbench(*arguments, f"{PAIR},real_low:real_normal")
+    Path("hungry.py").write_text(HUNGRY.replace("0.5", "0.25"))
+    xbench(*arguments, PAIR)
+    board = pd.read_csv(FOLDER / "leaderboard.csv").set_index("method")
+    assert board.loc["hungry", "pairs"] == "1/20"
+    assert len(pd.read_csv(FOLDER / "pairs.csv").query("method == 'hungry'")) == 1
+
+
+def test_what_a_killed_write_left_is_no_second_record(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    before = (FOLDER / "pairs.csv").read_bytes()
+    path = FOLDER / "records/histogram/seed0/synthetic_low--real_normal.json"
+    shutil.copy(path, path.with_name(f".{path.stem}.123.part.json"))
+    assert xbench("leaderboard", "--profile", "smoke").code == 0
+    assert (FOLDER / "pairs.csv").read_bytes() == before
+
+
+def test_a_record_of_another_version_of_xbench_is_left_alone(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    path = FOLDER / "records/histogram/seed0/synthetic_low--real_normal.json"
+    record = json.loads(path.read_text()) | {"schema_version": 2}
+    path.write_text(json.dumps(record))
+    assert xbench("leaderboard", "--profile", "smoke").code == 0
+    assert json.loads(path.read_text()) == record
+    assert "histogram" not in set(pd.read_csv(FOLDER / "pairs.csv")["method"])
+
+
+def test_settings_chosen_on_val_are_not_trained_again_for_test(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "medshift", "--profile", "smoke", "--pairs", PAIR)
+    arguments = (*arguments, "--set", "budget.images=32")
+    assert xbench(*arguments, "--split", "val").code == 0
+    assert xbench(*arguments).code == 0
+    assert len(list(Path("runs").rglob("training.json"))) == 1
+    name = "medshift[images=32]/seed0/synthetic_low--real_normal"
+    val, test = records(Path("runs/phantom/smoke-val"))[name], records(FOLDER)[name]
+    assert val["method"]["weights_sha256"] == test["method"]["weights_sha256"]
+    assert not set(val["data"]["groups"]) & set(test["data"]["groups"])
+
+
+def test_weights_that_arrive_later_fill_the_columns_without_translating_again(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    name = "histogram/seed0/synthetic_low--real_normal"
+    before = records(FOLDER)[name]
+    images = FOLDER / "images" / name
+    stamps = {path.name: path.stat().st_mtime_ns for path in images.iterdir()}
+    place_stand_in_weights(monkeypatch)
+    assert xbench(*arguments).code == 0
+    after = records(FOLDER)[name]
+    assert before["metrics"]["fid"]["value"] is None
+    assert after["metrics"]["fid"]["value"] > 0
+    assert after["metrics"]["cfid"]["value"] > 0
+    assert after["metrics"]["ssim"] == before["metrics"]["ssim"]
+    assert {path.name: path.stat().st_mtime_ns for path in images.iterdir()} == stamps
+
+
+def test_when_images_to_score_again_are_damaged_the_unit_is_redone(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    name = "histogram/seed0/synthetic_low--real_normal"
+    before = records(FOLDER)[name]
+    next((FOLDER / "images" / name).iterdir()).write_bytes(b"no picture")
+    place_stand_in_weights(monkeypatch)
+    assert xbench(*arguments).code == 0
+    after = records(FOLDER)[name]
+    assert after["images_sha256"] == before["images_sha256"]
+    assert after["metrics"]["fid"]["value"] > 0

@@ -63,12 +63,17 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     assert curve[-1] < 0.05 * curve[0]
 
 
-def test_a_damaged_checkpoint_is_moved_aside_and_training_starts_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "one bit flipped"])
+def test_a_damaged_checkpoint_is_moved_aside_and_training_starts_anew(
+    tmp_path: Path, damage: str
+) -> None:
     weight, _ = train(tmp_path / "whole")
     with pytest.raises(Killed):
         train(tmp_path / "killed", kill_at=17)
     path = tmp_path / "killed" / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:500])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[:500] if damage == "cut short" else content)
     with pytest.warns(UserWarning, match="checkpoint.pt is damaged"):
         again, _ = train(tmp_path / "killed")
     assert torch.equal(weight, again)

@@ -57,7 +57,7 @@ class InceptionExtractor:
             Unavailable: missing and not fetched (`XBENCH_OFFLINE=1`, no network), or the wrong
                 file.
         """
-        path = weights_file(folder or home() / "weights", url, sha256)
+        path = weights_file(folder or weights_path().parent, url, sha256)
         try:
             with warnings.catch_warnings():
                 # TorchScript is deprecated, but the file exists in no other form.
@@ -92,6 +92,11 @@ class InceptionExtractor:
         if not result.isfinite().all():
             raise ValueError("the Inception network returned values that are not finite")
         return result
+
+
+def weights_path() -> Path:
+    """Where the weights lie, or should."""
+    return home() / "weights" / FILE_NAME
 
 
 def weights_file(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:

@@ -97,7 +97,7 @@ class FeatureSpace:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, whole or not at all."""
-        arrays = {"mean": self.mean, "std": self.std, "axes": np.ascontiguousarray(self.axes)}
+        arrays = {"mean": self.mean, "std": self.std, "axes": self.axes}
         with atomic(path) as part:
             save_file(arrays, part)
 
@@ -129,4 +129,5 @@ def _principal_axes(centred: Array, components: int) -> Array:
         axes = centred.T @ axes / np.sqrt(values[order])
     largest = np.abs(axes).argmax(axis=0)
     signed: Array = axes * np.sign(axes[largest, np.arange(axes.shape[1])])
-    return signed
+    # One memory order, as after loading: products then round alike to the last bit.
+    return np.ascontiguousarray(signed)

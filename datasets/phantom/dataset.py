@@ -42,11 +42,11 @@ class PhantomConfig(DatasetConfig):
 
     size: int = Field(ge=16)
     voxel_mm: float = Field(gt=0.2, le=6.0)
-    train_heads: int = Field(ge=0)
+    train_heads: int = Field(ge=1)
     train_views: int = Field(ge=1)
-    val_heads: int = Field(ge=0)
+    val_heads: int = Field(ge=1)
     val_views: int = Field(ge=1)
-    test_heads: int = Field(ge=0)
+    test_heads: int = Field(ge=1)
     test_views: int = Field(ge=1)
     attenuation: bool = True
     noise: bool = True

@@ -187,7 +187,8 @@ def _drive(
     todo: "queue.SimpleQueue[Job]", finished: "queue.SimpleQueue[BaseException | None]"
 ) -> None:
     """Feed one worker process from the queue (runs in a thread of the parent)."""
-    command = [sys.executable, "-m", "xbench.datasets.phantom.worker"]
+    # -P: the current folder may hold a `datasets` package or other namesakes.
+    command = [sys.executable, "-P", "-m", "xbench.datasets.phantom.worker"]
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as worker:
