@@ -14,7 +14,7 @@ from xbench.files import atomic
 from xbench.leaderboard import board_table, comparable, cross_group, pair_means
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR, parse_pairs
-from xbench.store import STRIP_VIEWS, Record, Store, strip_path
+from xbench.store import STRIP_VIEWS, Record, Store, spread, strip_path
 
 matplotlib.use("Agg")
 
@@ -101,7 +101,8 @@ def _draw_points(axes: Axes, board: pd.DataFrame, realism: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(f"realism: {METRICS[realism].label} (lower is better, log scale)")
     axes.set_ylabel("structure: SSIM to the source (higher is better)")
-    axes.margins(x=0.18, y=0.15)
+    axes.text(0.02, 0.97, "↖ better", transform=axes.transAxes, va="top", color="0.3")
+    axes.margins(x=0.25, y=0.18)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -165,7 +166,7 @@ def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) ->
     labels = [label for label in labels if label not in ("identity", FLOOR)]
     seeds = {label: min(r.seed for r in records if r.method.label == label) for label in labels}
     columns = ["source", *labels, "true target"]
-    views = min(STRIP_VIEWS, len(records[0].data.ids))
+    views = len(spread(len(records[0].data.ids), STRIP_VIEWS))
     figure, grid = plt.subplots(
         len(shown),
         len(columns),
@@ -227,7 +228,7 @@ def _show(axes: Axes, picture: np.ndarray | None) -> None:
 def contact_sheet(dataset: Dataset, to: Path, views: int = 6) -> Path:
     """Domains × views of the test split, each domain with its mean and standard deviation."""
     ids = dataset.ids("test")
-    chosen = np.linspace(0, len(ids) - 1, min(views, len(ids))).round().astype(int).tolist()
+    chosen = spread(len(ids), views)
     domains = dataset.domains
     figure, grid = plt.subplots(
         len(domains),

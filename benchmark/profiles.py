@@ -37,7 +37,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", 32, 256, 16, 1, "seconds; for tests, its numbers mean nothing"),
-        Profile("quick", 64, 19_200, 64, 2, "minutes on a laptop, no GPU"),
+        Profile("quick", 64, 10_240, 64, 2, "minutes on a laptop, no GPU"),
         Profile("standard", 256, 320_000, 32, 8, "minutes on a GPU server"),
         Profile("paper", 512, 3_200_000, 16, 8, "512 px, VAE latents, official network sizes"),
     )

@@ -22,7 +22,7 @@ from xbench.files import atomic, set_aside, write_text
 from xbench.plan import Unit
 from xbench.settings import file_name
 
-#: Views of every unit that are kept as one 8-bit strip, evenly spaced over the ids.
+#: Views of every unit that are kept as one 8-bit strip.
 STRIP_VIEWS = 6
 STRIP_SIDE = 128
 
@@ -178,7 +178,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         for name, image in zip(ids, pixels, strict=True):
             Image.fromarray(image).save(folder / f"{name}.png", compress_level=1)
-        chosen = np.linspace(0, len(ids) - 1, min(STRIP_VIEWS, len(ids))).round().astype(int)
+        chosen = spread(len(ids), STRIP_VIEWS)
         path = strip_path(self.folder, unit.entry.label, unit.seed, unit.source, unit.target)
         with atomic(path) as part:
             Image.fromarray(make_strip(pixels[chosen])).save(part, optimize=True)
@@ -232,6 +232,15 @@ def read(path: Path, kind: type[StoredT]) -> StoredT | None:
     except ValidationError:
         warnings.warn(f"{path} was written by another version of xbench; left out", stacklevel=2)
         return None
+
+
+def spread(n: int, count: int) -> list[int]:
+    """Up to `count` of the indices below n, well spread, and in step with no period of the ids.
+
+    Multiples of the golden ratio: evenly spaced ids would often show one view class only.
+    """
+    chosen = dict.fromkeys(int(n * (k * 0.618034 % 1)) for k in range(min(count, n)))
+    return sorted(chosen)
 
 
 def make_strip(pixels: np.ndarray) -> np.ndarray:

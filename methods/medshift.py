@@ -55,7 +55,7 @@ class MedShiftConfig(MethodConfig):
     )
     ema: float = setting(0.999, "train", "decay of the weight average (GenerativeZoo)", ge=0, lt=1)
     sigma: float = setting(1e-4, "train", "noise left on data at t = 1 (GenerativeZoo)", ge=0)
-    tau: float = setting(0.0, "infer", "time of the shared latent: 1 keeps, 0 renews", ge=0, le=1)
+    tau: float = setting(0.1, "infer", "time of the shared latent: 1 keeps, 0 renews", ge=0, le=1)
     guidance_source: float = setting(1.0, "infer", "guidance weight w while encoding", ge=0)
     guidance_target: float = setting(1.0, "infer", "guidance weight w while decoding", ge=0)
     solver: Literal["euler", "midpoint", "heun", "rk4"] = setting(
@@ -92,6 +92,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "channels": (32, 64, 96),
         "layers": 1,
         "attention": (False, False, True),
+        "batch": 16,
         "learning_rate": 2e-3,
     },
     "standard": {

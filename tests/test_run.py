@@ -93,7 +93,7 @@ def test_a_run_leaves_records_images_tables_and_pictures(finished: Path) -> None
     found = records(finished)
     assert len(found) == 4 * 20  # identity, floor, medshift, histogram
     record = found["medshift[images=64]/seed0/synthetic_low--real_normal"]
-    assert record["method"]["config"]["tau"] == 0.0
+    assert record["method"]["config"]["tau"] == 0.1
     assert record["method"]["train_images"] == 64
     assert len(record["method"]["weights_sha256"]) == 1
     assert record["data"]["key"].startswith("phantom-v")
