@@ -3,7 +3,8 @@
 from statistics import fmean
 
 from xbench import trainings
-from xbench.plan import Plan
+from xbench.plan import Plan, Unit
+from xbench.profiles import Profile
 from xbench.runner import Survey
 from xbench.store import Record, Store, read
 
@@ -16,7 +17,7 @@ def minutes(plan: Plan, survey: Survey) -> float | None:
     known = [
         0.0 if cached or not survey.translate else plan.profile.data_seconds,
         _trainings(plan, survey),
-        *(_unit(records, unit.entry.label, plan.profile.unit_seconds) for unit in survey.translate),
+        *(_unit(records, unit, plan.profile) for unit in survey.translate),
     ]
     numbers = [seconds for seconds in known if seconds is not None]
     return sum(numbers) / 60 if len(numbers) == len(known) else None
@@ -35,7 +36,12 @@ def _trainings(plan: Plan, survey: Survey) -> float | None:
     return None if expected is None else expected * len(survey.trainings)
 
 
-def _unit(records: list[Record], label: str, expected: float | None) -> float | None:
-    name = label.split("[")[0]
-    seen = [sum(r.seconds.values()) for r in records if r.method.name == name]
-    return fmean(seen) if seen else expected
+def _unit(records: list[Record], unit: Unit, profile: Profile) -> float | None:
+    seen = [sum(r.seconds.values()) for r in records if r.method.name == unit.entry.name]
+    if seen:
+        return fmean(seen)
+    if unit.entry.train_images == 0:  # a filter or a reference costs its scoring alone
+        return profile.score_seconds
+    if profile.translate_seconds is None or profile.score_seconds is None:
+        return None
+    return profile.translate_seconds + profile.score_seconds

@@ -18,8 +18,9 @@ class Profile:
         about: one line for the user.
         data_seconds: to make the phantom, measured on the machine that the profile is for.
         train_seconds: to train MedShift there.
-        unit_seconds: to translate and score one pair there. Estimates before the first record;
-            None where nobody has measured yet.
+        translate_seconds: to translate one pair with MedShift there.
+        score_seconds: to score and store one pair there. Estimates until there are records to
+            estimate from; None where nobody has measured yet.
     """
 
     name: str
@@ -30,14 +31,26 @@ class Profile:
     about: str
     data_seconds: float | None = None
     train_seconds: float | None = None
-    unit_seconds: float | None = None
+    translate_seconds: float | None = None
+    score_seconds: float | None = None
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", 32, 256, 16, 1, "seconds; for tests, its numbers mean nothing"),
-        Profile("quick", 64, 10_240, 64, 2, "minutes on a laptop, no GPU"),
+        Profile(
+            "quick",
+            64,
+            10_240,
+            64,
+            2,
+            "minutes on a laptop, no GPU",
+            data_seconds=25,
+            train_seconds=180,
+            translate_seconds=3.4,
+            score_seconds=0.2,
+        ),
         Profile("standard", 256, 320_000, 32, 8, "minutes on a GPU server"),
         Profile("paper", 512, 3_200_000, 16, 8, "512 px, VAE latents, official network sizes"),
     )

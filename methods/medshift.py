@@ -6,7 +6,6 @@ image at t = 1 to the shared latent z_tau, then the target-conditioned flow forw
 (Figure 1). The authors' network and settings are not published: those here are our choice.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from xbench.methods.base import (
     setting,
 )
 from xbench.methods.codecs import Codec, crop_to, make_codec, pad_to, vae_digest
+from xbench.methods.nets.unet import conditional_unet, velocity
 from xbench.profiles import Profile
 
 
@@ -141,7 +141,19 @@ class MedShift(Method):
     @cached_property
     def net(self) -> nn.Module:
         """The velocity network; after training, its averaged weights."""
-        return make_net(self.config, self.codec.channels, len(self.domains), self.device)
+        return self.make_net(self.device)
+
+    def make_net(self, device: torch.device) -> nn.Module:
+        """The network of this configuration with fresh weights."""
+        config = self.config
+        return conditional_unet(
+            self.codec.channels,
+            widths=config.channels,
+            layers=config.layers,
+            attention=config.attention,
+            labels=len(self.domains) + 1,  # the last one is the null label
+            device=device,
+        )
 
     def check(self) -> None:
         """Find out whether the VAE's weights are there."""
@@ -177,20 +189,20 @@ class MedShift(Method):
         """The guided velocity v = v_null + w (v_domain - v_null)."""
         label, null = self.domains.index(domain), len(self.domains)
 
-        def velocity(x: Tensor, t: float) -> Tensor:
+        def guided(x: Tensor, t: float) -> Tensor:
             if weight in (0, 1):
                 return self.evaluate(x, t, [label if weight else null] * len(x))
             both = self.evaluate(torch.cat([x, x]), t, [label] * len(x) + [null] * len(x))
             conditional, unconditional = both.chunk(2)
             return unconditional + weight * (conditional - unconditional)
 
-        return velocity
+        return guided
 
     def evaluate(self, x: Tensor, t: float, labels: list[int]) -> Tensor:
         """One evaluation of the network, at one time for the whole batch."""
         time = torch.full((len(x),), t, device=x.device)
         with torch.autocast("cuda", torch.bfloat16, enabled=x.device.type == "cuda"):
-            return predict(self.net, x, time, torch.tensor(labels, device=x.device)).to(x.dtype)
+            return velocity(self.net, x, time, torch.tensor(labels, device=x.device)).to(x.dtype)
 
     @torch.inference_mode()
     def encodings(self, images: Tensor, source: str, taus: Sequence[float]) -> dict[float, Tensor]:
@@ -257,41 +269,6 @@ class MedShift(Method):
         return {tau: self.render(latents[tau], target, tau, images) for tau in values}
 
 
-def make_net(
-    config: MedShiftConfig, channels: int, domains: int, device: torch.device
-) -> nn.Module:
-    """diffusers' `UNet2DModel` with one label embedding per domain and one for "no label"."""
-    from diffusers import UNet2DModel
-
-    net: nn.Module = UNet2DModel(
-        in_channels=channels,
-        out_channels=channels,
-        block_out_channels=config.channels,
-        layers_per_block=config.layers,
-        down_block_types=tuple(
-            ("AttnDownBlock2D" if a else "DownBlock2D") for a in config.attention
-        ),
-        up_block_types=tuple(
-            ("AttnUpBlock2D" if a else "UpBlock2D") for a in reversed(config.attention)
-        ),
-        # Groups of at least two channels: groups of one would erase each channel's mean.
-        norm_num_groups=max(1, min(32, math.gcd(*config.channels) // 2)),
-        attention_head_dim=32,
-        add_attention=any(config.attention),
-        num_class_embeds=domains + 1,
-    )
-    return net.to(device)
-
-
-def predict(net: nn.Module, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-    """Velocity at times `[B]` in [0, 1] under labels `[B]`.
-
-    The sinusoidal embedding is made for 0..1000: unscaled times would hardly move it.
-    """
-    velocity: Tensor = net(x, time * 1000, class_labels=labels).sample
-    return velocity
-
-
 class FlowMatching(Training):
     """The flow-matching regression: x_t = (1 - (1-s) t) z + t x, target x - (1-s) z."""
 
@@ -341,10 +318,8 @@ class FlowLearner:
         self.draw = make_draw(method, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
-            cpu = torch.device("cpu")
-            args = (config, method.codec.channels, len(method.domains))
-            net = make_net(*args, cpu)
-        average = make_net(*args, cpu).requires_grad_(False)
+            net = method.make_net(torch.device("cpu"))
+        average = method.make_net(torch.device("cpu")).requires_grad_(False)
         average.load_state_dict(net.state_dict())
         self.modules = {"net": net.to(method.device), "average": average.to(method.device)}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -370,8 +345,8 @@ class FlowLearner:
         t, keep = time[:, None, None, None], 1 - config.sigma
         net, optimizer = self.modules["net"], self.optimizers["net"]
         with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            velocity = predict(net, (1 - keep * t) * noise + t * data, time, labels)
-            loss = functional.mse_loss(velocity.float(), data - keep * noise)
+            predicted = velocity(net, (1 - keep * t) * noise + t * data, time, labels)
+            loss = functional.mse_loss(predicted.float(), data - keep * noise)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -1,0 +1,53 @@
+"""A class-conditional U-Net on diffusers' blocks."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def conditional_unet(
+    channels: int,
+    *,
+    widths: Sequence[int],
+    layers: int,
+    attention: Sequence[bool],
+    labels: int,
+    device: torch.device,
+) -> nn.Module:
+    """diffusers' `UNet2DModel` from `[B, channels, H, W]` to the same shape.
+
+    Args:
+        channels: of input and output.
+        widths: even widths per level; every level but the last halves height and width.
+        layers: residual blocks per level going down (one more going up).
+        attention: whether a level has self-attention.
+        labels: size of the label embedding, the null label included.
+        device: where the weights lie; `meta` for counting only.
+    """
+    from diffusers import UNet2DModel
+
+    net: nn.Module = UNet2DModel(
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=tuple(widths),
+        layers_per_block=layers,
+        down_block_types=[f"{'Attn' * level}DownBlock2D" for level in attention],
+        up_block_types=[f"{'Attn' * level}UpBlock2D" for level in reversed(attention)],
+        # Groups of at least two channels: groups of one would erase each channel's mean.
+        norm_num_groups=max(1, min(32, math.gcd(*widths) // 2)),
+        attention_head_dim=32,
+        add_attention=any(attention),
+        num_class_embeds=labels,
+    )
+    return net.to(device)
+
+
+def velocity(net: nn.Module, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
+    """Velocity `[B, C, H, W]` at times `[B]` in [0, 1] under labels `[B]`.
+
+    The sinusoidal embedding is made for 0..1000: unscaled times would hardly move it.
+    """
+    predicted: Tensor = net(x, time * 1000, class_labels=labels).sample
+    return predicted
