@@ -1,5 +1,6 @@
 """Figures: views of the records and of the 8-bit strips beside them."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 DPI = 150
@@ -78,8 +80,10 @@ def _draw_points(axes: Axes, board: pd.DataFrame, realism: str) -> None:
 
     methods = board[~board["reference"].astype(bool)]
     colours = sns.color_palette("colorblind", max(1, len(methods)))
+    board = board.sort_values(realism)
     values = board[realism].astype(float).clip(lower=1e-3)
-    for row, value in zip(board.to_dict("records"), values, strict=True):
+    # From left to right names stand above and below by turns: neighbours do not overlap.
+    for turn, (row, value) in enumerate(zip(board.to_dict("records"), values, strict=True)):
         reference = bool(row["reference"])
         place = list(methods["method"]).index(row["method"]) if not reference else 0
         axes.scatter(
@@ -93,9 +97,10 @@ def _draw_points(axes: Axes, board: pd.DataFrame, realism: str) -> None:
         axes.annotate(
             f"{row['method']} (reference)" if reference else str(row["method"]),
             (value, row["ssim"]),
-            xytext=(0, 9),
+            xytext=(0, -9 if turn % 2 else 9),
             textcoords="offset points",
             ha="center",
+            va="top" if turn % 2 else "bottom",
             color=REFERENCE_COLOUR if reference else "black",
         )
     axes.set_xscale("log")
@@ -128,21 +133,23 @@ def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
             "expected: a metric that was computed",
             "see the reason in leaderboard.md, or try: xbench plot pairs --metric ftd",
         )
-    columns = min(3, len(tables))
-    rows = -(-len(tables) // columns)
-    size = (3.6 * columns + 1.2, 3.5 * rows)
+    columns = math.ceil(math.sqrt(len(tables)))
+    rows = math.ceil(len(tables) / columns)
+    size = (3.6 * columns, 3.5 * rows + 0.4)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axes in grid.flat[len(tables) :]:
         axes.set_visible(False)
     facts = METRICS[metric]
+    # Distances span decades, similarities do not.
+    norm = Normalize if facts.higher_is_better else LogNorm
+    low = finite.min() if facts.higher_is_better else max(finite.min(), 1e-3)
     for axes, (label, table) in zip(grid.flat, tables.items(), strict=False):
         sns.heatmap(
             table,
             ax=axes,
-            vmin=finite.min(),
-            vmax=finite.max(),
-            annot=True,
-            fmt=f".{min(2, facts.decimals)}f" if facts.higher_is_better else ".3g",
+            norm=norm(low, max(finite.max(), low * 1.001)),
+            annot=table.map(_short),
+            fmt="",
             cmap="cividis" if facts.higher_is_better else "cividis_r",
             square=True,
             cbar=False,
@@ -155,6 +162,11 @@ def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
     arrow = "higher" if facts.higher_is_better else "lower"
     figure.suptitle(f"{facts.label} by pair ({arrow} is better)")
     return save(figure, to or folder / f"pairs-{metric}.png")
+
+
+def _short(value: float) -> str:
+    """A number in at most four characters where that is possible."""
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) -> Path:
