@@ -135,8 +135,10 @@ def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
         )
     columns = math.ceil(math.sqrt(len(tables)))
     rows = math.ceil(len(tables) / columns)
-    size = (3.6 * columns, 3.5 * rows + 0.4)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    size = (3.2 * columns + 1.2, 3.4 * rows + 1.5)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", sharex=True, sharey=True
+    )
     for axes in grid.flat[len(tables) :]:
         axes.set_visible(False)
     facts = METRICS[metric]
@@ -156,11 +158,11 @@ def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
             annot_kws={"size": 8},
         )
         axes.set_title(label)
-        axes.set_ylabel("source")
-        axes.set_xlabel("target")
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize=8, labelbottom=True)
     arrow = "higher" if facts.higher_is_better else "lower"
     figure.suptitle(f"{facts.label} by pair ({arrow} is better)")
+    figure.supxlabel("target")
+    figure.supylabel("source")
     return save(figure, to or folder / f"pairs-{metric}.png")
 
 
