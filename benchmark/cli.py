@@ -132,7 +132,7 @@ def run(
     plan = make(request)
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     try:
-        failed = _execute(runner, force, dry_run, json, published)
+        failed = _execute(runner, out, force, dry_run, json, published)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -140,7 +140,20 @@ def run(
         raise typer.Exit(1)
 
 
-def _execute(runner: Any, force: bool, dry_run: bool, json: bool, published: Path) -> bool:
+def _options(plan: Any, out: Path) -> str:
+    """The options by which another command finds what this run wrote."""
+    options = {
+        "--dataset": (f"'{plan.dataset_label}'", "'phantom'"),
+        "--profile": (plan.profile.name, "quick"),
+        "--split": (plan.split, "test"),
+        "--out": (str(out), "runs"),
+    }
+    return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
+
+
+def _execute(
+    runner: Any, out: Path, force: bool, dry_run: bool, json: bool, published: Path
+) -> bool:
     """Survey, run and report; whether a unit failed."""
     from xbench import estimate, publish, show
     from xbench.leaderboard import board_table, comparable, with_published
@@ -180,7 +193,8 @@ def _execute(runner: Any, force: bool, dry_run: bool, json: bool, published: Pat
         console.print(note, markup=False, soft_wrap=True)
     for file in files:
         console.print(f"  {file}", markup=False, soft_wrap=True)
-    console.print(f"look further: xbench plot pairs --profile {plan.profile.name}", markup=False)
+    options = _options(plan, out)
+    console.print(f"look further: xbench plot pairs{options}", markup=False, soft_wrap=True)
     if failed:
         console.print(
             f"{len(failed)} units failed; tracebacks: {plan.folder / 'failed'}", style="red"

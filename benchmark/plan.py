@@ -99,7 +99,7 @@ def make(request: Request) -> Plan:
     default = dataset_class.configure(profile)
     data_config = settings.apply(default, changes.get("data", {}), "data")
     dataset = dataset_class(data_config)
-    dataset_label = settings.label(request.dataset, data_config, default, {})
+    dataset_label = settings.label(request.dataset, data_config, default)
 
     budget = _budget(profile, changes.get("budget", {}))
     entries = _entries(classes, profile, changes, budget, tuple(request.seeds))
@@ -214,7 +214,7 @@ def _entry(
     fixed = not (method.needs_training or method.stochastic)
     return Entry(
         name=method.name,
-        label=settings.label(method.name, config, default, extra),
+        label=settings.label(method.name, config, default, extra, config.labelled()),
         method=method,
         config=config,
         seeds=(0,) if fixed else seeds,

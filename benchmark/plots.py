@@ -159,6 +159,7 @@ def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
         )
         axes.set_title(label)
         axes.tick_params(labelsize=8, labelbottom=True)
+        axes.tick_params(axis="x", rotation=90)
     arrow = "higher" if facts.higher_is_better else "lower"
     figure.suptitle(f"{facts.label} by pair ({arrow} is better)")
     figure.supxlabel("target")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -67,11 +67,26 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
         ) from error
 
 
-def label(name: str, config: BaseModel, default: BaseModel, extra: Mapping[str, Any]) -> str:
-    """`medshift`, or `medshift[tau=0.6]` where something differs from the profile's default."""
+def label(
+    name: str,
+    config: BaseModel,
+    default: BaseModel,
+    extra: Mapping[str, Any] | None = None,
+    always: Collection[str] = (),
+) -> str:
+    """`medshift`, or `medshift[tau=0.6]` where something differs from the profile's default.
+
+    Args:
+        name: of the method or data set.
+        config: the configuration in use.
+        default: the profile's.
+        extra: more to show, as a budget.
+        always: fields that are shown in any case.
+    """
     now, then = config.model_dump(mode="json"), default.model_dump(mode="json")
-    changed = {key: value for key, value in now.items() if value != then[key]} | dict(extra)
-    inner = ",".join(f"{key}={_text(value)}" for key, value in changed.items())
+    shown = {key: value for key, value in now.items() if value != then[key] or key in always}
+    shown |= dict(extra or {})
+    inner = ",".join(f"{key}={_text(value)}" for key, value in shown.items())
     return f"{name}[{inner}]" if inner else name
 
 

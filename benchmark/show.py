@@ -34,7 +34,7 @@ def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) ->
         )
     console.print(table)
     left = len(survey.translate) + len(survey.rescore)
-    text = f"{left} units and {len(survey.trainings)} trainings to do"
+    text = f"to do: {left} units, {len(survey.trainings)} trainings"
     if survey.rescore:
         text += f" ({len(survey.rescore)} only to be scored again)"
     if left:

@@ -40,6 +40,10 @@ class MethodConfig(BaseModel):
         """
         return self.model_dump(mode="json")
 
+    def labelled(self) -> set[str]:
+        """Fields that the label shows even at their default."""
+        return set()
+
     def recipe(self) -> dict[str, Any]:
         """The part of `identity` that belongs to training."""
         fields = type(self).model_fields

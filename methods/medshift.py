@@ -74,6 +74,10 @@ class MedShiftConfig(MethodConfig):
             raise ValueError("channels must be even numbers")
         return self
 
+    def labelled(self) -> set[str]:
+        """A row says that it rests on a pretrained VAE."""
+        return {"codec"} if self.codec == "vae" else set()
+
     def identity(self) -> dict[str, Any]:
         """The VAE stands in it by its content; what the other codec alone uses is left out."""
         values = self.model_dump(mode="json")

@@ -127,6 +127,7 @@ def _fetch(path: Path, url: str, sha256: str) -> None:
     """Fetch a file with Pooch, which moves it into place only when its hash is right."""
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # the plan says what came of it
     downloader = pooch.HTTPDownloader(chunk_size=2**20, timeout=(_CONNECT_SECONDS, _READ_SECONDS))
     try:
         pooch.retrieve(
