@@ -131,8 +131,6 @@ class Runner:
             except Exception:
                 failed.append(self._fail(unit))
         for (entry, seed), units in _grouped([*survey.translate, *damaged]):
-            for unit in units:
-                self.store.forget(unit)
             try:
                 ready = self._prepare_method(entry, seed)
             except Exception:
@@ -234,6 +232,8 @@ class Runner:
     def _store_unit(self, ready: Ready, unit: Unit, pixels: np.ndarray, seconds: float) -> None:
         """Write images, score what was written, write the record last."""
         ids = self.plan.dataset.ids(self.plan.split)
+        # An earlier record goes when its images do, not before: a failure loses nothing.
+        self.store.forget(unit)
         self.store.write_images(unit, ids, pixels)
         began = time.perf_counter()
         values, features = self.scorer.score(from_pixels(pixels), unit.source, unit.target)

@@ -180,6 +180,16 @@ def test_a_failing_unit_is_recorded_and_the_others_go_on(xbench: Xbench) -> None
     assert not list((FOLDER / "failed").rglob("*.json"))
 
 
+def test_a_failure_loses_no_earlier_record(xbench: Xbench) -> None:
+    Path("hungry.py").write_text(HUNGRY)
+    arguments = ("run", "--method", "hungry.py:Hungry", "--profile", "smoke", "--pairs", PAIR)
+    xbench(*arguments)
+    before = records(FOLDER)
+    Path("hungry.py").write_text(HUNGRY.replace("return images", "return images.nothing"))
+    assert xbench(*arguments).code == 1
+    assert records(FOLDER) == before
+
+
 def test_seeds_give_rows_of_their_own_and_repeat(xbench: Xbench) -> None:
     Path("noisy.py").write_text(NOISY)
     arguments = ("run", "--method", "noisy.py:Noisy", "--profile", "smoke", "--pairs", PAIR)
