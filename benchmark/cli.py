@@ -156,7 +156,8 @@ def _execute(
 ) -> bool:
     """Survey, run and report; whether a unit failed."""
     from xbench import estimate, publish, show
-    from xbench.leaderboard import board_table, comparable, with_published
+    from xbench.leaderboard import board_table, comparable, pairs_table, with_published
+    from xbench.plan import parse_pairs
     from xbench.store import Store
 
     plan, console = runner.plan, runner.display.console
@@ -189,15 +190,23 @@ def _execute(
     board = board_table(records)
     board["published"] = board["method"].isin(marked)
     show.board(console, board, f"{plan.dataset_label}, {plan.profile.name}")
+    if marked:
+        console.print(f"rows marked (published) come from {published}; the files hold this run's")
+    if len(plan.pairs) < len(parse_pairs((), plan.dataset.domains)):
+        own = [record for record in records if (record.source, record.target) in plan.pairs]
+        show.pairs(console, pairs_table(own))
     for note in notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     for file in files:
-        console.print(f"  {file}", markup=False, soft_wrap=True)
+        console.print(f"  {file}", soft_wrap=True)
     options = _options(plan, out)
-    console.print(f"look further: xbench plot pairs{options}", markup=False, soft_wrap=True)
+    console.print(f"look further: xbench plot pairs{options}", soft_wrap=True)
     if failed:
+        first = runner.store.failure_path(failed[0])
         console.print(
-            f"{len(failed)} units failed; tracebacks: {plan.folder / 'failed'}", style="red"
+            f"{len(failed)} units failed; the traceback of the first: {first}",
+            style="red",
+            soft_wrap=True,
         )
     if json:
         _answer(_rows(board))
@@ -220,7 +229,7 @@ def leaderboard_command(
     folder = _folder(dataset, profile, split, out)
     board, notes = write_tables(folder)
     if json:
-        _answer(_rows(board))
+        _answer(_rows(board.assign(published=False)))
     else:
         show.board(make_console(), board)
     for note in [*notes, f"written: {folder}/{{leaderboard.csv,leaderboard.md,pairs.csv}}"]:

@@ -27,9 +27,14 @@ GRID_METRIC = "ftd"
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that cuts nothing where the output is no terminal."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=240)
+    """A console that cuts nothing where the output is no terminal.
+
+    Without markup: labels such as `medshift[tau=0.3]` would lose their brackets.
+    """
+    console = Console(stderr=stderr, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 240
+    return console
 
 
 class Display:
@@ -44,11 +49,11 @@ class Display:
         self.current = ""
         self.last_line: dict[str, float] = {}
         self.progress = Progress(
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
         )
         self.tasks: dict[str, TaskID] = {}
@@ -95,9 +100,9 @@ class Display:
 
     def failed(self, unit: Unit, traceback: str) -> None:
         """A unit failed."""
-        self._cell(unit, "[red]failed[/red]")
+        self._cell(unit, "failed")
         reason = traceback.strip().splitlines()[-1]
-        self.console.print(f"failed: {unit.name}: {reason}", style="red", markup=False)
+        self.console.print(f"failed: {unit.name}: {reason}", style="red")
 
     def _cell(self, unit: Unit, text: str) -> None:
         self.current = f"{unit.entry.label} seed {unit.seed}"
@@ -108,7 +113,7 @@ class Display:
 
     def _line(self, text: str) -> None:
         if not self.live:
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.console.print(text, soft_wrap=True)
 
     def _advance(self, name: str, done: int, total: int, note: str) -> None:
         if self.live:

@@ -29,11 +29,10 @@ def _trainings(plan: Plan, survey: Survey) -> float | None:
     markers = [p for p in plan.trainings.glob("*/training.json") if p.parent.suffix != ".corrupt"]
     logs = [read(marker, trainings.TrainingLog) for marker in markers]
     speeds = [log.images / log.seconds for log in logs if log and log.seconds]
-    if speeds:
-        images = max(unit.entry.train_images for unit in survey.translate)
-        return len(survey.trainings) * images / fmean(speeds)
-    expected = plan.profile.train_seconds
-    return None if expected is None else expected * len(survey.trainings)
+    if not speeds and plan.profile.train_seconds:
+        speeds = [plan.profile.train_images / plan.profile.train_seconds]
+    images = max(unit.entry.train_images for unit in survey.translate)
+    return len(survey.trainings) * images / fmean(speeds) if speeds else None
 
 
 def _unit(records: list[Record], unit: Unit, profile: Profile) -> float | None:

@@ -161,7 +161,9 @@ def pairs(folder: Path, metric: str = "ftd", to: Path | None = None) -> Path:
         axes.tick_params(labelsize=8, labelbottom=True)
         axes.tick_params(axis="x", rotation=90)
     arrow = "higher" if facts.higher_is_better else "lower"
-    figure.suptitle(f"{facts.label} by pair ({arrow} is better)")
+    record = records[0]
+    where = f"{record.data.label}, {record.profile}, {record.data.split} split"
+    figure.suptitle(f"{facts.label} by pair ({arrow} is better): {where}")
     figure.supxlabel("target")
     figure.supylabel("source")
     return save(figure, to or folder / f"pairs-{metric}.png")

@@ -67,7 +67,7 @@ def pick_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
-            f"the device '{name}' is not there: {str(error).splitlines()[0]}",
+            f"the device '{name}' is not there",
             f"expected: auto, cpu{', cuda' if torch.cuda.is_available() else ''}",
             "try: --device auto",
         ) from error
@@ -215,6 +215,10 @@ class Runner:
         targets = [unit.target for unit in units]
         results = method.translate_all(moved, units[0].source, targets, generators=generators)
         for target in targets:
+            if not isinstance(results[target], Tensor):
+                raise TypeError(
+                    f"{method.name} returned {type(results[target]).__name__}, not a torch tensor"
+                )
             if results[target].shape != moved.shape:
                 raise ValueError(
                     f"{method.name} returned {tuple(results[target].shape)} "

@@ -1,5 +1,6 @@
 """From images to metric values: features computed once per image and space."""
 
+import os
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -46,7 +47,7 @@ class Scorer:
         found = dict(self._reasons)
         for space in SPACES:
             try:
-                if space == "inception" and not fetch and not _weights_there():
+                if space == "inception" and not fetch and _would_be_fetched():
                     raise Unavailable("Inception weights missing; a run tries to fetch them")
                 self._extractor(space)
             except Unavailable as reason:
@@ -158,10 +159,10 @@ class Scorer:
         return self._extractors[space]
 
 
-def _weights_there() -> bool:
+def _would_be_fetched() -> bool:
     from xbench.metrics.inception import weights_path
 
-    return weights_path().exists()
+    return not weights_path().exists() and os.environ.get("XBENCH_OFFLINE") != "1"
 
 
 def _load_extractor(space: str, device: torch.device) -> Extractor:

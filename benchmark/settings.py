@@ -48,7 +48,8 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
     for key in changes:
         if key not in fields:
             known = [f"{section}.{name}" for name in fields]
-            mend = f"for example: --set {known[0]}=VALUE" if known else "leave the --set out"
+            near = [*get_close_matches(f"{section}.{key}", known, n=1), *known]
+            mend = f"for example: --set {near[0]}=VALUE" if near else "leave the --set out"
             raise unknown("setting", f"{section}.{key}", known, mend)
     try:
         return type(config).model_validate({**config.model_dump(), **changes})
@@ -59,7 +60,8 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
         options = re.findall(r"'([^']+)'", problem.get("ctx", {}).get("expected", ""))
         near = get_close_matches(str(value), options, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""
-        description = f" ({fields[key].description})" if key in fields else ""
+        about = fields[key].description if key in fields else None
+        description = f" ({about})" if about else ""
         raise UserError(
             f"{section}.{key}={value} is not allowed{description}",
             f"{hint}expected: {problem['msg'][0].lower()}{problem['msg'][1:]}",

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xbench import leaderboard
+from xbench.metrics.base import METRICS
 from xbench.plan import Plan
 from xbench.runner import Survey
 
@@ -41,7 +42,7 @@ def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) ->
         text += f", estimated {minutes:.1f} min" if minutes is not None else ", time unknown yet"
     console.print(text)
     for reason, names in _by_reason(survey.missing).items():
-        console.print(f"empty columns {', '.join(names)}: {reason}", markup=False, soft_wrap=True)
+        console.print(f"empty columns {', '.join(names)}: {reason}", soft_wrap=True)
 
 
 def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
@@ -59,6 +60,25 @@ def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
         if mark:
             row["method"] += " (published)"
         table.add_row(*(row[head] for head in heads), style="dim" if reference else None)
+    console.print(table)
+
+
+def pairs(console: Console, rows: pd.DataFrame) -> None:
+    """Values pair by pair, for a run of some pairs only: it has no means."""
+    names = [name for name in METRICS if rows[name].notna().any()]
+    table = Table(title="by pair", title_justify="left")
+    for head in ("method", "seed", "source → target"):
+        table.add_column(head, no_wrap=True)
+    for name in names:
+        table.add_column(METRICS[name].label, justify="right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        values = [
+            "" if pd.isna(row[name]) else f"{row[name]:.{METRICS[name].decimals}f}"
+            for name in names
+        ]
+        table.add_row(
+            str(row["method"]), str(row["seed"]), f"{row['source']} → {row['target']}", *values
+        )
     console.print(table)
 
 

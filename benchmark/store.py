@@ -265,7 +265,8 @@ def to_pixels(images: Tensor) -> np.ndarray:
         raise ValueError(f"expected images [n, 1, H, W], got {tuple(images.shape)}")
     if not torch.isfinite(images).all():
         raise ValueError("the method returned values that are not finite")
-    return (images.clamp(0, 1).double() * 65535).round().cpu().numpy().astype(np.uint16)[:, 0]
+    images = images.detach().cpu().double()  # on the CPU: not every device has float64
+    return (images.clamp(0, 1) * 65535).round().numpy().astype(np.uint16)[:, 0]
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:

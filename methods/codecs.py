@@ -1,6 +1,7 @@
 """Codecs: images to the tensors that a network works on, and back."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -98,13 +99,13 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
         with device:
             return VaeCodec(AutoencoderKL(**SD_VAE), device)
     try:
-        vae = AutoencoderKL.from_pretrained(source, use_safetensors=True)
+        offline = os.environ.get("XBENCH_OFFLINE") == "1"
+        vae = AutoencoderKL.from_pretrained(source, use_safetensors=True, local_files_only=offline)
     except (OSError, ValueError) as error:
-        kind = "folder" if Path(source).exists() else "hub model"
         raise UserError(
-            f"no VAE could be loaded from the {kind} {source}: {str(error).splitlines()[0]}",
+            f"no VAE could be loaded from {source} (as a folder, from the hub's cache or the hub)",
             "expected: config.json and diffusion_pytorch_model.safetensors of an AutoencoderKL",
-            "use a local folder with --set medshift.vae=FOLDER, or --set medshift.codec=pixel",
+            "name a local folder with --set medshift.vae=FOLDER, or use --set medshift.codec=pixel",
         ) from error
     return VaeCodec(vae, device)
 

@@ -16,7 +16,9 @@ from xbench.files import atomic, set_aside
 from xbench.hashing import seed_from
 from xbench.methods.base import Log, Progress
 
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = 10.0
+#: Of the training time, saving takes at most one part in this many.
+CHECKPOINT_SHARE = 30
 #: Points of a stored loss curve, each the mean over its share of the steps.
 CURVE_POINTS = 200
 
@@ -113,7 +115,7 @@ def train(
     if start < 0:  # a damaged checkpoint may have been loaded half
         learner, start = make(), 0
     began = saved = time.monotonic()
-    earlier = log.seconds
+    earlier, cost = log.seconds, 0.0
     pending: list[Mapping[str, Tensor]] = []
     every = max(1, steps // CURVE_POINTS)
     for step in range(start, steps):
@@ -129,9 +131,11 @@ def train(
             pending.clear()
             progress(step + 1, steps, losses)
             # Only here is nothing pending, so a resumed curve equals an undisturbed one.
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                log.seconds = earlier + time.monotonic() - began
+            now = time.monotonic()
+            if now - saved > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost):
+                log.seconds = earlier + now - began
                 save_state(learner, path, step + 1, log)
                 saved = time.monotonic()
+                cost = saved - now
     log.seconds = earlier + time.monotonic() - began
     return learner, log

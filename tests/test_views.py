@@ -101,6 +101,11 @@ def test_references_have_no_rank_and_methods_are_ranked_by_cross_group_ftd(
     assert sorted(ranks.dropna()) == [1, 2]
 
 
+def test_the_terminal_table_keeps_the_settings_in_the_label(xbench: Xbench, runs: Path) -> None:
+    shown = xbench("leaderboard", "--profile", "smoke").out
+    assert "medshift[images=64]" in shown
+
+
 def test_seeds_are_averaged_before_the_mean_over_pairs(records: list[Record]) -> None:
     """A pair with two seeds weighs no more than a pair with one."""
     own = [record for record in records if record.method.label == "histogram"]
