@@ -76,15 +76,19 @@ class Display:
         self._advance(f"data: {what}", done, total, "")
 
     @contextmanager
-    def training(self, label: str, seed: int) -> Iterator[methods.Progress]:
-        """Yield the progress function of one training."""
-        name = f"train {label} seed {seed}"
+    def training(self, what: str) -> Iterator[methods.Progress]:
+        """Yield the progress function of one training; its bar goes when it ends."""
+        name = f"train {what}"
 
         def progress(done: int, total: int, losses: Mapping[str, float]) -> None:
             note = "  ".join(f"{key} {value:.4f}" for key, value in losses.items())
             self._advance(name, done, total, note)
 
-        yield progress
+        try:
+            yield progress
+        finally:
+            if name in self.tasks:
+                self.progress.remove_task(self.tasks.pop(name))
 
     def unit(self, unit: Unit, record: Record) -> None:
         """A unit is done."""

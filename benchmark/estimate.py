@@ -24,15 +24,28 @@ def minutes(plan: Plan, survey: Survey) -> float | None:
 
 
 def _trainings(plan: Plan, survey: Survey) -> float | None:
-    if not survey.trainings:
-        return 0.0
+    """Seconds of the trainings left, by the speed of finished ones of the same objective."""
     markers = [p for p in plan.trainings.glob("*/training.json") if p.parent.suffix != ".corrupt"]
-    logs = [read(marker, trainings.TrainingLog) for marker in markers]
-    speeds = [log.images / log.seconds for log in logs if log and log.seconds]
-    if not speeds and plan.profile.train_seconds:
-        speeds = [plan.profile.train_images / plan.profile.train_seconds]
-    images = max(unit.entry.train_images for unit in survey.translate)
-    return len(survey.trainings) * images / fmean(speeds) if speeds else None
+    seen: dict[str, list[float]] = {}
+    for marker in markers:
+        log = read(marker, trainings.TrainingLog)
+        if log and log.seconds:
+            seen.setdefault(str(log.recipe.get("objective")), []).append(log.images / log.seconds)
+    seconds = 0.0
+    for needed in survey.trainings.values():
+        speed = fmean(seen[needed.objective]) if needed.objective in seen else None
+        speed = speed or _expected_speed(plan.profile, needed.pairwise)
+        if speed is None:
+            return None
+        seconds += needed.images / speed
+    return seconds
+
+
+def _expected_speed(profile: Profile, pairwise: bool) -> float | None:
+    """Training images per second on the machine that the profile is for."""
+    if pairwise:
+        return profile.pair_images / profile.pair_seconds if profile.pair_seconds else None
+    return profile.train_images / profile.train_seconds if profile.train_seconds else None
 
 
 def _unit(records: list[Record], unit: Unit, profile: Profile) -> float | None:

@@ -17,6 +17,7 @@ from xbench.store import Record, Store
 PAIR_COLUMNS = ("method", "source", "target", "seed", "n", *METRICS)
 COST_COLUMNS = (
     "params",
+    "params_live",
     "params_total",
     "nfe",
     "seconds_per_image",
@@ -188,14 +189,18 @@ def _cost(records: Sequence[Record]) -> dict[str, object]:
     """Parameters and evaluations of the method; seconds averaged over its units."""
     method = records[0].method
     seconds = [r.seconds["translate"] / max(1, len(r.data.ids)) for r in records]
-    trained = {r.seed: r.method.train_seconds for r in records}
+    # What a network for each pair took is added up; a network for all pairs counts once.
+    trained = {
+        (r.seed, tuple(sorted(r.method.weights_sha256))): r.method.train_seconds for r in records
+    }
     return {
         "params": method.params,
+        "params_live": method.params - method.params_dead,
         "params_total": method.params_total,
         "nfe": method.nfe,
         "seconds_per_image": sum(seconds) / len(seconds),
         "train_images": method.train_images,
-        "train_seconds": sum(trained.values()) / len(trained),
+        "train_seconds": sum(trained.values()) / len({r.seed for r in records}),
     }
 
 
@@ -237,6 +242,8 @@ def cells(board: pd.DataFrame) -> list[dict[str, str]]:
         text["FTD cross ↓"] = _number(row[SORT], 2)
         text["gap closed ↑"] = _number(row["gap_closed"], 3)
         text["params"] = _count(float(row["params"]))
+        if row["params_live"] < row["params"]:
+            text["params"] += f" ({_count(float(row['params_live']))} live)"
         text["nfe"] = f"{row['nfe']:.0f}"
         text["ms/image"] = _number(row["seconds_per_image"] * 1000, 1)
         text["train images"] = f"{row['train_images']:,.0f}"

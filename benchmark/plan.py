@@ -1,10 +1,11 @@
 """What is to be done: plain lists of trainings and units, worked out before anything runs."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from xbench import settings
 from xbench.datasets import registry as datasets
@@ -31,6 +32,27 @@ class Request:
     seeds: Sequence[int] = (0,)
     assignments: Sequence[str] = ()
     out: Path = Path("runs")
+
+
+#: `--set budget.KEY`: what is expected, and an example.
+BUDGETS = {
+    "images": ("a whole number of training images per network, at least 1", "10240"),
+    "factor": ("a number above 0, times each method's own budget", "2"),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much training every method gets: as usual, a number of images, or a multiple."""
+
+    images: int | None = None
+    factor: float = 1
+
+    def of(self, usual: int) -> int:
+        """Training images per network, for a method that usually gets `usual`; 0 stays 0."""
+        if not usual:
+            return 0
+        return self.images or max(1, round(usual * self.factor))
 
 
 @dataclass(frozen=True)
@@ -99,9 +121,11 @@ def make(request: Request) -> Plan:
     default = dataset_class.configure(profile)
     data_config = settings.apply(default, changes.get("data", {}), "data")
     dataset = dataset_class(data_config)
-    dataset_label = settings.label(request.dataset, data_config, default)
+    dataset_label = settings.label(
+        request.dataset, data_config.model_dump(mode="json"), default.model_dump(mode="json")
+    )
 
-    budget = _budget(profile, changes.get("budget", {}))
+    budget = _budget(changes.get("budget", {}))
     entries = _entries(classes, profile, changes, budget, tuple(request.seeds))
     pairs = parse_pairs(request.pairs, dataset.domains)
     scope = {
@@ -154,27 +178,33 @@ def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...
     return tuple(pair for pair in all_pairs if pair in wanted) if wanted else all_pairs
 
 
-def _budget(profile: Profile, changes: dict[str, object]) -> int:
-    for key in changes:
-        if key != "images":
-            raise unknown(
-                "setting", f"budget.{key}", ["budget.images"], "try: --set budget.images=640"
+def _budget(changes: dict[str, Any]) -> Budget:
+    for key, value in changes.items():
+        if key not in BUDGETS:
+            known = [f"budget.{name}" for name in BUDGETS]
+            raise unknown("setting", f"budget.{key}", known, "try: --set budget.factor=2")
+        expected, example = BUDGETS[key]
+        number = isinstance(value, int if key == "images" else int | float)
+        if not number or isinstance(value, bool) or not 0 < value < math.inf:
+            raise UserError(
+                f"budget.{key}={value} is not allowed",
+                f"expected: {expected}",
+                f"for example: --set budget.{key}={example}",
             )
-    images = changes.get("images", profile.train_images)
-    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+    if len(changes) > 1:
         raise UserError(
-            f"budget.images={images} is not allowed",
-            "expected: a whole number of training images, at least 1",
-            f"for example: --set budget.images={profile.train_images}",
+            "budget.images and budget.factor are both set",
+            "expected: one of them",
+            "leave one --set out",
         )
-    return images
+    return Budget(**changes)
 
 
 def _entries(
     classes: Sequence[type[Method]],
     profile: Profile,
     changes: settings.Settings,
-    budget: int,
+    budget: Budget,
     seeds: tuple[int, ...],
 ) -> tuple[Entry, ...]:
     """The methods asked for, with the reference rows in front."""
@@ -183,7 +213,9 @@ def _entries(
     for method in classes:
         entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
         for name, values in method.references(entry.config).items():
-            entries.append(_entry(methods.get(name), profile, values, 0, seeds, reference=True))
+            entries.append(
+                _entry(methods.get(name), profile, values, budget, seeds, reference=True)
+            )
         entries.append(entry)
     unique: dict[str, Entry] = {}
     for entry in entries:
@@ -201,20 +233,23 @@ def _entry(
     method: type[Method],
     profile: Profile,
     changes: dict[str, object],
-    budget: int,
+    budget: Budget,
     seeds: tuple[int, ...],
     *,
     reference: bool = False,
 ) -> Entry:
     default = method.configure(profile)
     config = settings.apply(default, changes, method.name)
-    train_images = budget if method.needs_training else 0
-    extra = {"images": budget} if train_images not in (0, profile.train_images) else {}
+    usual = method.budget(profile)
+    train_images = budget.of(usual)
+    extra = {} if train_images == usual else {"images": train_images}
     # Without training and without chance every seed gives the same images: one is enough.
     fixed = not (method.needs_training or method.stochastic)
     return Entry(
         name=method.name,
-        label=settings.label(method.name, config, default, extra, config.labelled()),
+        label=settings.label(
+            method.name, config.shown(), default.shown(), extra, config.labelled()
+        ),
         method=method,
         config=config,
         seeds=(0,) if fixed else seeds,

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from xbench import trainings
-from xbench.datasets.base import TrainOnly
 from xbench.display import Display
 from xbench.errors import UserError
 from xbench.hashing import seed_from
@@ -34,6 +33,16 @@ from xbench.store import (
     pixels_digest,
     to_pixels,
 )
+from xbench.trainings import Trained
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A training that is left to do."""
+
+    objective: str
+    images: int
+    pairwise: bool
 
 
 @dataclass
@@ -44,16 +53,7 @@ class Survey:
     rescore: list[Unit] = field(default_factory=list)
     done: list[Unit] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
-    trainings: list[Path] = field(default_factory=list)
-
-
-@dataclass
-class Ready:
-    """A method that can translate, and what its training left."""
-
-    method: Method | None
-    train_seconds: float = 0.0
-    weights: dict[str, str] = field(default_factory=dict)
+    trainings: dict[Path, Needed] = field(default_factory=dict)
 
 
 def pick_device(name: str) -> torch.device:
@@ -100,20 +100,24 @@ class Runner:
                 survey.rescore.append(unit)
             else:
                 survey.done.append(unit)
-        wanted = set()
-        for (entry, seed), _ in _grouped(survey.translate):
+        for (entry, seed), units in _grouped(survey.translate):
             method = self._make_method(entry)
             if method is not None:
                 method.check()
-                found = trainings.folders(self.plan, entry, method, seed)
+                pairs = [(unit.source, unit.target) for unit in units]
+                found = trainings.folders(self.plan, entry, method, pairs, seed)
                 if found and not method.needs_training:
                     raise UserError(
                         f"method '{entry.name}' returns trainings but declares none",
                         "expected: `needs_training = True` in its class",
                         "add that line to the class",
                     )
-                wanted |= {folder for _, folder in found}
-        survey.trainings = [folder for folder in wanted if trainings.read_log(folder) is None]
+                for training, folder in found:
+                    if folder not in survey.trainings and trainings.read_log(folder) is None:
+                        objective = str(training.recipe.get("objective"))
+                        survey.trainings[folder] = Needed(
+                            objective, entry.train_images, training.pairs is not None
+                        )
         return survey
 
     def run(self, survey: Survey) -> list[Unit]:
@@ -132,12 +136,13 @@ class Runner:
                 failed.append(self._fail(unit))
         for (entry, seed), units in _grouped([*survey.translate, *damaged]):
             try:
-                ready = self._prepare_method(entry, seed)
+                method = self._make_method(entry)
+                trained = Trained(self.plan, entry, method, seed, self.display)
             except Exception:
                 failed += [self._fail(unit) for unit in units]
                 continue
             for _, same_source in groupby(units, key=lambda unit: unit.source):
-                failed += self._do_source(ready, list(same_source))
+                failed += self._do_source(trained, list(same_source))
         return failed
 
     def _make_method(self, entry: Entry) -> Method | None:
@@ -146,30 +151,26 @@ class Runner:
         dataset = self.plan.dataset
         return entry.method(entry.config, dataset.domains, dataset.config.size, self.device)
 
-    def _prepare_method(self, entry: Entry, seed: int) -> Ready:
-        """Build a method and train or load what it needs."""
-        ready = Ready(self._make_method(entry))
-        if ready.method is None:
-            return ready
-        ready.method.setup(TrainOnly(self.plan.dataset))
-        for training, folder in trainings.folders(self.plan, entry, ready.method, seed):
-            log = trainings.obtain(training, folder, self.plan, entry, seed, self.display)
-            ready.train_seconds += log.seconds
-            ready.weights[folder.name] = log.weights_sha256
-        return ready
-
-    def _do_source(self, ready: Ready, units: list[Unit]) -> list[Unit]:
-        """Translate one source to all its targets, then score and store each unit."""
-        failed = []
-        try:
-            began = time.perf_counter()
-            pixels = self._translate(ready.method, units)
-            share = (time.perf_counter() - began) / len(units)
-        except Exception:
-            return [self._fail(unit) for unit in units]
+    def _do_source(self, trained: Trained, units: list[Unit]) -> list[Unit]:
+        """Train what one source needs, translate it to all targets, score and store each unit."""
+        failed, ready = [], []
         for unit in units:
             try:
-                self._store_unit(ready, unit, pixels[unit.target], share)
+                trained.obtain(unit)
+                ready.append(unit)
+            except Exception:
+                failed.append(self._fail(unit))
+        if not ready:
+            return failed
+        try:
+            began = time.perf_counter()
+            pixels = self._translate(trained.method, ready)
+            share = (time.perf_counter() - began) / len(ready)
+        except Exception:
+            return [*failed, *(self._fail(unit) for unit in ready)]
+        for unit in ready:
+            try:
+                self._store_unit(trained, unit, pixels[unit.target], share)
             except Exception:
                 failed.append(self._fail(unit))
         return failed
@@ -233,7 +234,7 @@ class Runner:
             raise ValueError(f"{self.plan.dataset.name} has no second exposures for the floor")
         return to_pixels(repeats[:])
 
-    def _store_unit(self, ready: Ready, unit: Unit, pixels: np.ndarray, seconds: float) -> None:
+    def _store_unit(self, trained: Trained, unit: Unit, pixels: np.ndarray, seconds: float) -> None:
         """Write images, score what was written, write the record last."""
         ids = self.plan.dataset.ids(self.plan.split)
         # An earlier record goes when its images do, not before: a failure loses nothing.
@@ -245,7 +246,7 @@ class Runner:
             self.store.write_descriptors(unit, features["texture"])
         record = Record(
             key=unit.key,
-            method=self._method_facts(ready, unit.entry),
+            method=self._method_facts(trained, unit),
             data=self._data_facts(),
             profile=self.plan.profile.name,
             seed=unit.seed,
@@ -285,22 +286,24 @@ class Runner:
             for name, metric in METRICS.items()
         )
 
-    def _method_facts(self, ready: Ready, entry: Entry) -> MethodFacts:
-        cost = ready.method.cost() if ready.method else Cost()
+    def _method_facts(self, trained: Trained, unit: Unit) -> MethodFacts:
+        entry, logs = unit.entry, trained.logs(unit)
+        cost = trained.method.cost() if trained.method else Cost()
         return MethodFacts(
             name=entry.name,
             label=entry.label,
             version=entry.version,
             reference=entry.reference,
-            config=entry.config.model_dump(mode="json"),
+            config=entry.config.shown(),
             params=cost.params,
             params_total=cost.params_total,
             params_training=cost.params_training,
+            params_dead=cost.params_dead,
             nfe=cost.nfe,
             stochastic=entry.name == FLOOR or bool(entry.method and entry.method.stochastic),
             train_images=entry.train_images,
-            train_seconds=ready.train_seconds,
-            weights_sha256=ready.weights,
+            train_seconds=sum(log.seconds for log in logs.values()),
+            weights_sha256={name: log.weights_sha256 for name, log in logs.items()},
         )
 
     def _data_facts(self) -> DataFacts:

@@ -71,8 +71,8 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
 
 def label(
     name: str,
-    config: BaseModel,
-    default: BaseModel,
+    now: Mapping[str, Any],
+    then: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
     always: Collection[str] = (),
 ) -> str:
@@ -80,12 +80,11 @@ def label(
 
     Args:
         name: of the method or data set.
-        config: the configuration in use.
-        default: the profile's.
+        now: the settings in use, JSON-able.
+        then: the profile's.
         extra: more to show, as a budget.
         always: fields that are shown in any case.
     """
-    now, then = config.model_dump(mode="json"), default.model_dump(mode="json")
     shown = {key: value for key, value in now.items() if value != then[key] or key in always}
     shown |= dict(extra or {})
     inner = ",".join(f"{key}={_text(value)}" for key, value in shown.items())

@@ -44,6 +44,7 @@ class MethodFacts(Stored):
     params: int
     params_total: int
     params_training: int
+    params_dead: int = 0
     nfe: int
     stochastic: bool
     train_images: int

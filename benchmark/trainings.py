@@ -2,15 +2,17 @@
 
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from xbench.datasets.base import TrainOnly
 from xbench.display import Display
 from xbench.files import set_aside, write_text
 from xbench.hashing import digest, file_digest, seed_from
-from xbench.methods.base import Method, Training
-from xbench.plan import Entry, Plan
+from xbench.methods.base import Method, Pair, Training
+from xbench.plan import Entry, Plan, Unit
 from xbench.store import Stored, read
 
 
@@ -24,20 +26,68 @@ class TrainingLog(Stored):
     curve: dict[str, list[float]]
 
 
-def folders(plan: Plan, entry: Entry, method: Method, seed: int) -> list[tuple[Training, Path]]:
-    """The trainings that a method needs for the plan's pairs, and where each lies."""
+class Trained:
+    """A method whose trainings are made or loaded when a unit first needs them."""
+
+    def __init__(
+        self, plan: Plan, entry: Entry, method: Method | None, seed: int, display: Display
+    ) -> None:
+        self.plan, self.entry, self.method, self.seed = plan, entry, method, seed
+        self.display = display
+        self._found: list[tuple[Training, Path]] = []
+        self._logs: dict[Path, TrainingLog] = {}
+        self._errors: dict[Path, Exception] = {}
+        self._tracebacks: dict[Path, TracebackType | None] = {}
+        if method is not None:
+            method.setup(TrainOnly(plan.dataset))
+            self._found = folders(plan, entry, method, plan.pairs, seed)
+
+    def obtain(self, unit: Unit) -> None:
+        """Train or load what the unit needs.
+
+        Raises:
+            Exception: whatever the training raised, now or for an earlier unit.
+        """
+        for training, folder in self._needed(unit):
+            if folder in self._errors:
+                error = self._errors[folder]
+                raise error.with_traceback(self._tracebacks[folder])
+            if folder not in self._logs:
+                try:
+                    self._logs[folder] = obtain(
+                        training, folder, self.plan, self.entry, self.seed, self.display
+                    )
+                except Exception as error:
+                    self._errors[folder] = error
+                    self._tracebacks[folder] = error.__traceback__
+                    raise
+
+    def logs(self, unit: Unit) -> dict[str, TrainingLog]:
+        """The logs of the unit's trainings by key."""
+        return {folder.name: self._logs[folder] for _, folder in self._needed(unit)}
+
+    def _needed(self, unit: Unit) -> list[tuple[Training, Path]]:
+        pair = (unit.source, unit.target)
+        return [(t, folder) for t, folder in self._found if t.pairs is None or pair in t.pairs]
+
+
+def folders(
+    plan: Plan, entry: Entry, method: Method, pairs: Sequence[Pair], seed: int
+) -> list[tuple[Training, Path]]:
+    """The trainings that a method needs for some pairs, and where each lies."""
     return [
         (training, plan.trainings / training_key(plan, entry, training, seed))
-        for training in method.trainings(plan.pairs)
+        for training in method.trainings(pairs)
     ]
 
 
 def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str:
-    """Hash of recipe, method version (for a plug-in: of its file), data, budget and seed."""
+    """Hash of recipe, data, budget and seed: methods with the same recipe share the training."""
     return digest(
         {
             "recipe": training.recipe,
-            "version": entry.version,
+            # A plug-in's file holds its training; built-in recipes name their own version.
+            "plugin": entry.method.plugin if entry.method else None,
             "dataset": plan.dataset.key,
             "images": entry.train_images,
             "seed": seed,
@@ -52,7 +102,7 @@ def obtain(
     log = read_log(folder)
     if log is None:
         folder.mkdir(parents=True, exist_ok=True)
-        with display.training(entry.label, seed) as progress:
+        with display.training(training_name(entry, training, seed)) as progress:
             result = training.fit(
                 TrainOnly(plan.dataset),
                 entry.train_images,
@@ -74,6 +124,14 @@ def obtain(
     # Also after training: what is used is what lies in the file.
     training.load(folder)
     return log
+
+
+def training_name(entry: Entry, training: Training, seed: int) -> str:
+    """For people: the method, the pair if it is for one, and the seed unless it is 0."""
+    pairs = sorted(training.pairs or ())
+    arrow = "↔" if len(pairs) > 1 else "→"
+    pair = f" {pairs[0][0]} {arrow} {pairs[0][1]}" if pairs else ""
+    return f"{entry.label}{pair}" + (f" seed {seed}" if seed else "")
 
 
 def read_log(folder: Path) -> TrainingLog | None:

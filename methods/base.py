@@ -17,13 +17,14 @@ from xbench.datasets.base import Images
 from xbench.profiles import Profile
 
 Pair = tuple[str, str]
-Stage = Literal["train", "infer"]
+Stage = Literal["train", "infer", "resources"]
 
 
 def setting(default: Any, stage: Stage, about: str, **limits: Any) -> Any:
     """A configuration field: its default, the stage that it belongs to, what it is and its source.
 
-    Changing an `infer` field never retrains; changing a `train` field always does.
+    Changing an `infer` field never retrains; changing a `train` field always does. A `resources`
+    field (memory, say) changes no result and is part of no key.
     """
     return Field(default, description=about, json_schema_extra={"stage": stage}, **limits)
 
@@ -33,12 +34,25 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def fields(cls, *stages: Stage) -> list[str]:
+        """Names of the fields of these stages."""
+        return [
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(extra := field.json_schema_extra, dict) and extra.get("stage") in stages
+        ]
+
+    def shown(self) -> dict[str, Any]:
+        """All settings that can change a result, JSON-able: what labels and records show."""
+        return self.model_dump(mode="json", exclude=set(self.fields("resources")))
+
     def identity(self) -> dict[str, Any]:
         """What of the configuration changes the images, JSON-able; part of every key.
 
         Override it where a field has no effect, or names a file whose content matters.
         """
-        return self.model_dump(mode="json")
+        return self.shown()
 
     def labelled(self) -> set[str]:
         """Fields that the label shows even at their default."""
@@ -46,13 +60,8 @@ class MethodConfig(BaseModel):
 
     def recipe(self) -> dict[str, Any]:
         """The part of `identity` that belongs to training."""
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in self.identity().items()
-            if isinstance(extra := fields[name].json_schema_extra, dict)
-            and extra.get("stage") == "train"
-        }
+        trained = self.fields("train")
+        return {name: value for name, value in self.identity().items() if name in trained}
 
 
 class TrainData(Protocol):
@@ -79,6 +88,8 @@ class Training(ABC):
 
     #: What makes the result what it is: network and objective, from `train` fields only.
     recipe: dict[str, Any]
+    #: The pairs that cannot be translated without it; None for all.
+    pairs: frozenset[Pair] | None = None
 
     @abstractmethod
     def fit(
@@ -114,14 +125,22 @@ class Cost:
     Attributes:
         params: parameters needed to translate one pair, frozen codec included.
         params_total: parameters needed for all pairs.
-        params_training: parameters that training needs besides (discriminators and the like).
+        params_training: parameters that training needs besides (discriminators and the like),
+            for one training.
         nfe: network evaluations per translated image.
+        params_dead: those of `params` that cannot change the images (and get no gradient).
     """
 
     params: int = 0
     params_total: int = 0
     params_training: int = 0
     nfe: int = 0
+    params_dead: int = 0
+
+    @property
+    def params_live(self) -> int:
+        """Parameters that have an effect when one pair is translated."""
+        return self.params - self.params_dead
 
 
 class Method(ABC):
@@ -159,6 +178,11 @@ class Method(ABC):
     def configure(cls, profile: Profile) -> MethodConfig:
         """The profile's defaults."""
         return cls.Config()
+
+    @classmethod
+    def budget(cls, profile: Profile) -> int:
+        """Training images per network."""
+        return profile.train_images if cls.needs_training else 0
 
     @classmethod
     def references(cls, config: MethodConfig) -> dict[str, dict[str, Any]]:

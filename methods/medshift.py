@@ -6,7 +6,8 @@ image at t = 1 to the shared latent z_tau, then the target-conditioned flow forw
 (Figure 1). The authors' network and settings are not published: those here are our choice.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -48,6 +49,7 @@ class MedShiftConfig(MethodConfig):
     layers: int = setting(2, "train", "residual blocks per level", ge=1)
     attention: tuple[bool, ...] = setting((False, False, True), "train", "self-attention per level")
     batch: int = setting(32, "train", "images per step", ge=1)
+    accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
     learning_rate: float = setting(1e-3, "train", "peak of AdamW's (GenerativeZoo: 1e-3)", gt=0)
     weight_decay: float = setting(1e-5, "train", "AdamW's (GenerativeZoo: 1e-5)", ge=0)
     label_dropout: float = setting(
@@ -80,7 +82,7 @@ class MedShiftConfig(MethodConfig):
 
     def identity(self) -> dict[str, Any]:
         """The VAE stands in it by its content; what the other codec alone uses is left out."""
-        values = self.model_dump(mode="json")
+        values = self.shown()
         if self.codec == "pixel":
             del values["vae"]
         else:
@@ -289,16 +291,15 @@ class FlowMatching(Training):
         self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
     ) -> Log:
         """Train, and leave the averaged weights in the method's network."""
-        config = self.method.config
         learner, log = training.train(
             lambda: FlowLearner(self.method, data, seed),
-            steps=max(1, images // config.batch),
+            images=images,
             seed=seed,
             device=self.method.device,
             checkpoint=checkpoint,
             progress=progress,
         )
-        self.method.net.load_state_dict(learner.modules["average"].state_dict())
+        self.method.net.load_state_dict(learner.averages["net"].state_dict())
         self.method.net.eval()
         return log
 
@@ -313,50 +314,52 @@ class FlowMatching(Training):
         self.method.net.eval()
 
 
-class FlowLearner:
-    """Networks and optimiser of one flow-matching training."""
+class FlowLearner(training.Learner):
+    """Network and optimiser of one flow-matching training."""
+
+    clip = 1.0
 
     def __init__(self, method: MedShift, data: TrainData, seed: int) -> None:
         config = method.config
         self.method = method
-        self.draw = make_draw(method, data)
+        self.batch, self.accumulate, self.decay = config.batch, config.accumulate, config.ema
+        self.images = make_draw(method, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             net = method.make_net(torch.device("cpu"))
-        average = method.make_net(torch.device("cpu")).requires_grad_(False)
-        average.load_state_dict(net.state_dict())
-        self.modules = {"net": net.to(method.device), "average": average.to(method.device)}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
+        average = copy.deepcopy(net).requires_grad_(False)
+        self.networks = {"net": net.to(method.device)}
+        self.averages = {"net": average.to(method.device)}
+        self.optimizers = {
             "net": torch.optim.AdamW(
                 net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
             )
         }
 
-    def step(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """One batch of domains, images, noises and times drawn at random."""
-        config, device = self.method.config, self.method.device
-        labels = torch.randint(
-            len(self.method.domains), (config.batch,), generator=generator, device=device
-        )
-        data = self.draw(labels, generator)
+    def draw(self, generator: torch.Generator) -> training.Batch:
+        """Domains, images, noises and times."""
+        config, device, count = self.method.config, self.method.device, self.batch
+        null = len(self.method.domains)
+        labels = torch.randint(null, (count,), generator=generator, device=device)
+        data = self.images(labels, generator)
         noise = torch.randn(data.shape, generator=generator, device=device)
-        time = torch.rand(config.batch, generator=generator, device=device)
+        time = torch.rand(count, generator=generator, device=device)
         # Dropped per sample: a share of the batch would never drop anything in a small one.
-        dropped = (
-            torch.rand(config.batch, generator=generator, device=device) < config.label_dropout
-        )
-        labels = labels.masked_fill(dropped, len(self.method.domains))
-        t, keep = time[:, None, None, None], 1 - config.sigma
-        net, optimizer = self.modules["net"], self.optimizers["net"]
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            predicted = velocity(net, (1 - keep * t) * noise + t * data, time, labels)
-            loss = functional.mse_loss(predicted.float(), data - keep * noise)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        training.update_average(self.modules["average"], net, step, config.ema)
-        return {"flow": loss.detach()}
+        dropped = torch.rand(count, generator=generator, device=device) < config.label_dropout
+        return {
+            "data": data,
+            "noise": noise,
+            "time": time,
+            "labels": labels.masked_fill(dropped, null),
+        }
+
+    def losses(self, batch: training.Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Regress the velocity."""
+        data, noise, time = batch["data"], batch["noise"], batch["time"]
+        t, keep = time[:, None, None, None], 1 - self.method.config.sigma
+        point = (1 - keep * t) * noise + t * data
+        predicted = velocity(self.networks["net"], point, time, batch["labels"])
+        yield "net", {"flow": functional.mse_loss(predicted.float(), data - keep * noise)}
 
 
 def make_draw(method: MedShift, data: TrainData) -> Callable[[Tensor, torch.Generator], Tensor]:

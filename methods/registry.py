@@ -17,7 +17,11 @@ BUILT_IN = {
     "identity": "xbench.methods.identity:Identity",
     "vae": "xbench.methods.vae:VaeRoundTrip",
     "histogram": "xbench.methods.histogram:Histogram",
+    "fda": "xbench.methods.fda:FDA",
     "medshift": "xbench.methods.medshift:MedShift",
+    "cyclegan": "xbench.methods.cyclegan:CycleGAN",
+    "cut": "xbench.methods.cut:CUT",
+    "fastcut": "xbench.methods.cut:FastCUT",
 }
 #: Labels and `--set` sections that are taken.
 RESERVED = {*BUILT_IN, "floor", "data", "budget"}

@@ -1,20 +1,30 @@
-"""The training loop: seeded step by step, averaged weights, resumable to the same result."""
+"""The one training loop: seeded step by step, resumable to the same weights, GANs included.
+
+A `Learner` says what is drawn, which losses follow and which optimiser they move; the loop does
+the rest: mixed precision, gradient accumulation, several processes (`accelerate launch`), weight
+averages, learning-rate schedules, checkpoints, and losses that are no longer finite.
+"""
 
 import hashlib
 import io
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from xbench.errors import UserError
 from xbench.files import atomic, set_aside
 from xbench.hashing import seed_from
 from xbench.methods.base import Log, Progress
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 CHECKPOINT_SECONDS = 10.0
 #: Of the training time, saving takes at most one part in this many.
@@ -22,18 +32,11 @@ CHECKPOINT_SHARE = 30
 #: Points of a stored loss curve, each the mean over its share of the steps.
 CURVE_POINTS = 200
 
+#: Parts of a learner that a checkpoint holds, each with a state of its own.
+KEPT = ("networks", "averages", "optimizers")
 
-class Learner(Protocol):
-    """What the loop drives: networks, their optimisers, and one step on one batch."""
-
-    modules: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
-
-    def step(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw a batch, update every optimiser once, return the losses (detached).
-
-        `step` counts from 0; nothing random may come from elsewhere than the generator.
-        """
+#: What one step draws; every tensor has the batch as its first dimension.
+Batch = dict[str, Tensor]
 
 
 def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
@@ -42,6 +45,44 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+class Learner(ABC):
+    """Networks, optimisers, and what one step draws and minimises.
+
+    Attributes:
+        networks: all that learns or remembers; what a checkpoint holds.
+        optimizers: by the names that `losses` yields.
+        averages: exponential moving averages of the networks of the same name.
+        batch: images per step.
+        accumulate: chunks in which a batch is worked off, to save memory.
+        clip: bound on the gradient norm of each optimiser's weights.
+        decay: of the moving averages.
+    """
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    averages: dict[str, nn.Module]
+    batch: int
+    accumulate: int = 1
+    clip: float | None = None
+    decay: float = 0.999
+
+    def schedule(self, step: int, steps: int) -> float:
+        """Factor on every learning rate at `step`, counted from 0, of `steps`."""
+        return warmup_cosine(step, steps)
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator) -> Batch:
+        """Everything random of one step; nothing random may come from elsewhere."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Yield the name of an optimiser and the losses (float32 scalars) that it minimises.
+
+        Their sum is back-propagated and the optimiser steps before the next one is asked for:
+        a GAN yields its discriminator's losses and its generator's, one after the other.
+        """
 
 
 def update_average(average: nn.Module, module: nn.Module, step: int, decay: float) -> None:
@@ -62,10 +103,9 @@ def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
             raise ValueError("its hash is wrong")
         stream = io.BytesIO(content)
         state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
-        for name, module in learner.modules.items():
-            module.load_state_dict(state["modules"][name])
-        for name, optimizer in learner.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        for kind in KEPT:
+            for name, part in getattr(learner, kind).items():
+                part.load_state_dict(state[kind][name])
         return int(state["step"]), Log(float(state["seconds"]), state["curve"])
     except Exception as error:  # whatever a damaged file raises
         warnings.warn(
@@ -84,8 +124,10 @@ def save_state(learner: Learner, path: Path, step: int, log: Log) -> None:
             "step": step,
             "seconds": log.seconds,
             "curve": log.curve,
-            "modules": {name: m.state_dict() for name, m in learner.modules.items()},
-            "optimizers": {name: o.state_dict() for name, o in learner.optimizers.items()},
+            **{
+                kind: {name: part.state_dict() for name, part in getattr(learner, kind).items()}
+                for kind in KEPT
+            },
         },
         stream,
     )
@@ -97,45 +139,153 @@ def save_state(learner: Learner, path: Path, step: int, log: Log) -> None:
 def train(
     make: Callable[[], Learner],
     *,
-    steps: int,
+    images: int,
     seed: int,
     device: torch.device,
     checkpoint: Path,
     progress: Progress,
-    schedule: Callable[[int, int], float] = warmup_cosine,
 ) -> tuple[Learner, Log]:
-    """Run `steps` steps of the learner that `make` builds, or what is left of them.
+    """Train the learner that `make` builds on `images` drawn images, or go on where it stopped.
 
     Every step draws from a generator of its own, seeded by name, so a resumed run sees the same
     numbers as an undisturbed one without any random state being stored.
+
+    Raises:
+        FloatingPointError: a loss is not finite; earlier checkpoints stay.
+        UserError: the batch cannot be shared among processes and chunks.
     """
+    helper = make_accelerator(device)
     path = checkpoint / "checkpoint.pt"
     learner = make()
+    _check_batch(learner, helper)
     start, log = load_state(learner, path)
     if start < 0:  # a damaged checkpoint may have been loaded half
         learner, start = make(), 0
+    helper.wait_for_everyone()
+    steps = max(1, images // learner.batch)
     began = saved = time.monotonic()
     earlier, cost = log.seconds, 0.0
     pending: list[Mapping[str, Tensor]] = []
     every = max(1, steps // CURVE_POINTS)
     for step in range(start, steps):
-        for optimizer in learner.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(step, steps)
-        generator = torch.Generator(device).manual_seed(seed_from(seed, "step", step))
-        pending.append(learner.step(step, generator))
+        pending.append(_step(learner, step, steps, seed, device, helper))
         if (step + 1) % every == 0:
-            losses = {name: sum(float(p[name]) for p in pending) / every for name in pending[0]}
+            losses = _means(pending, helper)
+            _check_finite(losses, step + 1, steps)
             for name, loss in losses.items():
                 log.curve.setdefault(name, []).append(loss)
             pending.clear()
             progress(step + 1, steps, losses)
             # Only here is nothing pending, so a resumed curve equals an undisturbed one.
             now = time.monotonic()
-            if now - saved > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost):
+            if helper.is_main_process and now - saved > max(
+                CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost
+            ):
                 log.seconds = earlier + now - began
                 save_state(learner, path, step + 1, log)
                 saved = time.monotonic()
                 cost = saved - now
+    if pending:  # the last steps, where their number is no multiple of a curve point's
+        _check_finite(_means(pending, helper), steps, steps)
     log.seconds = earlier + time.monotonic() - began
     return learner, log
+
+
+def make_accelerator(device: torch.device) -> "Accelerator":
+    """accelerate's view of the processes and of mixed precision: bfloat16 on CUDA."""
+    from accelerate import Accelerator
+
+    cuda = device.type == "cuda"
+    return Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
+
+
+def _step(
+    learner: Learner,
+    step: int,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    helper: "Accelerator",
+) -> dict[str, Tensor]:
+    """One step on one batch: every optimiser that the learner names moves once."""
+    for optimizer in learner.optimizers.values():
+        for group in optimizer.param_groups:
+            rate = group.setdefault("initial_lr", group["lr"])
+            group["lr"] = rate * learner.schedule(step, steps)
+    generator = torch.Generator(device).manual_seed(seed_from(seed, "step", step))
+    # All processes draw the whole batch: its numbers do not depend on how it is shared.
+    batch = learner.draw(generator)
+    share = learner.batch // helper.num_processes
+    mine = slice(helper.process_index * share, (helper.process_index + 1) * share)
+    chunk = share // learner.accumulate
+    parts = [
+        {name: tensor[mine][start : start + chunk] for name, tensor in batch.items()}
+        for start in range(0, share, chunk)
+    ]
+    seen = _update(learner, parts, helper)
+    for name, average in learner.averages.items():
+        update_average(average, learner.networks[name], step, learner.decay)
+    return seen
+
+
+def _update(learner: Learner, parts: list[Batch], helper: "Accelerator") -> dict[str, Tensor]:
+    """Work off the chunks in step: all of them before each optimiser moves."""
+    runs = [learner.losses(part) for part in parts]
+    seen: dict[str, Tensor] = {}
+    while True:
+        optimizer = None
+        for run in runs:
+            with helper.autocast():
+                phase = next(run, None)
+            if phase is None:
+                return seen
+            name, losses = phase
+            if optimizer is None:
+                optimizer = learner.optimizers[name]
+                optimizer.zero_grad()
+            helper.backward(sum(losses.values()) / len(parts))
+            for key, loss in losses.items():
+                seen[key] = seen.get(key, 0) + loss.detach() / len(parts)
+        assert optimizer is not None
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if helper.num_processes > 1:
+            _average_gradients(weights, helper)
+        if learner.clip is not None:
+            nn.utils.clip_grad_norm_(weights, learner.clip)
+        optimizer.step()
+
+
+def _average_gradients(weights: list[Tensor], helper: "Accelerator") -> None:
+    """Mean over processes, as one message.
+
+    By hand and not by a wrapper around the networks: a GAN runs its networks several times a
+    step and leaves some without gradients, which such wrappers handle badly.
+    """
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    flat = helper.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def _means(pending: list[Mapping[str, Tensor]], helper: "Accelerator") -> dict[str, float]:
+    """Mean losses over steps and processes."""
+    names = list(pending[0])
+    means = torch.stack([torch.stack([step[n] for step in pending]).mean() for n in names])
+    return dict(zip(names, helper.reduce(means, reduction="mean").tolist(), strict=True))
+
+
+def _check_finite(losses: Mapping[str, float], step: int, steps: int) -> None:
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"loss '{name}' is {loss} at step {step} of {steps}")
+
+
+def _check_batch(learner: Learner, helper: "Accelerator") -> None:
+    shares = helper.num_processes * learner.accumulate
+    if learner.batch % shares:
+        raise UserError(
+            f"a batch of {learner.batch} cannot be shared by {helper.num_processes} processes "
+            f"in {learner.accumulate} chunks each",
+            f"expected: a multiple of {shares}",
+            "change --set METHOD.batch=…, or start fewer processes",
+        )

@@ -1,0 +1,191 @@
+"""CycleGAN: two generators held together by cycle consistency (arXiv 1703.10593).
+
+Follows the official implementation: least-squares losses on 70-pixel patches, identity loss, a
+history of earlier fakes. Left out for all methods alike are resize-and-crop jitter and flips.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xbench.hashing import seed_from
+from xbench.methods.base import MethodConfig, Pair, TrainData, setting
+from xbench.methods.nets.patch import PatchDiscriminator, least_squares
+from xbench.methods.nets.resnet import ResnetGenerator, init_normal
+from xbench.methods.pairwise import PairwiseMethod, adam, count, draw_images, frozen, linear_decay
+from xbench.methods.training import Batch, Learner
+from xbench.profiles import Profile
+
+
+class CycleGANConfig(MethodConfig):
+    """Settings of CycleGAN; defaults are the official ones."""
+
+    width: int = setting(64, "train", "generator's first width (official: 64)", ge=1)
+    blocks: int = setting(9, "train", "residual blocks (official: 9 at 256 px)", ge=1)
+    critic_width: int = setting(64, "train", "discriminator's first width (official: 64)", ge=1)
+    critic_layers: int = setting(
+        3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
+    )
+    batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
+    accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
+    learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
+    cycle: float = setting(10.0, "train", "weight of the cycle loss", ge=0)
+    identity_weight: float = setting(
+        0.5, "train", "weight of the identity loss, times the cycle's", ge=0
+    )
+    buffer: int = setting(50, "train", "earlier fakes kept per direction", ge=0)
+
+
+#: Smaller networks and larger steps where time is short; `standard` and `paper` are official.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"width": 8, "blocks": 1, "critic_width": 8, "critic_layers": 2, "batch": 4},
+    "quick": {
+        "width": 24,
+        "blocks": 4,
+        "critic_width": 24,
+        "critic_layers": 2,
+        "batch": 4,
+        "learning_rate": 1e-3,
+    },
+}
+
+
+class CycleGAN(PairwiseMethod):
+    """One training per unordered pair of domains; the generator alone translates."""
+
+    name = "cyclegan"
+    about = "two generators, cycle consistency, patch discriminators (arXiv 1703.10593)"
+    Config = CycleGANConfig
+    config: CycleGANConfig
+    objective = "cyclegan-v1"
+    both_ways = True
+
+    @classmethod
+    def configure(cls, profile: Profile) -> CycleGANConfig:
+        """Official networks unless the profile is for a small machine."""
+        return CycleGANConfig(**SETTINGS.get(profile.name, {}))
+
+    def make_generator(self) -> nn.Module:
+        """CycleGAN's residual generator."""
+        return ResnetGenerator(width=self.config.width, blocks=self.config.blocks)
+
+    def make_discriminator(self) -> nn.Module:
+        """The patch discriminator of one domain."""
+        return PatchDiscriminator(width=self.config.critic_width, layers=self.config.critic_layers)
+
+    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> Learner:
+        """Both generators and discriminators."""
+        return CycleGANLearner(self, data, pair, seed)
+
+    def training_params(self) -> int:
+        """The other generator and two discriminators."""
+        return count(self.make_generator()) + 2 * count(self.make_discriminator())
+
+
+class CycleGANLearner(Learner):
+    """Generators a → b (`generator`) and b → a (`generator_back`) against two discriminators."""
+
+    def __init__(self, method: CycleGAN, data: TrainData, pair: Pair, seed: int) -> None:
+        config = self.config = method.config
+        self.device, self.averages = method.device, {}
+        self.batch, self.accumulate = config.batch, config.accumulate
+        self.images = [data.train(domain) for domain in pair]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_from(seed, "init"))
+            made = {
+                "generator": method.make_generator(),
+                "generator_back": method.make_generator(),
+                "critic": method.make_discriminator(),
+                "critic_back": method.make_discriminator(),
+            }
+            for net in made.values():
+                init_normal(net)
+        size = method.size
+        made["history"] = History(config.buffer, size)
+        made["history_back"] = History(config.buffer, size)
+        self.networks = {name: net.to(self.device) for name, net in made.items()}
+        self.optimizers = {
+            part: adam(config.learning_rate, made[part], made[f"{part}_back"])
+            for part in ("generator", "critic")
+        }
+
+    def schedule(self, step: int, steps: int) -> float:
+        """100 epochs constant, 100 epochs down to 0."""
+        return linear_decay(step, steps, constant=100, falling=100)
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """Unpaired images of both domains, and the choices of the histories."""
+        drawn = {
+            name: draw_images(images, self.batch, generator, self.device)
+            for name, images in zip("ab", self.images, strict=True)
+        }
+        for name in ("history", "history_back"):
+            drawn[name] = torch.rand(self.batch, 2, generator=generator, device=self.device)
+        return drawn
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Both generators, then both discriminators."""
+        a, b, nets, config = batch["a"], batch["b"], self.networks, self.config
+        forth, back = nets["generator"], nets["generator_back"]
+        # Translation and identity in one call: instance norm keeps the images apart.
+        fake_b, same_b = forth(torch.cat([a, b])).chunk(2)
+        fake_a, same_a = back(torch.cat([b, a])).chunk(2)
+        with frozen(nets["critic"], nets["critic_back"]):
+            fooled = least_squares(nets["critic"](fake_b), 1.0)
+            fooled = fooled + least_squares(nets["critic_back"](fake_a), 1.0)
+        cycle = distance(back(fake_b), a) + distance(forth(fake_a), b)
+        same = distance(same_b, b) + distance(same_a, a)
+        yield (
+            "generator",
+            {
+                "gan": fooled,
+                "cycle": config.cycle * cycle,
+                "identity": config.cycle * config.identity_weight * same,
+            },
+        )
+        losses = {}
+        for end, real, fake in (("", b, fake_b), ("_back", a, fake_a)):
+            old = nets[f"history{end}"](fake.detach(), batch[f"history{end}"])
+            scores = nets[f"critic{end}"](torch.cat([real, old.to(real.dtype)]))
+            right, wrong = scores.chunk(2)
+            losses[f"critic{end}"] = (least_squares(right, 1.0) + least_squares(wrong, 0.0)) / 2
+        yield "critic", losses
+
+
+class History(nn.Module):
+    """Earlier fakes: the discriminator sees an old one in half of the cases."""
+
+    images: Tensor
+    filled: Tensor
+
+    def __init__(self, length: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("images", torch.zeros(length, 1, size, size))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def forward(self, fakes: Tensor, chance: Tensor) -> Tensor:
+        """Exchange some fakes `[B, 1, H, W]` for stored ones.
+
+        Args:
+            fakes: new images.
+            chance: `[B, 2]` in [0, 1): whether to exchange, and with which.
+        """
+        shown = fakes.clone()
+        for row, (exchange, which) in enumerate(chance.tolist()):
+            filled, length = int(self.filled), len(self.images)
+            if filled < length:
+                self.images[filled] = fakes[row]
+                self.filled += 1
+            elif length and exchange < 0.5:
+                slot = int(which * length)
+                shown[row] = self.images[slot]
+                self.images[slot] = fakes[row]
+        return shown
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Mean absolute difference, in float32."""
+    return (one.float() - other).abs().mean()

@@ -1,0 +1,69 @@
+"""Fourier domain adaptation: the target's amplitudes at low frequencies (arXiv 2004.05498)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, fft
+
+from xbench.methods.base import Method, MethodConfig, TrainData, setting
+
+
+class FDAConfig(MethodConfig):
+    """Settings of Fourier domain adaptation."""
+
+    beta: float = setting(
+        0.09,
+        "infer",
+        "half-width of the window exchanged, as a share of the image side (paper: .01, .05, .09)",
+        ge=0,
+        le=0.5,
+    )
+    references: int = setting(
+        64,
+        "infer",
+        "training images whose amplitudes are averaged (paper: one at random; ours repeats)",
+        ge=1,
+    )
+
+
+class FDA(Method):
+    """Keeps each image's phases; low-frequency amplitudes become the target's mean ones."""
+
+    name = "fda"
+    about = "low-frequency amplitudes of the target domain, phases kept (arXiv 2004.05498)"
+    Config = FDAConfig
+    config: FDAConfig
+    knob = "beta"
+
+    def setup(self, data: TrainData) -> None:
+        """Mean amplitude of evenly spaced training images of each domain, zero frequency first."""
+        self.amplitudes = {}
+        for domain in self.domains:
+            images = data.train(domain)
+            number = min(len(images), self.config.references)
+            chosen = np.linspace(0, len(images) - 1, number).round().astype(int).tolist()
+            # Divided by the number of pixels, so that images of another size can take them.
+            spectra = fft.fft2(images[chosen].to(self.device), norm="forward")
+            self.amplitudes[domain] = fft.fftshift(spectra.abs().mean(dim=(0, 1)))
+
+    def translate(
+        self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Exchange a centred square of amplitudes."""
+        height, width = images.shape[-2:]
+        reference = self.amplitudes[target]
+        reach = int(self.config.beta * min(height, width, *reference.shape))
+        spectrum = fft.fftshift(fft.fft2(images, norm="forward"), dim=(-2, -1))
+        amplitude, phase = spectrum.abs(), spectrum.angle()
+        window(amplitude, reach).copy_(window(reference, reach))
+        mixed = fft.ifftshift(torch.polar(amplitude, phase), dim=(-2, -1))
+        result: Tensor = fft.ifft2(mixed, norm="forward").real
+        return result
+
+
+def window(spectrum: Tensor, reach: int) -> Tensor:
+    """The square within `reach` of the zero frequency of a shifted spectrum `[..., H, W]`."""
+    middle, center = (size // 2 for size in spectrum.shape[-2:])
+    rows = slice(max(0, middle - reach), middle + reach + 1)
+    return spectrum[..., rows, max(0, center - reach) : center + reach + 1]

@@ -1,0 +1,163 @@
+"""The residual generator of CycleGAN (arXiv 1703.10593) and CUT (arXiv 2007.15651).
+
+Two convolutions that halve the size, residual blocks, two that double it again. CycleGAN strides
+in the convolutions; CUT blurs before it drops pixels ("anti-aliased"), with the same weights.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class BlurDown(nn.Module):
+    """Binomial blur [1, 2, 1] on reflected borders, then every second pixel; no weights."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        kernel = torch.outer(line, line).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, channels, H, W]` to half the size, rounded up."""
+        padded = functional.pad(x, (1, 1, 1, 1), mode="reflect")
+        return functional.conv2d(padded, self.kernel, stride=2, groups=len(self.kernel))
+
+
+class ResidualBlock(nn.Module):
+    """x plus two normalised convolutions of it; nothing after the sum."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"),
+            nn.InstanceNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"),
+            nn.InstanceNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the same shape."""
+        residual: Tensor = self.body(x)
+        return x + residual
+
+
+def stem(channels: int, width: int, antialias: bool) -> list[nn.Module]:
+    """Layers from the image to `4 * width` features at a quarter of the size."""
+    layers: list[nn.Module] = [
+        # A layer of its own: CUT contrasts the padded pixels too.
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(channels, width, 7),
+        nn.InstanceNorm2d(width),
+        nn.ReLU(),
+    ]
+    for given in (width, 2 * width):
+        layers += [
+            nn.Conv2d(given, 2 * given, 3, stride=1 if antialias else 2, padding=1),
+            nn.InstanceNorm2d(2 * given),
+            nn.ReLU(),
+            *([BlurDown(2 * given)] if antialias else []),
+        ]
+    return layers
+
+
+def head(channels: int, width: int, antialias: bool) -> list[nn.Module]:
+    """Layers from `4 * width` features at a quarter of the size to the image in [-1, 1]."""
+    layers: list[nn.Module] = []
+    for given in (4 * width, 2 * width):
+        if antialias:
+            # The reference's transposed blur [1, 3, 3, 1] is bilinear interpolation.
+            layers += [nn.Upsample(scale_factor=2, mode="bilinear")]
+            layers += [nn.Conv2d(given, given // 2, 3, padding=1)]
+        else:
+            layers += [nn.ConvTranspose2d(given, given // 2, 3, 2, padding=1, output_padding=1)]
+        layers += [nn.InstanceNorm2d(given // 2), nn.ReLU()]
+    last = nn.Conv2d(width, channels, 7, padding=3, padding_mode="reflect")
+    return [*layers, last, nn.Tanh()]
+
+
+class ResnetGenerator(nn.Module):
+    """Images in [-1, 1] to images in [-1, 1], height and width multiples of 4.
+
+    Args:
+        channels: of input and output.
+        width: channels after the first convolution (reference: 64).
+        blocks: residual blocks (reference: 9).
+        antialias: CUT's blurred down- and upsampling instead of CycleGAN's strides.
+    """
+
+    def __init__(
+        self, channels: int = 1, width: int = 64, blocks: int = 9, antialias: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *stem(channels, width, antialias),
+            *(ResidualBlock(4 * width) for _ in range(blocks)),
+            *head(channels, width, antialias),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate `[B, channels, H, W]`."""
+        output: Tensor = self.layers(x)
+        return output
+
+    def features(self, x: Tensor, taps: Sequence[int]) -> list[Tensor]:
+        """Outputs of the layers numbered `taps` (ascending); no layer after the last one runs."""
+        found = []
+        for index, layer in enumerate(self.layers[: taps[-1] + 1]):
+            x = layer(x)
+            if index in taps:
+                found.append(x)
+        return found
+
+
+def encoder_taps(blocks: int) -> tuple[int, ...]:
+    """Layers of the anti-aliased generator that CUT contrasts; 0, 4, 8, 12, 16 for 9 blocks.
+
+    They are the padded pixels, both convolutions before a blur, the first and the middle
+    residual block.
+    """
+    return tuple(dict.fromkeys((0, 4, 8, 12, 12 + blocks // 2)))
+
+
+def tap_channels(taps: Sequence[int], channels: int = 1, width: int = 64) -> list[int]:
+    """Channels at each of the `encoder_taps`."""
+    early = {0: channels, 4: 2 * width, 8: 4 * width}
+    return [early.get(tap, 4 * width) for tap in taps]
+
+
+def tap_positions(taps: Sequence[int], height: int, width: int) -> list[int]:
+    """Positions (pixels) at each of the `encoder_taps` for images of `height` × `width`."""
+    early = {
+        0: (height + 6) * (width + 6),
+        4: height * width,
+        8: (height // 2) * (width // 2),
+    }
+    return [early.get(tap, (height // 4) * (width // 4)) for tap in taps]
+
+
+def init_normal(net: nn.Module, deviation: float = 0.02) -> None:
+    """CycleGAN's fresh weights: N(0, deviation), biases 0. Draws from torch's generator."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, deviation)
+            zero_bias(module)
+
+
+def init_xavier(net: nn.Module, gain: float = 0.02) -> None:
+    """CUT's fresh weights: Xavier normal with `gain`, biases 0. Draws from torch's generator."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_normal_(module.weight, gain)
+            zero_bias(module)
+
+
+def zero_bias(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
+    """Set a layer's biases, if it has any, to zero."""
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,191 @@
+"""Base of the methods with networks of their own for each pair of domains."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xbench.datasets.base import Images
+from xbench.methods import training
+from xbench.methods.base import Cost, Log, Method, Pair, Progress, TrainData, Training
+from xbench.methods.codecs import crop_to, pad_to
+from xbench.profiles import Profile
+
+
+class PairwiseMethod(Method):
+    """A generator per ordered pair; each is trained, stored and resumed by itself.
+
+    A subclass says what a generator is (`make_generator`), how it learns (`make_learner`) and,
+    where it is more than one call of the generator, how it translates (`transform`).
+    """
+
+    needs_training = True
+    #: Named in every recipe; raise its number when training changes.
+    objective: ClassVar[str]
+    #: Whether one training yields the generators of both directions.
+    both_ways: ClassVar[bool] = False
+    #: Height and width must be multiples of it; other sizes are padded and cropped.
+    multiple: ClassVar[int] = 4
+
+    @abstractmethod
+    def make_generator(self) -> nn.Module:
+        """The generator with fresh weights: `[B, 1, H, W]` in [-1, 1] to the same."""
+
+    @abstractmethod
+    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> training.Learner:
+        """What learns a pair: its networks hold a generator under `generator_name` of the pair."""
+
+    def transform(
+        self, net: nn.Module, images: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Translate images `[B, 1, H, W]` in [-1, 1], sides multiples of `multiple`."""
+        result: Tensor = net(images)
+        return result
+
+    @classmethod
+    def budget(cls, profile: Profile) -> int:
+        """Training images per training."""
+        return profile.pair_images
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._nets: dict[Pair, nn.Module] = {}
+
+    def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
+        """One for each pair, or for each pair of directions."""
+        wanted = dict.fromkeys(self._trained_as(pair) for pair in pairs)
+        return [PairTraining(self, pair) for pair in wanted]
+
+    def generator(self, pair: Pair) -> nn.Module:
+        """The pair's generator, made on first use."""
+        if pair not in self._nets:
+            self._nets[pair] = self.make_generator().to(self.device).eval().requires_grad_(False)
+        return self._nets[pair]
+
+    def cost(self) -> Cost:
+        """One generator for a pair, as many as there are pairs for all."""
+        params = count(self.make_generator())
+        pairs = len(self.domains) * (len(self.domains) - 1)
+        return Cost(
+            params=params,
+            params_total=params * pairs,
+            params_training=self.training_params(),
+            nfe=1,
+        )
+
+    @abstractmethod
+    def training_params(self) -> int:
+        """Parameters of one training that are not the generator of the pair."""
+
+    @torch.inference_mode()
+    def translate(
+        self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Pad, translate with the pair's generator, crop."""
+        padded = pad_to(images, self.multiple) * 2 - 1
+        with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
+            result = self.transform(self.generator((source, target)), padded, generators)
+        return crop_to(result.float() / 2 + 0.5, *images.shape[-2:])
+
+    def _trained_as(self, pair: Pair) -> Pair:
+        """The direction under which a pair is trained."""
+        source, target = pair
+        backward = self.domains.index(source) > self.domains.index(target)
+        return (target, source) if self.both_ways and backward else pair
+
+
+class PairTraining(Training):
+    """The training of one pair, or of both its directions."""
+
+    def __init__(self, method: PairwiseMethod, pair: Pair) -> None:
+        self.method = method
+        self.pair = pair
+        self.generators = {"generator": pair}
+        if method.both_ways:
+            self.generators["generator_back"] = (pair[1], pair[0])
+        self.pairs = frozenset(self.generators.values())
+        self.recipe = {
+            "objective": method.objective,
+            "pair": list(pair),
+            "size": method.size,
+            **method.config.recipe(),
+        }
+
+    def fit(
+        self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
+    ) -> Log:
+        """Train, and leave the weights in the method's generators."""
+        learner, log = training.train(
+            lambda: self.method.make_learner(data, self.pair, seed),
+            images=images,
+            seed=seed,
+            device=self.method.device,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        for name, pair in self.generators.items():
+            self.method.generator(pair).load_state_dict(learner.networks[name].state_dict())
+        return log
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.safetensors`."""
+        tensors = {
+            f"{name}.{key}": tensor.contiguous().cpu()
+            for name, pair in self.generators.items()
+            for key, tensor in self.method.generator(pair).state_dict().items()
+        }
+        save_file(tensors, folder / "weights.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        tensors = load_file(folder / "weights.safetensors")
+        for name, pair in self.generators.items():
+            prefix = name + "."
+            own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            self.method.generator(pair).load_state_dict(own)
+
+
+def count(*nets: nn.Module) -> int:
+    """Parameters of networks."""
+    return sum(weight.numel() for net in nets for weight in net.parameters())
+
+
+def draw_images(
+    images: Images, number: int, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Random images `[number, 1, H, W]` in [-1, 1], drawn with replacement."""
+    chance = torch.rand(number, generator=generator, device=device).tolist()
+    return images[[int(c * len(images)) for c in chance]].to(device) * 2 - 1
+
+
+def linear_decay(step: int, steps: int, constant: int, falling: int) -> float:
+    """Factor on the learning rate: 1 for `constant` epochs, then linearly towards 0.
+
+    The training is taken as `constant + falling` epochs of equal length, whatever its budget;
+    the official rule at epoch e (from 0) is 1 - max(0, e + 1 - constant) / (falling + 1).
+    """
+    epoch = step * (constant + falling) // steps
+    return 1 - max(0, epoch + 1 - constant) / (falling + 1)
+
+
+def adam(rate: float, *nets: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of all GANs here: Adam with betas 0.5 and 0.999."""
+    weights = [weight for net in nets for weight in net.parameters()]
+    return torch.optim.Adam(weights, lr=rate, betas=(0.5, 0.999))
+
+
+@contextmanager
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """No gradients for the weights of these networks; gradients still flow through them."""
+    for net in nets:
+        net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for net in nets:
+            net.requires_grad_(True)
