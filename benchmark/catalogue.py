@@ -1,10 +1,12 @@
 """What `xbench list` shows."""
 
+from itertools import permutations
 from typing import Any
 
 import torch
 
 from xbench.datasets import registry as dataset_registry
+from xbench.hashing import digest
 from xbench.methods import registry
 from xbench.metrics.base import METRICS
 from xbench.profiles import get_profile
@@ -15,23 +17,35 @@ def methods(profile_name: str) -> list[dict[str, Any]]:
     profile = get_profile(profile_name)
     dataset = dataset_registry.get("phantom")
     domains = dataset(dataset.configure(profile)).domains
-    rows = []
+    rows: list[dict[str, Any]] = []
+    recipes: dict[str, set[str]] = {}
+    pairs = list(permutations(domains, 2))
     for name, method in registry.available().items():
         instance = method(method.configure(profile), domains, profile.size, torch.device("meta"))
-        cost = instance.cost()
+        with torch.device("meta"):
+            cost = instance.cost()
+        recipes[name] = {digest(training.recipe) for training in instance.trainings(pairs)}
         rows.append(
             {
                 "name": name,
                 "params": cost.params,
+                "params_live": cost.params_live,
                 "params_total": cost.params_total,
                 "params_training": cost.params_training,
                 "nfe": cost.nfe,
                 "knob": method.knob,
                 "stochastic": method.stochastic,
                 "needs_training": method.needs_training,
+                "train_images": method.budget(profile),
+                "trainings": len(recipes[name]),
                 "about": method.about,
             }
         )
+    for row in rows:
+        own = recipes[row["name"]]
+        row["shares_training_with"] = [
+            name for name, other in recipes.items() if name != row["name"] and own & other
+        ]
     return rows
 
 

@@ -155,7 +155,7 @@ def _execute(
     runner: Any, out: Path, force: bool, dry_run: bool, json: bool, published: Path
 ) -> bool:
     """Survey, run and report; whether a unit failed."""
-    from xbench import estimate, publish, show
+    from xbench import estimate, footnotes, publish, show
     from xbench.leaderboard import board_table, comparable, pairs_table, with_published
     from xbench.plan import parse_pairs
     from xbench.store import Store
@@ -185,6 +185,7 @@ def _execute(
         failed = runner.run(survey)
     files = publish.make_views(plan.folder)
     records, notes = comparable(Store(plan.folder).records())
+    notes += footnotes.inverted(records)
     others = publish.matching(published, records[0]) if records else []
     records, marked = with_published(records, others)
     board = board_table(records)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from xbench import footnotes
 from xbench.files import write_text
 from xbench.hashing import digest
 from xbench.methods.base import Pair
@@ -14,7 +15,7 @@ from xbench.plan import FLOOR
 from xbench.store import Record, Store
 
 #: First columns of `pairs.csv`, fixed.
-PAIR_COLUMNS = ("method", "source", "target", "seed", "n", *METRICS)
+PAIR_COLUMNS = ("method", "source", "target", "seed", "n", *METRICS, "polarity")
 COST_COLUMNS = (
     "params",
     "params_live",
@@ -98,6 +99,7 @@ def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
             "seed": record.seed,
             "n": len(record.data.ids),
             **{name: value.value for name, value in record.metrics.items()},
+            "polarity": record.polarity,
             "_order": _order(record),
         }
         for record in records
@@ -219,6 +221,7 @@ def _order(record: Record) -> tuple[object, ...]:
 def write_tables(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Make `pairs.csv`, `leaderboard.csv` and `leaderboard.md` from the records of a folder."""
     records, notes = comparable(Store(folder).records())
+    notes += footnotes.inverted(records)
     pairs, board = pairs_table(records), board_table(records)
     write_text(folder / "pairs.csv", pairs.to_csv(index=False, float_format="%.6g"))
     shown = board.drop(columns="reference", errors="ignore")
@@ -267,19 +270,11 @@ def markdown(board: pd.DataFrame, records: Sequence[Record]) -> str:
         "|" + "|".join("---" if head == "method" else "---:" for head in heads) + "|",
         *("| " + " | ".join(row[head] for head in heads) + " |" for row in table),
     ]
-    for reason, names in empty_columns(records).items():
+    for reason, names in footnotes.empty_columns(records).items():
         lines += ["", f"Empty: {', '.join(names)}: {reason}"]
+    lines += ["", *(f"- {line}" for line in footnotes.inverted(records))]
+    lines += ["", "Made by:", "", "```sh", *footnotes.commands(records), "```"]
     return "\n".join(lines) + "\n"
-
-
-def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Reason → labels of the metrics that are empty for it in some record."""
-    reasons: dict[str, list[str]] = {}
-    for record in records:
-        for name, value in record.metrics.items():
-            if value.reason and METRICS[name].label not in reasons.setdefault(value.reason, []):
-                reasons[value.reason].append(METRICS[name].label)
-    return reasons
 
 
 def _head(name: str) -> str:

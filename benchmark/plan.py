@@ -66,6 +66,7 @@ class Entry:
     seeds: tuple[int, ...]
     train_images: int
     reference: bool
+    assignments: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -103,6 +104,7 @@ class Plan:
     entries: tuple[Entry, ...]
     folder: Path
     trainings: Path
+    data_assignments: tuple[str, ...]
     units: tuple[Unit, ...] = field(repr=False)
 
 
@@ -149,6 +151,9 @@ def make(request: Request) -> Plan:
         folder=folder_of(request.out, dataset_label, profile.name, request.split),
         # One for all splits: what is chosen on `val` need not be trained again for `test`.
         trainings=folder_of(request.out, dataset_label, profile.name) / "trainings",
+        data_assignments=settings.differences(
+            "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
+        ),
         units=units,
     )
 
@@ -255,6 +260,10 @@ def _entry(
         seeds=(0,) if fixed else seeds,
         train_images=train_images,
         reference=reference,
+        assignments=(
+            *settings.differences(method.name, config.shown(), default.shown()),
+            *settings.differences("budget", extra, {}),
+        ),
     )
 
 

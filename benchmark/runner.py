@@ -253,6 +253,7 @@ class Runner:
             source=unit.source,
             target=unit.target,
             metrics=values,
+            polarity=self.scorer.polarity(from_pixels(pixels), unit.source),
             images_sha256=pixels_digest(pixels),
             seconds={"translate": seconds, "score": time.perf_counter() - began},
             provenance=provenance(str(self.device)),
@@ -304,6 +305,7 @@ class Runner:
             train_images=entry.train_images,
             train_seconds=sum(log.seconds for log in logs.values()),
             weights_sha256={name: log.weights_sha256 for name, log in logs.items()},
+            assignments=list(entry.assignments),
         )
 
     def _data_facts(self) -> DataFacts:
@@ -314,6 +316,7 @@ class Runner:
             key=dataset.key,
             config=dataset.config.model_dump(mode="json"),
             split=split,
+            assignments=list(self.plan.data_assignments),
             domains=list(dataset.domains),
             domain_groups=dataset.domain_groups,
             ids=dataset.ids(split),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xbench.datasets.base import Dataset, Images, Split
 from xbench.files import home, set_aside
@@ -91,6 +92,12 @@ class Scorer:
                     features[metric.space] = self._extract(metric.space, output)
                 values[name] = self._distance(metric, features[metric.space], source, target)
         return values, features
+
+    def polarity(self, output: Tensor, source: str) -> float:
+        """Pearson correlation of each output with its input, averaged; flat images count as 0."""
+        inputs = self.dataset.images(self.split, source)[:].flatten(1)
+        given, made = (x - x.mean(1, keepdim=True) for x in (inputs, output.flatten(1)))
+        return float(functional.cosine_similarity(given, made).mean())
 
     def _pixelwise(self, metric: Metric, output: Tensor, source: str, target: str) -> Value:
         """SSIM or PSNR against the source or the aligned target, image by image."""

@@ -91,6 +91,15 @@ def label(
     return f"{name}[{inner}]" if inner else name
 
 
+def differences(section: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> tuple[str, ...]:
+    """The `--set` texts that lead from the settings `then` to `now`."""
+    return tuple(
+        f"{section}.{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in now.items()
+        if key not in then or value != then[key]
+    )
+
+
 def file_name(text: str) -> str:
     """A label as a file name: slashes and other unsafe characters become underscores."""
     return re.sub(r"[^\w.,=+\-\[\]]", "_", text)

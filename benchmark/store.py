@@ -50,6 +50,7 @@ class MethodFacts(Stored):
     train_images: int
     train_seconds: float
     weights_sha256: dict[str, str]
+    assignments: list[str] = []
 
 
 class DataFacts(Stored):
@@ -60,6 +61,7 @@ class DataFacts(Stored):
     key: str
     config: dict[str, Any]
     split: str
+    assignments: list[str] = []
     domains: list[str]
     domain_groups: dict[str, str]
     ids: list[str]
@@ -87,6 +89,8 @@ class Record(Stored):
     source: str
     target: str
     metrics: dict[str, Value]
+    #: Correlation of outputs with inputs, averaged over images; below 0 means inverted greys.
+    polarity: float | None = None
     images_sha256: str
     seconds: dict[str, float]
     provenance: dict[str, Any]

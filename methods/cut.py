@@ -37,6 +37,9 @@ class CUTConfig(MethodConfig):
     critic_layers: int = setting(
         3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
     )
+    antialias: bool = setting(
+        True, "train", "blur before dropping pixels (official; costs three times as much)"
+    )
     projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
     patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
     batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
@@ -67,10 +70,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch": 4,
     },
     "quick": {
-        "width": 24,
+        "width": 16,
         "blocks": 4,
-        "critic_width": 24,
+        "critic_width": 16,
         "critic_layers": 2,
+        "antialias": False,
         "projection": 64,
         "patches": 64,
         "batch": 4,
@@ -103,13 +107,13 @@ class CUT(PairwiseMethod):
     def make_generator(self) -> ResnetGenerator:
         """CUT's anti-aliased residual generator."""
         config = self.config
-        return ResnetGenerator(width=config.width, blocks=config.blocks, antialias=True)
+        return ResnetGenerator(width=config.width, blocks=config.blocks, antialias=config.antialias)
 
     def make_critic(self) -> nn.Module:
         """The patch discriminator of the target."""
         config = self.config
         return PatchDiscriminator(
-            width=config.critic_width, layers=config.critic_layers, antialias=True
+            width=config.critic_width, layers=config.critic_layers, antialias=config.antialias
         )
 
     def make_projector(self) -> PatchProjector:
@@ -120,7 +124,7 @@ class CUT(PairwiseMethod):
     @property
     def taps(self) -> tuple[int, ...]:
         """Layers of the generator whose features are contrasted."""
-        return encoder_taps(self.config.blocks)
+        return encoder_taps(self.config.blocks, self.config.antialias)
 
     def make_learner(self, data: TrainData, pair: Pair, seed: int) -> Learner:
         """Generator, projector and discriminator."""
@@ -149,7 +153,7 @@ class CUTLearner(Learner):
     def __init__(self, method: CUT, data: TrainData, pair: Pair, seed: int) -> None:
         config = self.config = method.config
         self.device, self.averages, self.taps = method.device, {}, method.taps
-        self.positions = tap_positions(self.taps, method.size, method.size)
+        self.positions = tap_positions(self.taps, method.size, method.size, config.antialias)
         self.batch, self.accumulate = config.batch, config.accumulate
         self.images = [data.train(domain) for domain in pair]
         with torch.random.fork_rng(devices=[]):

@@ -42,9 +42,9 @@ class CycleGANConfig(MethodConfig):
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"width": 8, "blocks": 1, "critic_width": 8, "critic_layers": 2, "batch": 4},
     "quick": {
-        "width": 24,
+        "width": 16,
         "blocks": 4,
-        "critic_width": 24,
+        "critic_width": 16,
         "critic_layers": 2,
         "batch": 4,
         "learning_rate": 1e-3,

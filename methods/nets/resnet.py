@@ -116,29 +116,28 @@ class ResnetGenerator(nn.Module):
         return found
 
 
-def encoder_taps(blocks: int) -> tuple[int, ...]:
-    """Layers of the anti-aliased generator that CUT contrasts; 0, 4, 8, 12, 16 for 9 blocks.
+def encoder_taps(blocks: int, antialias: bool = True) -> tuple[int, ...]:
+    """Layers of the generator that CUT contrasts; 0, 4, 8, 12, 16 for its own with 9 blocks.
 
-    They are the padded pixels, both convolutions before a blur, the first and the middle
-    residual block.
+    They are the padded pixels, both convolutions that widen, the first and the middle block.
     """
-    return tuple(dict.fromkeys((0, 4, 8, 12, 12 + blocks // 2)))
+    second, first_block = (8, 12) if antialias else (7, 10)
+    return tuple(dict.fromkeys((0, 4, second, first_block, first_block + blocks // 2)))
 
 
 def tap_channels(taps: Sequence[int], channels: int = 1, width: int = 64) -> list[int]:
     """Channels at each of the `encoder_taps`."""
-    early = {0: channels, 4: 2 * width, 8: 4 * width}
-    return [early.get(tap, 4 * width) for tap in taps]
+    return [channels, 2 * width, *[4 * width] * (len(taps) - 2)]
 
 
-def tap_positions(taps: Sequence[int], height: int, width: int) -> list[int]:
+def tap_positions(
+    taps: Sequence[int], height: int, width: int, antialias: bool = True
+) -> list[int]:
     """Positions (pixels) at each of the `encoder_taps` for images of `height` × `width`."""
-    early = {
-        0: (height + 6) * (width + 6),
-        4: height * width,
-        8: (height // 2) * (width // 2),
-    }
-    return [early.get(tap, (height // 4) * (width // 4)) for tap in taps]
+    # Anti-aliased convolutions keep the size and a blur after them halves it.
+    sizes = [1, 2, 4] if antialias else [2, 4, 4]
+    divisors = [*sizes, *[4] * (len(taps) - 4)]
+    return [(height + 6) * (width + 6), *((height // d) * (width // d) for d in divisors)]
 
 
 def init_normal(net: nn.Module, deviation: float = 0.02) -> None:
