@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xbench.answers import answer, frame_rows
 from xbench.errors import UserError, unknown
 
 app = typer.Typer(
@@ -79,21 +80,6 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
         yield
 
 
-def _answer(value: Any) -> None:
-    """A value for programs."""
-    import json
-
-    print(json.dumps(value, indent=1, allow_nan=False))
-
-
-def _rows(frame: Any) -> list[dict[str, Any]]:
-    """A frame's rows, absent values as null."""
-    import json
-
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
-    return rows
-
-
 @app.command()
 def run(
     method: Annotated[str, typer.Option(help="NAME[,NAME], all, or path/to/file.py:Class")],
@@ -116,6 +102,7 @@ def run(
 ) -> None:
     """Train, translate and score; what is done already is skipped."""
     from xbench.display import Display
+    from xbench.execute import execute
     from xbench.plan import Request, make
     from xbench.runner import Runner, pick_device
 
@@ -132,86 +119,12 @@ def run(
     plan = make(request)
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     try:
-        failed = _execute(runner, out, force, dry_run, json, published)
+        failed = execute(runner, out, published, force=force, dry_run=dry_run, json=json)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(1)
-
-
-def _options(plan: Any, out: Path) -> str:
-    """The options by which another command finds what this run wrote."""
-    options = {
-        "--dataset": (f"'{plan.dataset_label}'", "'phantom'"),
-        "--profile": (plan.profile.name, "quick"),
-        "--split": (plan.split, "test"),
-        "--out": (str(out), "runs"),
-    }
-    return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
-
-
-def _execute(
-    runner: Any, out: Path, force: bool, dry_run: bool, json: bool, published: Path
-) -> bool:
-    """Survey, run and report; whether a unit failed."""
-    from xbench import estimate, footnotes, publish, show
-    from xbench.leaderboard import board_table, comparable, pairs_table, with_published
-    from xbench.plan import parse_pairs
-    from xbench.store import Store
-
-    plan, console = runner.plan, runner.display.console
-    if not dry_run:
-        runner.store.probe()
-    survey = runner.survey(force, fetch=not dry_run)
-    minutes = estimate.minutes(plan, survey)
-    show.plan(console, plan, survey, minutes)
-    if dry_run:
-        if json:
-            _answer(
-                {
-                    "folder": str(plan.folder),
-                    "dataset": plan.dataset.key,
-                    "minutes": minutes,
-                    "trainings": [path.name for path in survey.trainings],
-                    "units": [
-                        {"name": unit.name, "key": unit.key, "done": unit in survey.done}
-                        for unit in plan.units
-                    ],
-                }
-            )
-        return False
-    with runner.display:
-        failed = runner.run(survey)
-    files = publish.make_views(plan.folder)
-    records, notes = comparable(Store(plan.folder).records())
-    notes += footnotes.inverted(records)
-    others = publish.matching(published, records[0]) if records else []
-    records, marked = with_published(records, others)
-    board = board_table(records)
-    board["published"] = board["method"].isin(marked)
-    show.board(console, board, f"{plan.dataset_label}, {plan.profile.name}")
-    if marked:
-        console.print(f"rows marked (published) come from {published}; the files hold this run's")
-    if len(plan.pairs) < len(parse_pairs((), plan.dataset.domains)):
-        own = [record for record in records if (record.source, record.target) in plan.pairs]
-        show.pairs(console, pairs_table(own))
-    for note in notes:
-        console.print(note, soft_wrap=True)
-    for file in files:
-        console.print(f"  {file}", soft_wrap=True)
-    options = _options(plan, out)
-    console.print(f"look further: xbench plot pairs{options}", soft_wrap=True)
-    if failed:
-        first = runner.store.failure_path(failed[0])
-        console.print(
-            f"{len(failed)} units failed; the traceback of the first: {first}",
-            style="red",
-            soft_wrap=True,
-        )
-    if json:
-        _answer(_rows(board))
-    return bool(failed)
 
 
 @app.command("leaderboard")
@@ -230,7 +143,7 @@ def leaderboard_command(
     folder = _folder(dataset, profile, split, out)
     board, notes = write_tables(folder)
     if json:
-        _answer(_rows(board.assign(published=False)))
+        answer(frame_rows(board.assign(published=False)))
     else:
         show.board(make_console(), board)
     for note in [*notes, f"written: {folder}/{{leaderboard.csv,leaderboard.md,pairs.csv}}"]:
@@ -340,7 +253,7 @@ def data_show(
 
 def _list(rows: list[dict[str, Any]], json: bool) -> None:
     if json:
-        return _answer(rows)
+        return answer(rows)
     from xbench import show
     from xbench.display import make_console
 

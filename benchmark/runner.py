@@ -5,6 +5,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xbench import trainings
+from xbench import processes, trainings
 from xbench.display import Display
 from xbench.errors import UserError
 from xbench.hashing import seed_from
@@ -61,7 +62,10 @@ def pick_device(name: str) -> torch.device:
     # Before CUDA starts: without it cuBLAS may sum in another order from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # Each of several processes takes the card that its launcher gave it.
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -126,7 +130,12 @@ class Runner:
         failed: list[Unit] = []
         if not (survey.translate or survey.rescore):
             return failed
-        self.plan.dataset.prepare(self.display.data)
+        with processes.first_before_others(self.device):
+            self.plan.dataset.prepare(self.display.data)
+        if processes.number() > 1:
+            self._train_together(survey)
+        if not processes.is_first():
+            return failed
         damaged = []
         for unit in survey.rescore:
             try:
@@ -144,6 +153,17 @@ class Runner:
             for _, same_source in groupby(units, key=lambda unit: unit.source):
                 failed += self._do_source(trained, list(same_source))
         return failed
+
+    def _train_together(self, survey: Survey) -> None:
+        """All trainings first: then the first process can go on alone.
+
+        A training that fails does so in every process, and again when its units are due.
+        """
+        for (entry, seed), units in _grouped(survey.translate):
+            trained = Trained(self.plan, entry, self._make_method(entry), seed, self.display)
+            for unit in units:
+                with suppress(Exception):
+                    trained.obtain(unit)
 
     def _make_method(self, entry: Entry) -> Method | None:
         if entry.method is None:

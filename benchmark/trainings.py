@@ -7,11 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
+
+from xbench import processes
 from xbench.datasets.base import TrainOnly
 from xbench.display import Display
 from xbench.files import set_aside, write_text
 from xbench.hashing import digest, file_digest, seed_from
-from xbench.methods.base import Method, Pair, Training
+from xbench.methods.base import Log, Method, Pair, Training
 from xbench.plan import Entry, Plan, Unit
 from xbench.store import Stored, read
 
@@ -53,9 +56,11 @@ class Trained:
                 error = self._errors[folder]
                 raise error.with_traceback(self._tracebacks[folder])
             if folder not in self._logs:
+                assert self.method is not None
+                device = self.method.device
                 try:
                     self._logs[folder] = obtain(
-                        training, folder, self.plan, self.entry, self.seed, self.display
+                        training, folder, self.plan, self.entry, self.seed, device, self.display
                     )
                 except Exception as error:
                     self._errors[folder] = error
@@ -96,7 +101,13 @@ def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str
 
 
 def obtain(
-    training: Training, folder: Path, plan: Plan, entry: Entry, seed: int, display: Display
+    training: Training,
+    folder: Path,
+    plan: Plan,
+    entry: Entry,
+    seed: int,
+    device: torch.device,
+    display: Display,
 ) -> TrainingLog:
     """Load a finished training, or train (or go on training) and store it."""
     log = read_log(folder)
@@ -110,20 +121,29 @@ def obtain(
                 folder,
                 progress,
             )
-        training.save(folder)
-        log = TrainingLog(
-            recipe=training.recipe,
-            weights_sha256=weights_digest(folder),
-            images=entry.train_images,
-            seconds=result.seconds,
-            curve=result.curve,
-        )
-        write_text(folder / "training.json", log.model_dump_json(indent=1) + "\n")
-        for checkpoint in folder.glob("*checkpoint*"):
-            checkpoint.unlink()
+        if processes.is_first():
+            _finish(training, folder, entry, result)
+        processes.wait(device)
+        log = read_log(folder)
+        assert log is not None, f"{folder} was damaged as it was written"
     # Also after training: what is used is what lies in the file.
     training.load(folder)
     return log
+
+
+def _finish(training: Training, folder: Path, entry: Entry, result: Log) -> None:
+    """Write weights and log of a training that has ended; its checkpoint goes."""
+    training.save(folder)
+    log = TrainingLog(
+        recipe=training.recipe,
+        weights_sha256=weights_digest(folder),
+        images=entry.train_images,
+        seconds=result.seconds,
+        curve=result.curve,
+    )
+    write_text(folder / "training.json", log.model_dump_json(indent=1) + "\n")
+    for checkpoint in folder.glob("*checkpoint*"):
+        checkpoint.unlink()
 
 
 def training_name(entry: Entry, training: Training, seed: int) -> str:

@@ -125,6 +125,38 @@ def test_cost_of_built_in_methods_is_counted_without_allocating_weights() -> Non
         cost = method(
             method.configure(get_profile("paper")), ("a", "b"), 512, torch.device("meta")
         ).cost()
-        assert (cost.params > 0) == (name in ("medshift", "vae")), name
+        filters = ("identity", "histogram", "fda")
+        assert (cost.params > 0) == (name not in filters), name
     vae = registry.get("vae")
     assert vae(vae.Config(), ("a", "b"), 512, torch.device("meta")).cost().params == 83_653_863
+
+
+def test_fda_takes_the_brightness_of_the_target_and_keeps_the_fine_structure() -> None:
+    method = make("fda")
+    method.setup(Greys())
+    images = Greys().train("dark")[:3]
+    result = method.translate(images, "dark", "light", generators=[])
+    assert result.mean().item() == pytest.approx(0.8, abs=0.01)
+    fine, kept = (x - torch.nn.functional.avg_pool2d(x, 9, 1, 4) for x in (images, result))
+    inner = (..., slice(8, 24), slice(8, 24))
+    pair = torch.stack([fine[inner].flatten(), kept[inner].flatten()])
+    assert torch.corrcoef(pair)[0, 1] > 0.9
+
+
+def test_fda_without_a_window_but_for_the_mean_shifts_the_image() -> None:
+    method = make("fda")
+    method.setup(Greys())
+    images = Greys().train("dark")[:1]
+    result = method.translate_path(images, "dark", "light", [0.0, 0.5], generators=[])
+    shift = result[0.0] - images
+    torch.testing.assert_close(shift, shift.mean().expand_as(shift), atol=1e-5, rtol=0)
+    assert not torch.allclose(result[0.5], result[0.0], atol=1e-2)
+
+
+def test_fda_takes_images_of_another_size() -> None:
+    method = make("fda")
+    method.setup(Greys())
+    images = Greys().train("dark")[:1][..., :27, :20]
+    result = method.translate(images, "dark", "light", generators=[])
+    assert result.shape == images.shape
+    assert result.mean().item() == pytest.approx(0.8, abs=0.02)
