@@ -33,6 +33,9 @@ class CUTConfig(MethodConfig):
 
     width: int = setting(64, "train", "generator's first width (official: 64)", ge=1)
     blocks: int = setting(9, "train", "residual blocks (official: 9)", ge=1)
+    kernel: int = setting(
+        7, "train", "first and last convolution, odd (official: 7 at 256 px)", ge=1
+    )
     critic_width: int = setting(64, "train", "discriminator's first width (official: 64)", ge=1)
     critic_layers: int = setting(
         3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
@@ -71,6 +74,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "quick": {
         "width": 16,
+        "kernel": 3,
         "blocks": 4,
         "critic_width": 16,
         "critic_layers": 2,
@@ -107,7 +111,12 @@ class CUT(PairwiseMethod):
     def make_generator(self) -> ResnetGenerator:
         """CUT's anti-aliased residual generator."""
         config = self.config
-        return ResnetGenerator(width=config.width, blocks=config.blocks, antialias=config.antialias)
+        return ResnetGenerator(
+            width=config.width,
+            blocks=config.blocks,
+            antialias=config.antialias,
+            kernel=config.kernel,
+        )
 
     def make_critic(self) -> nn.Module:
         """The patch discriminator of the target."""
@@ -153,7 +162,9 @@ class CUTLearner(Learner):
     def __init__(self, method: CUT, data: TrainData, pair: Pair, seed: int) -> None:
         config = self.config = method.config
         self.device, self.averages, self.taps = method.device, {}, method.taps
-        self.positions = tap_positions(self.taps, method.size, method.size, config.antialias)
+        self.positions = tap_positions(
+            self.taps, method.size, method.size, config.antialias, config.kernel
+        )
         self.batch, self.accumulate = config.batch, config.accumulate
         self.images = [data.train(domain) for domain in pair]
         with torch.random.fork_rng(devices=[]):

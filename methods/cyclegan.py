@@ -24,6 +24,9 @@ class CycleGANConfig(MethodConfig):
 
     width: int = setting(64, "train", "generator's first width (official: 64)", ge=1)
     blocks: int = setting(9, "train", "residual blocks (official: 9 at 256 px)", ge=1)
+    kernel: int = setting(
+        7, "train", "first and last convolution, odd (official: 7 at 256 px)", ge=1
+    )
     critic_width: int = setting(64, "train", "discriminator's first width (official: 64)", ge=1)
     critic_layers: int = setting(
         3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
@@ -43,6 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"width": 8, "blocks": 1, "critic_width": 8, "critic_layers": 2, "batch": 4},
     "quick": {
         "width": 16,
+        "kernel": 3,
         "blocks": 4,
         "critic_width": 16,
         "critic_layers": 2,
@@ -69,7 +73,9 @@ class CycleGAN(PairwiseMethod):
 
     def make_generator(self) -> nn.Module:
         """CycleGAN's residual generator."""
-        return ResnetGenerator(width=self.config.width, blocks=self.config.blocks)
+        return ResnetGenerator(
+            width=self.config.width, blocks=self.config.blocks, kernel=self.config.kernel
+        )
 
     def make_discriminator(self) -> nn.Module:
         """The patch discriminator of one domain."""

@@ -1,12 +1,11 @@
 """Networks that only training needs: the patch discriminator and CUT's projector of features."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from xbench.methods.nets.resnet import BlurDown
+from xbench.methods.nets.resnet import BlurDown, instance_norm
 
 
 class PatchDiscriminator(nn.Module):
@@ -35,7 +34,7 @@ class PatchDiscriminator(nn.Module):
             halves = n < layers
             modules += [
                 nn.Conv2d(widths[n - 1], widths[n], 4, stride if halves else 1, padding=1),
-                nn.InstanceNorm2d(widths[n]),
+                instance_norm(widths[n]),
                 nn.LeakyReLU(0.2),
                 *([BlurDown(widths[n])] if antialias and halves else []),
             ]
@@ -83,15 +82,3 @@ class PatchProjector(nn.Module):
 def least_squares(scores: Tensor, goal: float) -> Tensor:
     """LSGAN's loss: mean of (scores - goal)², over patches and images."""
     return torch.mean((scores.float() - goal) ** 2)
-
-
-@contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Losses computed meanwhile send gradients through these networks, but not into them."""
-    for net in nets:
-        net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for net in nets:
-            net.requires_grad_(True)

@@ -11,6 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def instance_norm(width: int) -> nn.Module:
+    """Instance normalisation without weights or running statistics.
+
+    As groups of one channel: the same numbers as `InstanceNorm2d`, three times as fast on a CPU.
+    """
+    return nn.GroupNorm(width, width, affine=False)
+
+
 class BlurDown(nn.Module):
     """Binomial blur [1, 2, 1] on reflected borders, then every second pixel; no weights."""
 
@@ -18,8 +26,8 @@ class BlurDown(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        line = torch.tensor([0.25, 0.5, 0.25])
-        kernel = torch.outer(line, line).expand(channels, 1, 3, 3).contiguous()
+        outer, inner = [1 / 16, 2 / 16, 1 / 16], [2 / 16, 4 / 16, 2 / 16]
+        kernel = torch.tensor([[[outer, inner, outer]]] * channels)
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,10 +43,10 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"),
-            nn.InstanceNorm2d(width),
+            instance_norm(width),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"),
-            nn.InstanceNorm2d(width),
+            instance_norm(width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,26 +55,26 @@ class ResidualBlock(nn.Module):
         return x + residual
 
 
-def stem(channels: int, width: int, antialias: bool) -> list[nn.Module]:
+def stem(channels: int, width: int, antialias: bool, kernel: int = 7) -> list[nn.Module]:
     """Layers from the image to `4 * width` features at a quarter of the size."""
     layers: list[nn.Module] = [
         # A layer of its own: CUT contrasts the padded pixels too.
-        nn.ReflectionPad2d(3),
-        nn.Conv2d(channels, width, 7),
-        nn.InstanceNorm2d(width),
+        nn.ReflectionPad2d(kernel // 2),
+        nn.Conv2d(channels, width, kernel),
+        instance_norm(width),
         nn.ReLU(),
     ]
     for given in (width, 2 * width):
         layers += [
             nn.Conv2d(given, 2 * given, 3, stride=1 if antialias else 2, padding=1),
-            nn.InstanceNorm2d(2 * given),
+            instance_norm(2 * given),
             nn.ReLU(),
             *([BlurDown(2 * given)] if antialias else []),
         ]
     return layers
 
 
-def head(channels: int, width: int, antialias: bool) -> list[nn.Module]:
+def head(channels: int, width: int, antialias: bool, kernel: int = 7) -> list[nn.Module]:
     """Layers from `4 * width` features at a quarter of the size to the image in [-1, 1]."""
     layers: list[nn.Module] = []
     for given in (4 * width, 2 * width):
@@ -76,8 +84,8 @@ def head(channels: int, width: int, antialias: bool) -> list[nn.Module]:
             layers += [nn.Conv2d(given, given // 2, 3, padding=1)]
         else:
             layers += [nn.ConvTranspose2d(given, given // 2, 3, 2, padding=1, output_padding=1)]
-        layers += [nn.InstanceNorm2d(given // 2), nn.ReLU()]
-    last = nn.Conv2d(width, channels, 7, padding=3, padding_mode="reflect")
+        layers += [instance_norm(given // 2), nn.ReLU()]
+    last = nn.Conv2d(width, channels, kernel, padding=kernel // 2, padding_mode="reflect")
     return [*layers, last, nn.Tanh()]
 
 
@@ -89,16 +97,22 @@ class ResnetGenerator(nn.Module):
         width: channels after the first convolution (reference: 64).
         blocks: residual blocks (reference: 9).
         antialias: CUT's blurred down- and upsampling instead of CycleGAN's strides.
+        kernel: of the first and the last convolution, odd (reference: 7).
     """
 
     def __init__(
-        self, channels: int = 1, width: int = 64, blocks: int = 9, antialias: bool = False
+        self,
+        channels: int = 1,
+        width: int = 64,
+        blocks: int = 9,
+        antialias: bool = False,
+        kernel: int = 7,
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *stem(channels, width, antialias),
+            *stem(channels, width, antialias, kernel),
             *(ResidualBlock(4 * width) for _ in range(blocks)),
-            *head(channels, width, antialias),
+            *head(channels, width, antialias, kernel),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,13 +145,14 @@ def tap_channels(taps: Sequence[int], channels: int = 1, width: int = 64) -> lis
 
 
 def tap_positions(
-    taps: Sequence[int], height: int, width: int, antialias: bool = True
+    taps: Sequence[int], height: int, width: int, antialias: bool = True, kernel: int = 7
 ) -> list[int]:
     """Positions (pixels) at each of the `encoder_taps` for images of `height` × `width`."""
     # Anti-aliased convolutions keep the size and a blur after them halves it.
     sizes = [1, 2, 4] if antialias else [2, 4, 4]
     divisors = [*sizes, *[4] * (len(taps) - 4)]
-    return [(height + 6) * (width + 6), *((height // d) * (width // d) for d in divisors)]
+    border = 2 * (kernel // 2)
+    return [(height + border) * (width + border), *((height // d) * (width // d) for d in divisors)]
 
 
 def init_normal(net: nn.Module, deviation: float = 0.02) -> None:
