@@ -6,56 +6,35 @@ image at t = 1 to the shared latent z_tau, then the target-conditioned flow forw
 (Figure 1). The authors' network and settings are not published: those here are our choice.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import torch
-from pydantic import model_validator
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from xbench.datasets.base import Images
-from xbench.hashing import seed_from
-from xbench.methods import ode, training
-from xbench.methods.base import (
-    Cost,
-    Log,
-    Method,
-    MethodConfig,
-    Pair,
-    Progress,
-    TrainData,
-    Training,
-    setting,
+from xbench.methods import ode
+from xbench.methods.base import Cost, Pair, TrainData, Training, setting
+from xbench.methods.labelled import (
+    LabelledConfig,
+    LabelledLearner,
+    LabelledMethod,
+    LabelledTraining,
 )
-from xbench.methods.codecs import Codec, crop_to, make_codec, pad_to, vae_digest
-from xbench.methods.nets.unet import conditional_unet, velocity
+from xbench.methods.nets.unet import velocity
+from xbench.methods.training import Batch
 from xbench.profiles import Profile
 
 
-class MedShiftConfig(MethodConfig):
-    """Settings of MedShift; `quick` values chosen on the phantom's val split."""
+class MedShiftConfig(LabelledConfig):
+    """Settings of MedShift; `quick` values chosen on the phantom's val split.
 
-    codec: Literal["pixel", "vae"] = setting("pixel", "train", "what the flow works on")
-    factor: int = setting(2, "train", "space-to-depth block of the pixel codec", ge=1)
-    vae: str = setting(
-        "stabilityai/sd-vae-ft-mse", "train", "folder or hub name (as in the authors' other code)"
-    )
-    channels: tuple[int, ...] = setting((64, 128, 128), "train", "U-Net width per level")
-    layers: int = setting(2, "train", "residual blocks per level", ge=1)
-    attention: tuple[bool, ...] = setting((False, False, True), "train", "self-attention per level")
-    batch: int = setting(32, "train", "images per step", ge=1)
-    accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
-    learning_rate: float = setting(1e-3, "train", "peak of AdamW's (GenerativeZoo: 1e-3)", gt=0)
-    weight_decay: float = setting(1e-5, "train", "AdamW's (GenerativeZoo: 1e-5)", ge=0)
+    Learning rate, weight decay, average and VAE are those of the authors' GenerativeZoo.
+    """
+
     label_dropout: float = setting(
         0.1, "train", "chance of each sample to train the null label (our choice)", ge=0, le=1
     )
-    ema: float = setting(0.999, "train", "decay of the weight average (GenerativeZoo)", ge=0, lt=1)
     sigma: float = setting(1e-4, "train", "noise left on data at t = 1 (GenerativeZoo)", ge=0)
     tau: float = setting(0.1, "infer", "time of the shared latent: 1 keeps, 0 renews", ge=0, le=1)
     guidance_source: float = setting(1.0, "infer", "guidance weight w while encoding", ge=0)
@@ -67,28 +46,6 @@ class MedShiftConfig(MethodConfig):
     grid: float = setting(
         1.5, "infer", "times 1 - (k/steps)^grid: above 1, shorter steps near the image", gt=0
     )
-
-    @model_validator(mode="after")
-    def _levels_agree(self) -> Self:
-        if len(self.channels) != len(self.attention):
-            raise ValueError("channels and attention must have one value per level each")
-        if any(width < 2 or width % 2 for width in self.channels):
-            raise ValueError("channels must be even numbers")
-        return self
-
-    def labelled(self) -> set[str]:
-        """A row says that it rests on a pretrained VAE."""
-        return {"codec"} if self.codec == "vae" else set()
-
-    def identity(self) -> dict[str, Any]:
-        """The VAE stands in it by its content; what the other codec alone uses is left out."""
-        values = self.shown()
-        if self.codec == "pixel":
-            del values["vae"]
-        else:
-            del values["factor"]
-            values["vae"] = vae_digest(self.vae)
-        return values
 
 
 #: Network and optimiser by profile. `paper` has the widths of the authors' GenerativeZoo.
@@ -118,7 +75,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class MedShift(Method):
+class MedShift(LabelledMethod):
     """Encode the source backward to a shared latent, decode it under the target's label."""
 
     name = "medshift"
@@ -126,44 +83,12 @@ class MedShift(Method):
     Config = MedShiftConfig
     config: MedShiftConfig
     knob = "tau"
-    needs_training = True
+    null_label = True
 
     @classmethod
     def configure(cls, profile: Profile) -> MedShiftConfig:
         """The profile's network; the class defaults for a profile unknown here."""
         return MedShiftConfig(**SETTINGS.get(profile.name, {}))
-
-    @classmethod
-    def references(cls, config: MethodConfig) -> dict[str, dict[str, Any]]:
-        """The VAE's round trip bounds what a flow in its latents can reach."""
-        assert isinstance(config, MedShiftConfig)
-        return {"vae": {"vae": config.vae}} if config.codec == "vae" else {}
-
-    @cached_property
-    def codec(self) -> Codec:
-        """Images to the tensors of the flow."""
-        return make_codec(self.config.codec, self.config.factor, self.config.vae, self.device)
-
-    @cached_property
-    def net(self) -> nn.Module:
-        """The velocity network; after training, its averaged weights."""
-        return self.make_net(self.device)
-
-    def make_net(self, device: torch.device) -> nn.Module:
-        """The network of this configuration with fresh weights."""
-        config = self.config
-        return conditional_unet(
-            self.codec.channels,
-            widths=config.channels,
-            layers=config.layers,
-            attention=config.attention,
-            labels=len(self.domains) + 1,  # the last one is the null label
-            device=device,
-        )
-
-    def check(self) -> None:
-        """Find out whether the VAE's weights are there."""
-        _ = self.codec
 
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
         """One network for all domains and pairs."""
@@ -171,8 +96,7 @@ class MedShift(Method):
 
     def cost(self) -> Cost:
         """One network serves one pair and all pairs alike."""
-        config = self.config
-        params = sum(p.numel() for p in self.net.parameters()) + self.codec.params()
+        config, params = self.config, self.params()
         steps = len(self.times(config.tau)) - 1
         weights = (config.guidance_source, config.guidance_target)
         nfe = sum(steps * ode.SOLVERS[config.solver][1] * (1 + (w not in (0, 1))) for w in weights)
@@ -181,15 +105,6 @@ class MedShift(Method):
     def times(self, tau: float) -> list[float]:
         """Solver times from 1 down to tau."""
         return ode.times(tau, self.config.steps, self.config.grid)
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Pad to what codec and network can halve, and encode."""
-        multiple = self.codec.factor * 2 ** (len(self.config.channels) - 1)
-        return self.codec.encode(pad_to(images, multiple))
-
-    def decode(self, latents: Tensor, like: Tensor) -> Tensor:
-        """Decode and crop to the size of the images that came in."""
-        return crop_to(self.codec.decode(latents), *like.shape[-2:])
 
     def field(self, domain: str, weight: float) -> ode.Field:
         """The guided velocity v = v_null + w (v_domain - v_null)."""
@@ -275,117 +190,44 @@ class MedShift(Method):
         return {tau: self.render(latents[tau], target, tau, images) for tau in values}
 
 
-class FlowMatching(Training):
+class FlowMatching(LabelledTraining):
     """The flow-matching regression: x_t = (1 - (1-s) t) z + t x, target x - (1-s) z."""
 
-    def __init__(self, method: MedShift) -> None:
-        self.method = method
-        self.recipe = {
-            "objective": "flow-matching-v1",
-            "domains": list(method.domains),
-            "size": method.size,
-            **method.config.recipe(),
-        }
+    objective = "flow-matching-v1"
 
-    def fit(
-        self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
-    ) -> Log:
-        """Train, and leave the averaged weights in the method's network."""
-        learner, log = training.train(
-            lambda: FlowLearner(self.method, data, seed),
-            images=images,
-            seed=seed,
-            device=self.method.device,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
-        self.method.net.load_state_dict(learner.averages["net"].state_dict())
-        self.method.net.eval()
-        return log
-
-    def save(self, folder: Path) -> None:
-        """Write `weights.safetensors`."""
-        tensors = {name: t.contiguous().cpu() for name, t in self.method.net.state_dict().items()}
-        save_file(tensors, folder / "weights.safetensors")
-
-    def load(self, folder: Path) -> None:
-        """Read `weights.safetensors`."""
-        self.method.net.load_state_dict(load_file(folder / "weights.safetensors"))
-        self.method.net.eval()
+    def make_learner(self, data: TrainData, seed: int) -> "FlowLearner":
+        """What learns the velocity."""
+        return FlowLearner(self.method, data, seed)
 
 
-class FlowLearner(training.Learner):
-    """Network and optimiser of one flow-matching training."""
+class FlowLearner(LabelledLearner):
+    """Regress the velocity at random times."""
 
-    clip = 1.0
+    def __init__(self, method: LabelledMethod, data: TrainData, seed: int) -> None:
+        super().__init__(method, data, seed)
+        assert isinstance(method.config, MedShiftConfig)
+        self.config = method.config
 
-    def __init__(self, method: MedShift, data: TrainData, seed: int) -> None:
-        config = method.config
-        self.method = method
-        self.batch, self.accumulate, self.decay = config.batch, config.accumulate, config.ema
-        self.images = make_draw(method, data)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(seed, "init"))
-            net = method.make_net(torch.device("cpu"))
-        average = copy.deepcopy(net).requires_grad_(False)
-        self.networks = {"net": net.to(method.device)}
-        self.averages = {"net": average.to(method.device)}
-        self.optimizers = {
-            "net": torch.optim.AdamW(
-                net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-            )
-        }
-
-    def draw(self, generator: torch.Generator) -> training.Batch:
+    def draw(self, generator: torch.Generator) -> Batch:
         """Domains, images, noises and times."""
-        config, device, count = self.method.config, self.method.device, self.batch
-        null = len(self.method.domains)
+        device, count, null = self.method.device, self.batch, len(self.method.domains)
         labels = torch.randint(null, (count,), generator=generator, device=device)
         data = self.images(labels, generator)
         noise = torch.randn(data.shape, generator=generator, device=device)
         time = torch.rand(count, generator=generator, device=device)
         # Dropped per sample: a share of the batch would never drop anything in a small one.
-        dropped = torch.rand(count, generator=generator, device=device) < config.label_dropout
+        chance = torch.rand(count, generator=generator, device=device)
         return {
             "data": data,
             "noise": noise,
             "time": time,
-            "labels": labels.masked_fill(dropped, null),
+            "labels": labels.masked_fill(chance < self.config.label_dropout, null),
         }
 
-    def losses(self, batch: training.Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Regress the velocity."""
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Mean squared error of the velocity."""
         data, noise, time = batch["data"], batch["noise"], batch["time"]
-        t, keep = time[:, None, None, None], 1 - self.method.config.sigma
+        t, keep = time[:, None, None, None], 1 - self.config.sigma
         point = (1 - keep * t) * noise + t * data
         predicted = velocity(self.networks["net"], point, time, batch["labels"])
         yield "net", {"flow": functional.mse_loss(predicted.float(), data - keep * noise)}
-
-
-def make_draw(method: MedShift, data: TrainData) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """A function from labels `[B]` to latents of random training images of those domains."""
-    images = [data.train(domain) for domain in method.domains]
-    # A VAE costs more than a training step: its latents are made once.
-    latents = None if method.codec.lossless else [encode_images(method, i) for i in images]
-
-    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        chance = torch.rand(len(labels), generator=generator, device=labels.device).tolist()
-        chosen = [
-            (label, int(c * len(images[label])))
-            for label, c in zip(labels.tolist(), chance, strict=True)
-        ]
-        if latents is not None:
-            return torch.stack([latents[d][i] for d, i in chosen]).to(method.device)
-        return method.encode(torch.stack([images[d][i] for d, i in chosen]).to(method.device))
-
-    return draw
-
-
-def encode_images(method: MedShift, images: Images, batch: int = 8) -> Tensor:
-    """Latents `[n, C, h, w]` of all images, on the CPU."""
-    return torch.cat(
-        [
-            method.encode(images[start : start + batch].to(method.device)).cpu()
-            for start in range(0, len(images), batch)
-        ]
-    )

@@ -22,6 +22,11 @@ BUILT_IN = {
     "cyclegan": "xbench.methods.cyclegan:CycleGAN",
     "cut": "xbench.methods.cut:CUT",
     "fastcut": "xbench.methods.cut:FastCUT",
+    "unsb": "xbench.methods.unsb:Unsb",
+    "unsb-official": "xbench.methods.unsb:UnsbOfficial",
+    "sdedit": "xbench.methods.sdedit:SDEdit",
+    "ddib": "xbench.methods.ddib:DDIB",
+    "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
 }
 #: Labels and `--set` sections that are taken.
 RESERVED = {*BUILT_IN, "floor", "data", "budget"}

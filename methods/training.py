@@ -194,9 +194,15 @@ def train(
 def make_accelerator(device: torch.device) -> "Accelerator":
     """accelerate's view of the processes and of mixed precision: bfloat16 on CUDA."""
     from accelerate import Accelerator
+    from accelerate.utils import AutocastKwargs
 
     cuda = device.type == "cuda"
-    return Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
+    # Weights that were cast where no gradients are wanted must not be reused where they are:
+    # torch before 2.11 loses their gradients.
+    uncached = AutocastKwargs(cache_enabled=False)
+    return Accelerator(
+        cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[uncached]
+    )
 
 
 def _step(

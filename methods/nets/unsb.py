@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xbench.methods.nets.resnet import BlurDown, head, init_xavier, stem
+from xbench.methods.nets.resnet import BlurDown, head, init_xavier, instance_norm, stem
 
 
 def sinusoids(index: Tensor, size: int) -> Tensor:
@@ -46,13 +46,15 @@ class BridgeBlock(nn.Module):
         self.time = nn.Linear(side, width)
         self.affine = nn.Linear(side, 2 * width)
         self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect")
+        self.norm = instance_norm(width)
 
     def forward(self, x: Tensor, time: Tensor, style: Tensor) -> Tensor:
         """Features `[B, width, H, W]` under embeddings `[B, side]` of the time and of z."""
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, dim=1)
         shift = shift + self.time(time)[:, :, None, None]
-        middle = scale * functional.instance_norm(self.first(x)) + shift
-        return x + functional.instance_norm(self.second(functional.relu(middle)))
+        middle = scale * self.norm(self.first(x)) + shift
+        residual: Tensor = self.norm(self.second(functional.relu(middle)))
+        return x + residual
 
 
 class OfficialBlock(nn.Module):
@@ -62,6 +64,7 @@ class OfficialBlock(nn.Module):
         super().__init__()
         self.affine = nn.Linear(side, 2 * width)
         self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect")
+        self.norm = instance_norm(width)
         # Parameters of the release that nothing reads: they are counted and saved, never used.
         self.unused = nn.ModuleList(
             [nn.Conv2d(width, width, 3), nn.Linear(side, width), nn.Linear(side, 2 * width)]
@@ -70,8 +73,9 @@ class OfficialBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor, style: Tensor) -> Tensor:
         """Features `[B, width, H, W]` under the embedding `[B, side]` of z; time is not used."""
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, dim=1)
-        middle = scale * functional.instance_norm(x) + shift
-        return x + functional.instance_norm(self.second(functional.relu(middle)))
+        middle = scale * self.norm(x) + shift
+        residual: Tensor = self.norm(self.second(functional.relu(middle)))
+        return x + residual
 
 
 class BridgeGenerator(nn.Module):
@@ -82,19 +86,27 @@ class BridgeGenerator(nn.Module):
         width: channels after the first convolution (reference: 64); z has four times as many.
         blocks: residual blocks (reference: 9).
         official: compute what the released code computes.
+        antialias: blurred down- and upsampling instead of strides (reference: yes).
+        kernel: of the first and the last convolution, odd (reference: 7).
     """
 
     def __init__(
-        self, channels: int = 1, width: int = 64, blocks: int = 9, official: bool = False
+        self,
+        channels: int = 1,
+        width: int = 64,
+        blocks: int = 9,
+        official: bool = False,
+        antialias: bool = True,
+        kernel: int = 7,
     ) -> None:
         super().__init__()
         self.width = width
         self.official = official
         side = 4 * width
         block = OfficialBlock if official else BridgeBlock
-        self.stem = nn.Sequential(*stem(channels, width, antialias=True))
+        self.stem = nn.Sequential(*stem(channels, width, antialias, kernel))
         self.blocks = nn.ModuleList(block(4 * width, side) for _ in range(blocks))
-        self.head = nn.Sequential(*head(channels, width, antialias=True))
+        self.head = nn.Sequential(*head(channels, width, antialias, kernel))
         self.embed_time = perceptron(width, side, side).requires_grad_(not official)
         self.embed_z = perceptron(side, side, side, side, side)
 
@@ -151,13 +163,21 @@ class TimedConv(nn.Module):
     """Convolution, instance norm, the time, leaky ReLU, blur-down: a discriminator's layer."""
 
     def __init__(
-        self, given: int, width: int, side: int, *, norm: bool, blur: bool, official: bool
+        self,
+        given: int,
+        width: int,
+        side: int,
+        *,
+        norm: bool,
+        halve: bool,
+        antialias: bool,
+        official: bool,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(given, width, 4, padding=1)
+        self.conv = nn.Conv2d(given, width, 4, 2 if halve and not antialias else 1, padding=1)
         self.time = nn.Linear(side, width)
-        self.norm = nn.InstanceNorm2d(width) if norm else nn.Identity()
-        self.blur = BlurDown(width) if blur else nn.Identity()
+        self.norm = instance_norm(width) if norm else nn.Identity()
+        self.blur = BlurDown(width) if halve and antialias else nn.Identity()
         self.official = official
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -179,10 +199,16 @@ class TimedDiscriminator(nn.Module):
         layers: convolutions that halve the size (reference: 3).
         official: add the time before the norms, so that only the first layer, which has none,
             conveys it; otherwise after them, so that every layer does. Both have the same weights.
+        antialias: blur before dropping pixels (reference: yes).
     """
 
     def __init__(
-        self, channels: int = 1, width: int = 64, layers: int = 3, official: bool = False
+        self,
+        channels: int = 1,
+        width: int = 64,
+        layers: int = 3,
+        official: bool = False,
+        antialias: bool = True,
     ) -> None:
         super().__init__()
         self.side = 4 * width
@@ -193,7 +219,8 @@ class TimedDiscriminator(nn.Module):
                 widths[n + 1],
                 self.side,
                 norm=n > 0,
-                blur=n < layers,
+                halve=n < layers,
+                antialias=antialias,
                 official=official,
             )
             for n in range(layers + 1)

@@ -1,0 +1,349 @@
+"""UNSB: an unpaired neural Schrödinger bridge (arXiv 2305.15086), one network per ordered pair.
+
+The network predicts the target image from a state between source and target; a translation
+alternates between predicting and stepping towards the prediction, with a little noise.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from xbench.hashing import seed_from
+from xbench.methods.base import Cost, MethodConfig, Pair, TrainData, setting
+from xbench.methods.nets.patch import PatchProjector, least_squares
+from xbench.methods.nets.resnet import encoder_taps, init_xavier, tap_channels, tap_positions
+from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
+from xbench.methods.pairwise import PairwiseMethod, adam, count, draw_images, frozen, linear_decay
+from xbench.methods.patchnce import draw_locations, nce_loss
+from xbench.methods.training import Batch, Learner
+from xbench.profiles import Profile
+
+
+class UnsbConfig(MethodConfig):
+    """Settings of UNSB; defaults of the authors' README and training script."""
+
+    width: int = setting(64, "train", "generator's first width (official: 64)", ge=8)
+    blocks: int = setting(9, "train", "residual blocks (official: 9)", ge=1)
+    kernel: int = setting(
+        7, "train", "first and last convolution, odd (official: 7 at 256 px)", ge=1
+    )
+    antialias: bool = setting(
+        True, "train", "blur before dropping pixels (official; costs more than twice as much)"
+    )
+    critic_width: int = setting(
+        64, "train", "first width of the discriminator and of the energy (official: 64)", ge=8
+    )
+    critic_layers: int = setting(3, "train", "their halving layers (official: 3)", ge=1)
+    projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
+    patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
+    batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
+    accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
+    learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
+    timesteps: int = setting(5, "train", "intervals of the bridge's time grid (official: 5)", ge=2)
+    tau: float = setting(0.01, "train", "the bridge's entropy, its noise variance", ge=0)
+    gan: float = setting(1.0, "train", "weight of the adversarial loss", ge=0)
+    bridge: float = setting(1.0, "train", "weight of the bridge's loss (README; code: 0.1)", ge=0)
+    nce: float = setting(1.0, "train", "weight of PatchNCE", ge=0)
+    nfe: int = setting(
+        5, "infer", "network evaluations: more change more (README: may overdo it)", ge=1
+    )
+
+    @model_validator(mode="after")
+    def _within_the_grid(self) -> Self:
+        if self.nfe > self.timesteps:
+            raise ValueError(f"nfe must be at most timesteps, {self.timesteps}")
+        return self
+
+
+#: Smaller networks and larger steps where time is short; `standard` and `paper` are official.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "width": 8,
+        "blocks": 1,
+        "critic_width": 8,
+        "critic_layers": 2,
+        "projection": 16,
+        "patches": 16,
+        "batch": 4,
+    },
+    "quick": {
+        "width": 16,
+        "blocks": 4,
+        "kernel": 3,
+        "antialias": False,
+        "critic_width": 16,
+        "critic_layers": 2,
+        "projection": 64,
+        "patches": 64,
+        "batch": 4,
+        "learning_rate": 2e-3,
+    },
+}
+
+
+def time_grid(timesteps: int) -> list[float]:
+    """Times 0 = t_0 < … < t_T = 1 of the bridge: half of the way first, then ever less.
+
+    t_k = (1 + H_{k-1} / H_{T-1}) / 2 with the harmonic numbers H.
+    """
+    harmonic = [sum(1 / i for i in range(1, n + 1)) for n in range(timesteps)]
+    return [0.0, *(0.5 + 0.5 * h / harmonic[-1] for h in harmonic)]
+
+
+def bridge_step(
+    x: Tensor, predicted: Tensor, times: Sequence[float], k: int, tau: float, noise: Tensor
+) -> Tensor:
+    """The state at t_k, given the one at t_{k-1} and the image predicted from it.
+
+    A Brownian bridge's law: the mean moves the share s = (t_k - t_{k-1}) / (1 - t_{k-1}) of the
+    way to the prediction, the variance is tau (t_k - t_{k-1}) (1 - s).
+
+    Args:
+        x: state at t_{k-1}, `[..., H, W]` in [-1, 1] but for its noise.
+        predicted: the target image predicted from x, same shape.
+        times: the time grid.
+        k: index of the time to step to, at least 1.
+        tau: the bridge's entropy.
+        noise: standard normal, same shape.
+    """
+    delta = times[k] - times[k - 1]
+    share = delta / (1 - times[k - 1])
+    return (1 - share) * x + share * predicted + math.sqrt(tau * delta * (1 - share)) * noise
+
+
+class Unsb(PairwiseMethod):
+    """The network that the paper describes."""
+
+    name = "unsb"
+    about = "neural Schrödinger bridge, time-aware as in the paper (arXiv 2305.15086)"
+    Config = UnsbConfig
+    config: UnsbConfig
+    knob = "nfe"
+    stochastic = True
+    objective = "unsb-v1"
+    #: Whether to compute what the authors' code computes; see `nets/unsb.py`.
+    official: ClassVar[bool] = False
+
+    @classmethod
+    def configure(cls, profile: Profile) -> UnsbConfig:
+        """The profile's networks; the class defaults for a profile unknown here."""
+        return UnsbConfig(**SETTINGS.get(profile.name, {}))
+
+    def make_generator(self) -> BridgeGenerator:
+        """The generator with fresh weights."""
+        config = self.config
+        net = BridgeGenerator(
+            width=config.width,
+            blocks=config.blocks,
+            official=self.official,
+            antialias=config.antialias,
+            kernel=config.kernel,
+        )
+        net.initialise()
+        return net
+
+    def make_helpers(self) -> tuple[TimedDiscriminator, TimedDiscriminator, PatchProjector]:
+        """What only training needs, with fresh weights: discriminator, energy, projector."""
+        config = self.config
+        width, layers = config.critic_width, config.critic_layers
+        channels = tap_channels(self.taps, width=config.width)
+        nets = (
+            TimedDiscriminator(1, width, layers, self.official, config.antialias),
+            # It sees two pairs of a state and the image predicted from it.
+            TimedDiscriminator(4, width, layers, self.official, config.antialias),
+            PatchProjector(channels, config.projection),
+        )
+        for net in nets:
+            init_xavier(net)
+        return nets
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Layers of the generator whose features are contrasted."""
+        return encoder_taps(self.config.blocks, self.config.antialias)
+
+    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> "UnsbLearner":
+        """What learns one direction."""
+        return UnsbLearner(self, data, pair, seed)
+
+    def cost(self) -> Cost:
+        """One call of the generator per prediction."""
+        return replace(super().cost(), nfe=self.config.nfe)
+
+    def training_params(self) -> int:
+        """Discriminator, critic and projector."""
+        return count(*self.make_helpers())
+
+    def transform(
+        self, net: nn.Module, images: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Walk the bridge; the result is the last prediction, not the last state."""
+        config = self.config
+        times = time_grid(config.timesteps)
+        x = predicted = images
+        for k in range(config.nfe):
+            if k > 0:
+                noise = normals(images.shape[1:], generators)
+                x = bridge_step(x, predicted, times, k, config.tau, noise)
+            index = torch.full((len(images),), k, device=images.device)
+            predicted = net(x, index, normals((4 * config.width,), generators)).float()
+        return predicted
+
+
+class UnsbOfficial(Unsb):
+    """The network of the authors' code, in which the time has no effect."""
+
+    name = "unsb-official"
+    about = "UNSB as its authors' code computes it, blind to the time (their issue 29)"
+    objective = "unsb-official-v1"
+    official = True
+
+
+def normals(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Standard normal `[B, *shape]`, each row from a generator of its own."""
+    return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
+
+
+class UnsbLearner(Learner):
+    """One direction's generator with its projector, against a discriminator and an energy.
+
+    Three chains of states run side by side: from source images, from other source images (the
+    energy compares the two), and from target images, which are to stay as they are.
+    """
+
+    def __init__(self, method: Unsb, data: TrainData, pair: Pair, seed: int) -> None:
+        config = self.config = method.config
+        self.device, self.averages = method.device, {}
+        self.batch, self.accumulate = config.batch, config.accumulate
+        self.taps = method.taps
+        self.positions = tap_positions(
+            self.taps, method.size, method.size, config.antialias, config.kernel
+        )
+        self.times = time_grid(config.timesteps)
+        self.images = [data.train(domain) for domain in pair]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_from(seed, "init"))
+            self.net = method.make_generator()
+            self.critic, self.energy, self.projector = method.make_helpers()
+        self.networks = {
+            "generator": self.net,
+            "critic": self.critic,
+            "energy": self.energy,
+            "projector": self.projector,
+        }
+        for made in self.networks.values():
+            made.to(self.device)
+        self.optimizers = {
+            "critic": adam(config.learning_rate, self.critic),
+            "energy": adam(config.learning_rate, self.energy),
+            "generator": adam(config.learning_rate, self.net, self.projector),
+        }
+
+    def schedule(self, step: int, steps: int) -> float:
+        """200 epochs constant, 200 epochs down to 0."""
+        return linear_decay(step, steps, constant=200, falling=200)
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """Images that start the three chains, the index at which they end, all noise, patches."""
+        config, number = self.config, self.batch
+        source, target = self.images
+        start = torch.stack(
+            [draw_images(i, number, generator, self.device) for i in (source, source, target)],
+            dim=1,
+        )
+        k = int(torch.randint(config.timesteps, (1,), generator=generator, device=self.device))
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(number, *shape, generator=generator, device=self.device)
+
+        return {
+            "start": start,
+            "index": torch.full((number,), k, device=self.device),
+            "noise": normal(k, *start.shape[1:]),
+            "z_chain": normal(k, 3, 4 * config.width),
+            "z": normal(3, 4 * config.width),
+            "z_features": normal(2, 4 * config.width),
+            "patches": torch.stack(
+                [
+                    draw_locations(number, self.positions, config.patches, generator)
+                    for _ in range(2)
+                ],
+                dim=1,
+            ),
+        }
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Discriminator, energy, generator: the official order, all on the same predictions."""
+        config, index = self.config, batch["index"]
+        states = self.roll_out(batch)
+        predicted = self.predict(states, index, batch["z"])
+        fake, real = predicted[:, 0], batch["start"][:, 2]
+        both = torch.cat([real, fake.detach()])
+        right, wrong = self.critic(both, index.repeat(2)).chunk(2)
+        yield "critic", {"critic": (least_squares(right, 1.0) + least_squares(wrong, 0.0)) / 2}
+
+        same, other = self.energies(states, predicted.detach(), index)
+        yield "energy", {"energy": (other + other**2 - same).mean()}
+
+        with frozen(self.critic, self.energy):
+            losses = {
+                "gan": config.gan * least_squares(self.critic(fake, index), 1.0),
+                "bridge": config.bridge * self.bridge_loss(states, predicted, index),
+            }
+        losses["nce"] = config.nce * self.patch_loss(batch, predicted)
+        yield "generator", losses
+
+    @torch.no_grad()
+    def roll_out(self, batch: Batch) -> Tensor:
+        """States of the three chains at the drawn index, `[B, 3, 1, H, W]`."""
+        states = batch["start"]
+        for k in range(1, batch["noise"].shape[1] + 1):
+            before = torch.full_like(batch["index"], k - 1)
+            predicted = self.predict(states, before, batch["z_chain"][:, k - 1])
+            noise = batch["noise"][:, k - 1]
+            states = bridge_step(states, predicted, self.times, k, self.config.tau, noise)
+        return states
+
+    def predict(self, states: Tensor, index: Tensor, z: Tensor) -> Tensor:
+        """Images `[B, 3, 1, H, W]` predicted from states at indices `[B]` under z `[B, 3, Z]`."""
+        chains = states.shape[1]
+        flat = states.flatten(0, 1), index.repeat_interleave(chains), z.flatten(0, 1)
+        predicted: Tensor = self.net(*flat).float().unflatten(0, (-1, chains))
+        return predicted
+
+    def energies(self, states: Tensor, predicted: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """For each image, the energy of its pair with itself and with another image's pair.
+
+        Of the patches the first is the mean, the second the log of the sum of exponentials: a sum
+        and not a mean, as in the official code, so that it depends on the image's size. There
+        the sum runs over a batch too, which says the same at its batch of one.
+        """
+        one = torch.cat([states[:, 0], predicted[:, 0]], dim=1)
+        two = torch.cat([states[:, 1], predicted[:, 1]], dim=1)
+        stacks = torch.cat([torch.cat([one, one], dim=1), torch.cat([one, two], dim=1)])
+        same, other = self.energy(stacks, index.repeat(2)).float().flatten(1).chunk(2)
+        return same.mean(dim=1), other.logsumexp(dim=1)
+
+    def bridge_loss(self, states: Tensor, predicted: Tensor, index: Tensor) -> Tensor:
+        """What is left to move, less the entropy that is left to gain."""
+        same, other = self.energies(states, predicted, index)
+        left = 1 - index / self.config.timesteps
+        distance = (states[:, 0] - predicted[:, 0]).square().mean()
+        return self.config.tau * (distance - (left * (same - other)).mean())
+
+    def patch_loss(self, batch: Batch, predicted: Tensor) -> Tensor:
+        """PatchNCE of source and prediction, and of target image and what becomes of it."""
+        inputs = batch["start"][:, [0, 2]].flatten(0, 1)
+        outputs = predicted[:, [0, 2]].flatten(0, 1)
+        # Features are taken at time 0, those of input and output under the same z.
+        index = batch["index"].new_zeros(len(inputs))
+        z = batch["z_features"].flatten(0, 1)
+        with torch.no_grad():
+            keys = self.net.features(inputs, index, z, self.taps)
+        queries = self.net.features(outputs, index, z, self.taps)
+        return nce_loss(self.projector, queries, keys, batch["patches"].flatten(0, 1))

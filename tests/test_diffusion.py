@@ -1,0 +1,364 @@
+"""The diffusion family: what its equations promise, on toy domains whose denoiser is exact."""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from xbench.datasets.base import Images
+from xbench.methods.cyclediffusion import CycleDiffusion, record
+from xbench.methods.ddib import DDIB, ascend
+from xbench.methods.diffusion import (
+    DenoisingTraining,
+    DiffusionMethod,
+    Predict,
+    Prediction,
+    ddim_step,
+    descend,
+    make_levels,
+    make_signal,
+    mix,
+    normals,
+    read,
+)
+from xbench.methods.sdedit import SDEdit, sdedit
+from xbench.profiles import PROFILES
+
+DOMAINS = ("a", "b", "c")
+TINY = {"channels": (16, 16), "layers": 1, "attention": (False, False), "batch": 8, "steps": 4}
+METHODS: tuple[type[DiffusionMethod], ...] = (SDEdit, DDIB, CycleDiffusion)
+LINEAR = make_signal("linear")
+
+
+def gaussian(mean: float, std: float) -> Predict:
+    """The exact denoiser of a domain whose pixels are normal, each by itself."""
+
+    def predict(x: Tensor, level: int) -> Prediction:
+        a = LINEAR[level]
+        variance = a * std**2 + 1 - a
+        noise = math.sqrt(1 - a) * (x - math.sqrt(a) * mean) / variance
+        return Prediction((x - math.sqrt(1 - a) * noise) / math.sqrt(a), noise)
+
+    return predict
+
+
+def unit(count: int, seed: int) -> Tensor:
+    """Unit noise, float64."""
+    return torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def noises(count: int, seed: int = 1) -> Iterator[Tensor]:
+    """Unit noises without end."""
+    return (unit(count, seed + 1000 * k) for k, _ in enumerate(repeat(None)))
+
+
+def correlation(x: Tensor, y: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([x, y]))[0, 1])
+
+
+SOURCE, TARGET = gaussian(-0.4, 0.3), gaussian(0.5, 0.2)
+IMAGE = -0.4 + 0.3 * unit(2000, 0)
+
+
+def bridged(steps: int, target: Predict = TARGET) -> Tensor:
+    levels = make_levels(1.0, steps)
+    return descend(target, LINEAR, levels, ascend(SOURCE, LINEAR, levels, IMAGE))
+
+
+def replayed(target: Predict, seed: int = 1, strength: float = 0.85, eta: float = 0.1) -> Tensor:
+    levels = make_levels(strength, 1000)
+    recorded = record(SOURCE, LINEAR, levels, IMAGE, eta, noises(len(IMAGE), seed))
+    return descend(target, LINEAR, levels, next(recorded), eta, recorded)
+
+
+# The noise process
+
+
+def test_the_levels_of_a_strength_are_its_share_of_all() -> None:
+    assert make_levels(1.0, 1000) == list(range(999, -2, -1))
+    assert make_levels(0.4, 10) == [399, 299, 199, 99, -1]
+    assert make_levels(0.33, 10) == [329, 299, 199, 99, -1]
+    assert make_levels(0.0, 10) == [-1]
+    gaps = [i - j for i, j in pairwise(make_levels(1.0, 10, power=2.0))]
+    assert gaps == sorted(gaps, reverse=True)
+
+
+def test_the_signal_is_that_of_the_published_schedules() -> None:
+    # At strength s the official codes start from level 1000 s - 1.
+    for strength, left in {0.1: 0.897, 0.3: 0.396, 0.5: 0.0786, 1.0: 4.04e-5}.items():
+        assert LINEAR[round(1000 * strength) - 1] == pytest.approx(left, rel=1e-2)
+    cosine = make_signal("cosine")
+    for level in (99, 499, 899):
+        shape = [math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2 for t in ((level + 1) / 1000, 0)]
+        assert cosine[level] == pytest.approx(shape[0] / shape[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v"])
+def test_either_kind_of_prediction_is_read_as_image_and_noise(predicts: str) -> None:
+    image, noise, a = unit(9, 0), unit(9, 1), LINEAR[300]
+    velocity = math.sqrt(a) * noise - math.sqrt(1 - a) * image
+    output = velocity if predicts == "v" else noise
+    seen = read(output, mix(image, noise, a), a, predicts)  # type: ignore[arg-type]
+    torch.testing.assert_close(seen.clean, image)
+    torch.testing.assert_close(seen.noise, noise)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_a_step_down_is_that_of_diffusers_ddim_scheduler(eta: float) -> None:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(20)
+    levels = make_levels(1.0, 20)
+    assert scheduler.timesteps.tolist() == levels[:-1]
+    x, output, noise = unit(9, 0), unit(9, 1), unit(9, 2)
+    for level, lower in pairwise(levels):
+        expected = scheduler.step(output, level, x, eta=eta, variance_noise=noise).prev_sample
+        seen = read(output, x, LINEAR[level], "epsilon")
+        mean, sigma = ddim_step(seen, LINEAR[level], LINEAR[lower], eta)
+        torch.testing.assert_close(mean + sigma * noise, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_every_image_draws_from_its_own_generator() -> None:
+    like = torch.zeros(2, 1, 4, 4)
+    both = normals(like, [torch.Generator().manual_seed(s) for s in (0, 1)])
+    alone = normals(like[1:], [torch.Generator().manual_seed(1)])
+    for _ in range(3):
+        assert torch.equal(next(both)[1:], next(alone))
+
+
+# DDIB
+
+
+def test_between_normal_domains_ddib_is_the_affine_map() -> None:
+    affine = 0.5 + 0.2 / 0.3 * (IMAGE + 0.4)
+    errors = [float((bridged(steps) - affine).abs().max()) for steps in (50, 200, 1000)]
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 0.01
+
+
+def test_ddib_into_the_own_domain_errs_in_inverse_proportion_to_the_steps() -> None:
+    errors = [float((bridged(steps, SOURCE) - IMAGE).abs().mean()) for steps in (50, 100, 200)]
+    for coarse, fine in pairwise(errors):
+        assert coarse / fine == pytest.approx(2, rel=0.25)
+
+
+def test_the_code_of_ddib_is_unit_noise() -> None:
+    code = ascend(SOURCE, LINEAR, make_levels(1.0, 1000), IMAGE)
+    assert float(code.mean()) == pytest.approx(0, abs=0.05)
+    assert float(code.std()) == pytest.approx(1, abs=0.05)
+
+
+# SDEdit
+
+
+def edited(strength: float, image: Tensor = IMAGE, seed: int = 1) -> Tensor:
+    levels = make_levels(strength, 1000)
+    return sdedit(TARGET, LINEAR, levels, image, noises(len(image), seed))
+
+
+def test_sdedit_keeps_the_less_of_its_input_the_stronger_it_is() -> None:
+    assert torch.equal(edited(0.0), IMAGE)
+    kept = [correlation(edited(strength), IMAGE) for strength in (0.1, 0.2, 0.3, 0.8)]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] > 0.3
+    assert abs(kept[-1]) < 0.05
+
+
+def test_sdedit_at_full_strength_does_not_depend_on_its_input() -> None:
+    assert float((edited(1.0, -IMAGE) - edited(1.0)).abs().max()) < 1e-3
+
+
+def test_sdedit_reaches_the_targets_distribution() -> None:
+    result = edited(0.8)
+    assert float(result.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(result.std()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_sdedit_differs_by_seed() -> None:
+    assert float((edited(0.5, seed=2) - edited(0.5, seed=1)).abs().mean()) > 0.05
+
+
+# CycleDiffusion
+
+
+def test_the_recorded_noises_are_unit_where_the_model_knows_the_image() -> None:
+    def knows(x: Tensor, level: int) -> Prediction:
+        a = LINEAR[level]
+        return Prediction(IMAGE, (x - math.sqrt(a) * IMAGE) / math.sqrt(1 - a))
+
+    levels = make_levels(0.85, 20)
+    recorded = torch.stack(list(record(knows, LINEAR, levels, IMAGE, 0.1, noises(len(IMAGE)))))
+    assert recorded.shape == (len(levels) - 1, len(IMAGE))
+    assert (recorded[1:].std(dim=1) - 1).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("eta", [0.1, 1.0])
+def test_cyclediffusion_into_the_own_domain_returns_the_input(eta: float) -> None:
+    # Up to the last step, which has no noise to replay.
+    assert float((replayed(SOURCE, eta=eta) - IMAGE).abs().mean()) < 0.03
+
+
+def test_cyclediffusion_reaches_the_targets_distribution_and_keeps_the_order() -> None:
+    result = replayed(TARGET, eta=1.0)
+    assert float(result.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(result.std()) == pytest.approx(0.2, abs=0.02)
+    assert correlation(result, IMAGE) > 0.95
+
+
+def test_cyclediffusion_differs_by_seed() -> None:
+    assert float((replayed(TARGET, seed=2) - replayed(TARGET, seed=1)).abs().mean()) > 0.01
+
+
+# The methods
+
+
+class Noise:
+    """Training data of three domains that differ in brightness."""
+
+    def train(self, domain: str) -> Images:
+        generator = torch.Generator().manual_seed(DOMAINS.index(domain))
+        images = torch.rand(6, 16, 16, generator=generator) * 0.2 + 0.3 * DOMAINS.index(domain)
+        return Images([(images * 65535).numpy().astype("uint16")])
+
+
+def make(cls: type[DiffusionMethod], **settings: object) -> DiffusionMethod:
+    """A network with random weights, so that what it predicts depends on x, level and label."""
+    made = cls(cls.Config(**TINY | settings), DOMAINS, 16, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in made.net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return made
+
+
+def seeded(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def translate(
+    made: DiffusionMethod, images: Tensor, source: str = "a", target: str = "b", first: int = 0
+) -> Tensor:
+    generators = seeded(*range(first, first + len(images)))
+    return made.translate(images, source, target, generators=generators)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_a_batch_of_two_equals_two_singles(cls: type[DiffusionMethod], images: Tensor) -> None:
+    made = make(cls)
+    single = torch.cat([translate(made, images[i : i + 1], first=i) for i in range(len(images))])
+    torch.testing.assert_close(translate(made, images), single, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_the_seed_matters_where_the_method_is_stochastic(
+    cls: type[DiffusionMethod], images: Tensor
+) -> None:
+    made = make(cls)
+    same = torch.equal(translate(made, images), translate(made, images, first=9))
+    assert same != made.stochastic
+    assert torch.equal(translate(made, images), translate(made, images))
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_all_targets_at_once_equal_one_by_one(cls: type[DiffusionMethod], images: Tensor) -> None:
+    made = make(cls)
+    together = made.translate_all(
+        images, "a", ["b", "c"], generators={name: seeded(0, 1, 2) for name in ("b", "c")}
+    )
+    for target, result in together.items():
+        torch.testing.assert_close(result, translate(made, images, "a", target))
+    assert not torch.equal(together["b"], together["c"])
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_at_zero_the_knob_keeps_the_input(cls: type[DiffusionMethod], images: Tensor) -> None:
+    assert cls.knob is not None
+    settings = {cls.knob: 0.0} | ({"refine": 0.0} if cls is CycleDiffusion else {})
+    torch.testing.assert_close(translate(make(cls, **settings), images), images)
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_odd_sizes_come_back_in_their_own_size(cls: type[DiffusionMethod]) -> None:
+    images = torch.rand(2, 1, 19, 22)
+    assert translate(make(cls), images).shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "nfe"),
+    [
+        (SDEdit, {"steps": 10, "strength": 0.4}, 4),
+        (DDIB, {"steps": 6}, 12),
+        (DDIB, {"steps": 10, "depth": 0.5}, 10),
+        (CycleDiffusion, {"steps": 10, "strength": 0.8, "refine": 0.2}, 7 + 8 + 2),
+        (CycleDiffusion, {"steps": 10, "strength": 0.0, "refine": 0.0}, 0),
+    ],
+)
+def test_the_cost_counts_the_calls_that_are_made(
+    cls: type[DiffusionMethod], settings: dict[str, object], nfe: int, images: Tensor
+) -> None:
+    made, calls = make(cls, **settings), []
+    made.net.register_forward_pre_hook(lambda *_: calls.append(1))
+    translate(made, images)
+    assert len(calls) == made.cost().nfe == nfe
+    assert made.cost().params == sum(p.numel() for p in made.net.parameters())
+
+
+def test_sdedit_never_sees_the_source_domain(images: Tensor) -> None:
+    made = make(SDEdit)
+    assert torch.equal(translate(made, images, "a", "b"), translate(made, images, "c", "b"))
+
+
+def test_eta_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="eta"):
+        CycleDiffusion.Config(eta=0)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_three_methods_share_one_training(profile: str) -> None:
+    recipes = [
+        DenoisingTraining(
+            cls(cls.configure(PROFILES[profile]), DOMAINS, 64, torch.device("cpu"))
+        ).recipe
+        for cls in METHODS
+    ]
+    assert recipes[0] == recipes[1] == recipes[2]
+
+
+def test_inference_settings_do_not_retrain() -> None:
+    recipe = DenoisingTraining(make(SDEdit)).recipe
+    assert DenoisingTraining(make(SDEdit, strength=0.1, steps=9, grid=2.0)).recipe == recipe
+    assert DenoisingTraining(make(CycleDiffusion, eta=0.5, refine=0.0)).recipe == recipe
+    for change in ({"betas": "cosine"}, {"predicts": "v"}, {"learning_rate": 1e-4}):
+        assert DenoisingTraining(make(SDEdit, **change)).recipe != recipe
+
+
+def test_paper_has_the_parameters_of_the_official_ddpm_besides_the_labels() -> None:
+    made = SDEdit(SDEdit.configure(PROFILES["paper"]), DOMAINS, 512, torch.device("meta"))
+    assert made.cost().params == 113_668_609 + len(DOMAINS) * 4 * 128
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v"])
+def test_training_lowers_the_loss(predicts: str, tmp_path: Path) -> None:
+    made = make(SDEdit, predicts=predicts, betas="cosine", learning_rate=3e-3)
+    losses: list[float] = []
+    made.trainings([])[0].fit(
+        Noise(), 60 * 8, 0, tmp_path, lambda done, total, loss: losses.append(loss["denoising"])
+    )
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
+def test_what_one_method_saves_another_loads(tmp_path: Path, images: Tensor) -> None:
+    made, other = make(DDIB), DDIB(DDIB.Config(**TINY), DOMAINS, 16, torch.device("cpu"))
+    make(SDEdit).trainings([])[0].save(tmp_path)
+    other.trainings([])[0].load(tmp_path)
+    assert torch.equal(translate(made, images), translate(other, images))
