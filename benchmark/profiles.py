@@ -67,7 +67,7 @@ PROFILES = {
             about="minutes on a laptop, no GPU",
             data_seconds=25,
             train_seconds=180,
-            pair_seconds=20,
+            pair_seconds=25,
             translate_seconds=3.4,
             score_seconds=0.2,
         ),

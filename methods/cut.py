@@ -81,8 +81,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "antialias": False,
         "projection": 64,
         "patches": 64,
-        "batch": 4,
-        "learning_rate": 1e-3,
+        "batch": 1,
+        "learning_rate": 2e-3,
     },
 }
 FAST: dict[str, Any] = {

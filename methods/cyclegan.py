@@ -50,7 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "blocks": 4,
         "critic_width": 16,
         "critic_layers": 2,
-        "batch": 4,
+        "batch": 2,
         "learning_rate": 1e-3,
     },
 }

@@ -69,13 +69,17 @@ class PairwiseMethod(Method):
 
     def cost(self) -> Cost:
         """One generator for a pair, as many as there are pairs for all."""
-        params = count(self.make_generator())
+        net = self.make_generator()
+        params = count(net)
+        # What has no effect is made without gradients, and is the only thing that is.
+        dead = sum(weight.numel() for weight in net.parameters() if not weight.requires_grad)
         pairs = len(self.domains) * (len(self.domains) - 1)
         return Cost(
             params=params,
             params_total=params * pairs,
             params_training=self.training_params(),
             nfe=1,
+            params_dead=dead,
         )
 
     @abstractmethod

@@ -198,7 +198,7 @@ def make_accelerator(device: torch.device) -> "Accelerator":
 
     cuda = device.type == "cuda"
     # Weights that were cast where no gradients are wanted must not be reused where they are:
-    # torch before 2.11 loses their gradients.
+    # older versions of torch lose their gradients.
     uncached = AutocastKwargs(cache_enabled=False)
     return Accelerator(
         cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[uncached]

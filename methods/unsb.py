@@ -73,14 +73,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "quick": {
         "width": 16,
-        "blocks": 4,
+        "blocks": 3,
         "kernel": 3,
         "antialias": False,
         "critic_width": 16,
         "critic_layers": 2,
         "projection": 64,
         "patches": 64,
-        "batch": 4,
+        "batch": 2,
         "learning_rate": 2e-3,
     },
 }

@@ -143,3 +143,21 @@ def test_what_methods_cost_is_listed(xbench: Xbench) -> None:
     assert found["cut"]["params_training"] == 2_762_689 + 559_872
     assert (found["cyclegan"]["trainings"], found["cut"]["trainings"]) == (10, 20)
     assert found["cut"]["shares_training_with"] == []
+    assert found["unsb-official"]["params"] == 14_671_873
+    assert found["unsb-official"]["params_live"] == 7_502_337
+    assert found["unsb"]["params"] == found["unsb"]["params_live"] == 13_487_617
+    assert found["unsb-official"]["params_total"] == 293_437_460
+    assert found["unsb"]["nfe"] == 5
+    assert found["sdedit"]["shares_training_with"] == ["ddib", "cyclediffusion"]
+    assert found["ddib"]["params"] == found["ddib"]["params_total"] == 113_668_609 + 5 * 512
+    assert {name for name, row in found.items() if row["stochastic"]} == {
+        "unsb", "unsb-official", "sdedit", "cyclediffusion",
+    }  # fmt: skip
+
+
+def test_the_diffusion_methods_share_one_training(xbench: Xbench) -> None:
+    assert run(xbench, "sdedit", THERE).code == 0
+    first = trainings()
+    assert run(xbench, "ddib,cyclediffusion", THERE).code == 0
+    assert trainings() == first
+    assert len(first) == 1
