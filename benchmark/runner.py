@@ -117,7 +117,10 @@ class Runner:
                         "add that line to the class",
                     )
                 for training, folder in found:
-                    if folder not in survey.trainings and trainings.read_log(folder) is None:
+                    if (
+                        folder not in survey.trainings
+                        and trainings.read_log(folder, training) is None
+                    ):
                         objective = str(training.recipe.get("objective"))
                         survey.trainings[folder] = Needed(
                             objective, entry.train_images, training.pairs is not None

@@ -1,5 +1,6 @@
 """Trained artefacts: addressed by their recipe, stored once, shared, resumed."""
 
+import json
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch
 from xbench import processes
 from xbench.datasets.base import TrainOnly
 from xbench.display import Display
+from xbench.errors import UserError
 from xbench.files import set_aside, write_text
 from xbench.hashing import digest, file_digest, seed_from
 from xbench.methods.base import Log, Method, Pair, Training
@@ -110,7 +112,7 @@ def obtain(
     display: Display,
 ) -> TrainingLog:
     """Load a finished training, or train (or go on training) and store it."""
-    log = read_log(folder)
+    log = read_log(folder, training)
     if log is None:
         folder.mkdir(parents=True, exist_ok=True)
         with display.training(training_name(entry, training, seed)) as progress:
@@ -124,11 +126,29 @@ def obtain(
         if processes.is_first():
             _finish(training, folder, entry, result)
         processes.wait(device)
-        log = read_log(folder)
+        log = read_log(folder, training)
         assert log is not None, f"{folder} was damaged as it was written"
     # Also after training: what is used is what lies in the file.
     training.load(folder)
     return log
+
+
+def _check_recipe(log: TrainingLog, training: Training, folder: Path) -> None:
+    """A training that was copied here must be the one that its folder stands for.
+
+    Raises:
+        UserError: it has another method, network, size, domain list or pair.
+    """
+    expected = json.loads(json.dumps(training.recipe))
+    names = sorted({*log.recipe, *expected})
+    wrong = [name for name in names if log.recipe.get(name) != expected.get(name)]
+    if wrong:
+        raise UserError(
+            f"{folder} holds another training: {wrong[0]} is {log.recipe.get(wrong[0])}",
+            f"expected: {wrong[0]} = {expected.get(wrong[0])}"
+            + (f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""),
+            f"move it away (mv {folder} elsewhere); the same command trains what is needed",
+        )
 
 
 def _finish(training: Training, folder: Path, entry: Entry, result: Log) -> None:
@@ -154,13 +174,18 @@ def training_name(entry: Entry, training: Training, seed: int) -> str:
     return f"{entry.label}{pair}" + (f" seed {seed}" if seed else "")
 
 
-def read_log(folder: Path) -> TrainingLog | None:
+def read_log(folder: Path, training: Training) -> TrainingLog | None:
     """The log of a finished training whose weights are whole; else None.
 
     Damaged weights are named and moved aside: the training is done anew.
+
+    Raises:
+        UserError: what lies there is another training.
     """
     marker = folder / "training.json"
     log = read(marker, TrainingLog) if marker.exists() else None
+    if log is not None:
+        _check_recipe(log, training, folder)
     if log is None or weights_digest(folder) == log.weights_sha256:
         return log
     shutil.rmtree(folder.with_name(folder.name + ".corrupt"), ignore_errors=True)

@@ -1,7 +1,7 @@
 """Base of the methods with networks of their own for each pair of domains."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,10 +62,23 @@ class PairwiseMethod(Method):
         return [PairTraining(self, pair) for pair in wanted]
 
     def generator(self, pair: Pair) -> nn.Module:
-        """The pair's generator, made on first use."""
+        """The trained generator of a pair.
+
+        Raises:
+            ValueError: the pair was not trained.
+        """
         if pair not in self._nets:
-            self._nets[pair] = self.make_generator().to(self.device).eval().requires_grad_(False)
+            known = ", ".join(f"{source} → {target}" for source, target in self._nets) or "none"
+            raise ValueError(
+                f"{self.name} is not trained for {pair[0]} → {pair[1]}; pairs: {known}"
+            )
         return self._nets[pair]
+
+    def adopt(self, pair: Pair, weights: Mapping[str, Tensor]) -> None:
+        """Make a pair's generator of trained weights."""
+        net = self.make_generator()
+        net.load_state_dict(weights)
+        self._nets[pair] = net.to(self.device).eval().requires_grad_(False)
 
     def cost(self) -> Cost:
         """One generator for a pair, as many as there are pairs for all."""
@@ -133,7 +146,7 @@ class PairTraining(Training):
             progress=progress,
         )
         for name, pair in self.generators.items():
-            self.method.generator(pair).load_state_dict(learner.networks[name].state_dict())
+            self.method.adopt(pair, learner.networks[name].state_dict())
         return log
 
     def save(self, folder: Path) -> None:
@@ -151,7 +164,7 @@ class PairTraining(Training):
         for name, pair in self.generators.items():
             prefix = name + "."
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            self.method.generator(pair).load_state_dict(own)
+            self.method.adopt(pair, own)
 
 
 def count(*nets: nn.Module) -> int:

@@ -115,13 +115,16 @@ def test_training_moves_both_domains_and_loads_what_it_saved(tmp_path: Path) -> 
 
 def test_any_size_comes_back_and_the_batch_does_not_matter() -> None:
     images = torch.rand(2, 1, 30, 37)
-    result = method().translate(images, "light", "dark", generators=[])
-    assert result.shape == images.shape
-    alone = method()
-    alone.generator(("light", "dark")).load_state_dict(
-        (made := method()).generator(("light", "dark")).state_dict()
-    )
+    made = method()
+    made.adopt(("light", "dark"), made.make_generator().state_dict())
     together = made.translate(images, "light", "dark", generators=[])
-    torch.testing.assert_close(
-        alone.translate(images[1:], "light", "dark", generators=[]), together[1:]
-    )
+    assert together.shape == images.shape
+    alone = made.translate(images[1:], "light", "dark", generators=[])
+    torch.testing.assert_close(alone, together[1:])
+
+
+def test_a_pair_that_was_not_trained_is_refused() -> None:
+    made = method()
+    made.adopt(("light", "dark"), made.make_generator().state_dict())
+    with pytest.raises(ValueError, match="not trained for dark → light; pairs: light → dark"):
+        made.translate(torch.rand(1, 1, 32, 32), "dark", "light", generators=[])

@@ -83,6 +83,18 @@ def test_a_loss_that_is_no_number_fails_its_pair_and_no_other(xbench: Xbench) ->
     assert "FloatingPointError" in json.loads(failure.read_text())["traceback"]
 
 
+def test_weights_of_another_training_are_refused(xbench: Xbench) -> None:
+    assert run(xbench, "fastcut", THERE).code == 0
+    assert run(xbench, "fastcut", OTHER).code == 0
+    one, other = sorted(FOLDER.glob("trainings/*"))
+    shutil.rmtree(one)
+    shutil.copytree(other, one)
+    result = run(xbench, "fastcut", f"{THERE},{OTHER}", "--force")
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 3
+    assert "holds another training: pair is" in result.err
+
+
 def test_inverted_greys_are_flagged(xbench: Xbench) -> None:
     Path("inverting.py").write_text(INVERTING)
     assert run(xbench, "inverting.py:Inverting", THERE).code == 0

@@ -111,9 +111,10 @@ def seeded_methods(*settings: dict[str, float]) -> list[Unsb]:
     """Methods of these settings with the same weights."""
     made = []
     for chosen in settings:
-        torch.manual_seed(0)
         made.append(method(**chosen))
-        made[-1].generator(("a", "b"))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made[-1].adopt(("a", "b"), made[-1].make_generator().state_dict())
     return made
 
 
