@@ -69,9 +69,8 @@ class PairwiseMethod(Method):
         """
         if pair not in self._nets:
             known = ", ".join(f"{source} → {target}" for source, target in self._nets) or "none"
-            raise ValueError(
-                f"{self.name} is not trained for {pair[0]} → {pair[1]}; pairs: {known}"
-            )
+            wanted = f"{pair[0]} → {pair[1]}"
+            raise ValueError(f"{self.name} is not trained for {wanted}; pairs: {known}")
         return self._nets[pair]
 
     def adopt(self, pair: Pair, weights: Mapping[str, Tensor]) -> None:
