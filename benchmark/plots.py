@@ -26,6 +26,8 @@ from matplotlib.figure import Figure
 
 DPI = 150
 REFERENCE_COLOUR = "0.45"
+REFERENCE_MARKERS = {"identity": "X", FLOOR: "*"}
+MARKERS = "osD^vPph<"
 
 
 def load(folder: Path) -> list[Record]:
@@ -68,7 +70,7 @@ def tradeoff(folder: Path, to: Path | None = None) -> Path:
     # One realism axis for all: never some rows by one metric, the rest by another.
     realism = "cfid" if complete["cfid"].notna().all() else "cftd"
     with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.2):
-        figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
         _draw_points(axes, complete, realism)
     record = records[0]
     axes.set_title(f"{record.data.label}, {record.profile}, {record.data.split} split", loc="left")
@@ -78,36 +80,30 @@ def tradeoff(folder: Path, to: Path | None = None) -> Path:
 def _draw_points(axes: Axes, board: pd.DataFrame, realism: str) -> None:
     import seaborn as sns
 
-    methods = board[~board["reference"].astype(bool)]
-    colours = sns.color_palette("colorblind", max(1, len(methods)))
-    board = board.sort_values(realism)
+    colours = sns.color_palette("colorblind")
     values = board[realism].astype(float).clip(lower=1e-3)
-    # From left to right names stand above and below by turns: neighbours do not overlap.
-    for turn, (row, value) in enumerate(zip(board.to_dict("records"), values, strict=True)):
+    # In a legend and not beside the points: a dozen names would cover one another. Colour and
+    # shape both change from row to row, so that grey prints can be read too.
+    for place, (row, value) in enumerate(zip(board.to_dict("records"), values, strict=True)):
         reference = bool(row["reference"])
-        place = list(methods["method"]).index(row["method"]) if not reference else 0
         axes.scatter(
             value,
             row["ssim"],
-            s=90,
-            marker="X" if reference else "o",
-            color=REFERENCE_COLOUR if reference else colours[place],
+            s=160 if row["method"] == FLOOR else 90,
+            marker=REFERENCE_MARKERS.get(row["method"], "X")
+            if reference
+            else MARKERS[place % len(MARKERS)],
+            color=REFERENCE_COLOUR if reference else colours[place % len(colours)],
+            edgecolor="white",
             zorder=3,
+            label=f"{row['method']} (reference)" if reference else str(row["method"]),
         )
-        axes.annotate(
-            f"{row['method']} (reference)" if reference else str(row["method"]),
-            (value, row["ssim"]),
-            xytext=(0, -9 if turn % 2 else 9),
-            textcoords="offset points",
-            ha="center",
-            va="top" if turn % 2 else "bottom",
-            color=REFERENCE_COLOUR if reference else "black",
-        )
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     axes.set_xscale("log")
     axes.set_xlabel(f"realism: {METRICS[realism].label} (lower is better, log scale)")
     axes.set_ylabel("structure: SSIM to the source (higher is better)")
     axes.text(0.02, 0.97, "↖ better", transform=axes.transAxes, va="top", color="0.3")
-    axes.margins(x=0.25, y=0.18)
+    axes.margins(x=0.08, y=0.08)
     axes.spines[["top", "right"]].set_visible(False)
 
 
