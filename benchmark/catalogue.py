@@ -12,6 +12,20 @@ from xbench.metrics.base import METRICS
 from xbench.profiles import get_profile
 
 
+#: What people see of a method; programs get all.
+METHOD_COLUMNS = (
+    "name",
+    "params",
+    "params_total",
+    "nfe",
+    "knob",
+    "stochastic",
+    "train_images",
+    "trainings",
+    "about",
+)
+
+
 def methods(profile_name: str) -> list[dict[str, Any]]:
     """Every method with its cost under a profile, counted without allocating weights."""
     profile = get_profile(profile_name)

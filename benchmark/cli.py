@@ -208,10 +208,11 @@ def publish_command(
 
 @list_app.command("methods")
 def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
-    """Methods with their cost on the phantom's domains."""
-    from xbench.catalogue import methods
+    """Methods with their cost on the phantom's domains; --json tells more."""
+    from xbench.catalogue import METHOD_COLUMNS, methods
 
-    _list(methods(profile), json)
+    rows = methods(profile)
+    _list(rows if json else [{name: row[name] for name in METHOD_COLUMNS} for row in rows], json)
 
 
 @list_app.command("datasets")

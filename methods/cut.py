@@ -148,7 +148,7 @@ class FastCUT(CUT):
     """CUT without the identity term, with stronger contrast and flip equivariance."""
 
     name = "fastcut"
-    about = "CUT without identity term, flip-equivariant, half the training (arXiv 2007.15651)"
+    about = "CUT without identity term, stronger contrast, flip-equivariant (arXiv 2007.15651)"
 
     @classmethod
     def configure(cls, profile: Profile) -> CUTConfig:

@@ -14,6 +14,7 @@ from xbench.methods.nets.resnet import (
     encoder_taps,
     init_normal,
     init_xavier,
+    instance_norm,
     tap_channels,
     tap_positions,
 )
@@ -111,6 +112,11 @@ def test_a_batch_of_two_equals_two_singles_in_training_and_evaluation() -> None:
     together = net.train()(x)
     alone = torch.cat([net.eval()(x[:1]), net(x[1:])])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_instance_norm_equals_torchs_own() -> None:
+    x = torch.randn(3, 5, 7, 9, generator=torch.Generator().manual_seed(0)) * 4 + 2
+    torch.testing.assert_close(instance_norm(5)(x), nn.InstanceNorm2d(5)(x))
 
 
 def test_a_bias_before_instance_norm_changes_nothing() -> None:
