@@ -11,7 +11,6 @@ from xbench.methods import registry
 from xbench.metrics.base import METRICS
 from xbench.profiles import get_profile
 
-
 #: What people see of a method; programs get all.
 METHOD_COLUMNS = (
     "name",

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from xbench import processes
 from xbench.methods import base as methods
 from xbench.metrics.base import METRICS
 from xbench.plan import Unit
@@ -42,6 +43,8 @@ class Display:
 
     def __init__(self, domains: tuple[str, ...]) -> None:
         self.console = make_console(stderr=True)
+        # Of several processes only the first one speaks.
+        self.console.quiet = not processes.is_first()
         self.domains = domains
         self.total = 0
         self.units_done = 0

@@ -19,7 +19,7 @@ def execute(
     with processes.first_before_others(runner.device):
         survey = runner.survey(force, fetch=not dry_run)
     if not processes.is_first():  # it helps to train; the first process does the rest
-        return bool(runner.run(survey))
+        return False if dry_run else bool(runner.run(survey))
     minutes = estimate.minutes(runner.plan, survey)
     show.plan(runner.display.console, runner.plan, survey, minutes)
     if dry_run:

@@ -32,28 +32,40 @@ def inverted(records: Iterable[Record]) -> list[str]:
 
 def commands(records: Sequence[Record]) -> list[str]:
     """The `xbench run` lines that make these records; reference rows come by themselves."""
-    seeds: dict[tuple[str, ...], dict[str, set[int]]] = {}
+    rows: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
     for record in records:
         if not record.method.reference:
-            wanted = seeds.setdefault(tuple(record.method.assignments), {})
-            wanted.setdefault(record.method.name, set()).add(record.seed)
-    lines = []
-    for assignments, by_name in seeds.items():
-        together: dict[tuple[int, ...], list[str]] = {}
-        for name, found in by_name.items():
-            together.setdefault(tuple(sorted(found)), []).append(name)
-        for numbers, names in together.items():
-            lines.append(_command(records[0], names, numbers, assignments))
-    return lines
+            method = record.method
+            name = method.given or method.name
+            rows.setdefault((name, tuple(method.assignments)), []).append(record)
+    # Rows that differ in the method alone share a line.
+    lines: dict[tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]], list[str]] = {}
+    for (name, assignments), own in rows.items():
+        seeds = tuple(sorted({record.seed for record in own}))
+        lines.setdefault((assignments, seeds, _pairs(own)), []).append(name)
+    return [_command(records[0], names, *line) for line, names in lines.items()]
+
+
+def _pairs(records: Sequence[Record]) -> tuple[str, ...]:
+    """The pairs of a row as `--pairs` takes them; none if it has all."""
+    number = len(records[0].data.domains)
+    pairs = tuple(dict.fromkeys(f"{record.source}:{record.target}" for record in records))
+    return () if len(pairs) == number * (number - 1) else pairs
 
 
 def _command(
-    like: Record, names: Sequence[str], seeds: Sequence[int], assignments: Sequence[str]
+    like: Record,
+    names: Sequence[str],
+    assignments: Sequence[str],
+    seeds: Sequence[int],
+    pairs: Sequence[str],
 ) -> str:
     words = ["xbench", "run", "--method", ",".join(names)]
     if like.data.name != "phantom":
         words += ["--dataset", like.data.name]
     words += ["--profile", like.profile, "--seed", ",".join(map(str, seeds))]
+    if pairs:
+        words += ["--pairs", ",".join(pairs)]
     if like.data.split != "test":
         words += ["--split", like.data.split]
     for assignment in (*like.data.assignments, *assignments):

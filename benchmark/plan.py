@@ -1,8 +1,8 @@
 """What is to be done: plain lists of trainings and units, worked out before anything runs."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +66,7 @@ class Entry:
     seeds: tuple[int, ...]
     train_images: int
     reference: bool
+    given: str = ""
     assignments: tuple[str, ...] = ()
 
     @property
@@ -128,7 +129,8 @@ def make(request: Request) -> Plan:
     )
 
     budget = _budget(changes.get("budget", {}))
-    entries = _entries(classes, profile, changes, budget, tuple(request.seeds))
+    named = dict(zip(request.methods, classes, strict=True))
+    entries = _entries(named, profile, changes, budget, tuple(request.seeds))
     pairs = parse_pairs(request.pairs, dataset.domains)
     scope = {
         "dataset": dataset.key,
@@ -206,7 +208,7 @@ def _budget(changes: dict[str, Any]) -> Budget:
 
 
 def _entries(
-    classes: Sequence[type[Method]],
+    named: Mapping[str, type[Method]],
     profile: Profile,
     changes: settings.Settings,
     budget: Budget,
@@ -215,8 +217,9 @@ def _entries(
     """The methods asked for, with the reference rows in front."""
     entries = [_entry(methods.get("identity"), profile, {}, budget, seeds, reference=True)]
     entries.append(Entry(FLOOR, FLOOR, None, MethodConfig(), (0,), 0, reference=True))
-    for method in classes:
+    for given, method in named.items():
         entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
+        entry = replace(entry, given=given)
         for name, values in method.references(entry.config).items():
             entries.append(
                 _entry(methods.get(name), profile, values, budget, seeds, reference=True)

@@ -6,10 +6,15 @@ They train together; all else (translating, scoring, writing) is done by the fir
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
+
+#: What one process does for the others (rendering data, say) may take this long.
+PATIENCE = timedelta(hours=12)
 
 
 def number() -> int:
@@ -17,9 +22,14 @@ def number() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def index() -> int:
+    """Which of them this one is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_first() -> bool:
     """Whether this is the process that writes and speaks."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return index() == 0
 
 
 @contextmanager
@@ -28,15 +38,17 @@ def first_before_others(device: "torch.device") -> Iterator[None]:
     if number() == 1:
         yield
         return
-    from accelerate import PartialState
-
-    with PartialState(cpu=device.type == "cpu").main_process_first():
+    with _state(device).main_process_first():
         yield
 
 
 def wait(device: "torch.device") -> None:
     """Go on when all processes have come here."""
     if number() > 1:
-        from accelerate import PartialState
+        _state(device).wait_for_everyone()
 
-        PartialState(cpu=device.type == "cpu").wait_for_everyone()
+
+def _state(device: "torch.device") -> "PartialState":
+    from accelerate import PartialState
+
+    return PartialState(cpu=device.type == "cpu", timeout=PATIENCE)

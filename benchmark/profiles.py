@@ -14,7 +14,8 @@ class Profile:
         size: image height and width in pixels.
         train_images: budget, training images drawn (steps × batch) for a network that serves all
             pairs.
-        pair_images: the same for a network that serves one pair.
+        pair_images: the same for the training of one pair; each counted image stands for one of
+            either domain.
         batch: images translated at once; halved when memory runs out.
         threads: CPU threads per task, fixed so that numbers repeat on any machine.
         about: one line for the user.

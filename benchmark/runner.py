@@ -19,7 +19,7 @@ from xbench import processes, trainings
 from xbench.display import Display
 from xbench.errors import UserError
 from xbench.hashing import seed_from
-from xbench.methods.base import Cost, Method
+from xbench.methods.base import Method
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR, Entry, Plan, Unit
 from xbench.provenance import provenance
@@ -94,7 +94,12 @@ class Runner:
             torch.backends.cudnn.benchmark = False
 
     def survey(self, force: bool = False, fetch: bool = True) -> Survey:
-        """Compare the plan with what is stored; fetch weights of metrics if asked to."""
+        """Compare the plan with what is stored.
+
+        Args:
+            force: take nothing as done.
+            fetch: get weights of metrics and move damaged trainings aside; a dry run does not.
+        """
         survey = Survey(missing=self.scorer.missing(fetch))
         for unit in self.plan.units:
             record = None if force else self.store.find(unit)
@@ -119,7 +124,7 @@ class Runner:
                 for training, folder in found:
                     if (
                         folder not in survey.trainings
-                        and trainings.read_log(folder, training) is None
+                        and trainings.read_log(folder, training, repair=fetch) is None
                     ):
                         objective = str(training.recipe.get("objective"))
                         survey.trainings[folder] = Needed(
@@ -135,8 +140,7 @@ class Runner:
             return failed
         with processes.first_before_others(self.device):
             self.plan.dataset.prepare(self.display.data)
-        if processes.number() > 1:
-            self._train_together(survey)
+        together = self._train_together(survey) if processes.number() > 1 else {}
         if not processes.is_first():
             return failed
         damaged = []
@@ -148,8 +152,7 @@ class Runner:
                 failed.append(self._fail(unit))
         for (entry, seed), units in _grouped([*survey.translate, *damaged]):
             try:
-                method = self._make_method(entry)
-                trained = Trained(self.plan, entry, method, seed, self.display)
+                trained = together.get((entry.label, seed)) or self._trained(entry, seed)
             except Exception:
                 failed += [self._fail(unit) for unit in units]
                 continue
@@ -157,16 +160,18 @@ class Runner:
                 failed += self._do_source(trained, list(same_source))
         return failed
 
-    def _train_together(self, survey: Survey) -> None:
-        """All trainings first: then the first process can go on alone.
+    def _train_together(self, survey: Survey) -> dict[tuple[str, int], Trained]:
+        """All trainings before anything else: then the first process can go on alone."""
+        found = {}
+        for (entry, seed), _ in _grouped(survey.translate):
+            if entry.method is not None and entry.method.needs_training:
+                with suppress(UserError):  # said again when its units are due
+                    trained = found[entry.label, seed] = self._trained(entry, seed)
+                    trained.share()
+        return found
 
-        A training that fails does so in every process, and again when its units are due.
-        """
-        for (entry, seed), units in _grouped(survey.translate):
-            trained = Trained(self.plan, entry, self._make_method(entry), seed, self.display)
-            for unit in units:
-                with suppress(Exception):
-                    trained.obtain(unit)
+    def _trained(self, entry: Entry, seed: int) -> Trained:
+        return Trained(self.plan, entry, self._make_method(entry), seed, self.display)
 
     def _make_method(self, entry: Entry) -> Method | None:
         if entry.method is None:
@@ -311,8 +316,7 @@ class Runner:
         )
 
     def _method_facts(self, trained: Trained, unit: Unit) -> MethodFacts:
-        entry, logs = unit.entry, trained.logs(unit)
-        cost = trained.method.cost() if trained.method else Cost()
+        entry, logs, cost = unit.entry, trained.logs(unit), trained.cost
         return MethodFacts(
             name=entry.name,
             label=entry.label,
@@ -328,6 +332,7 @@ class Runner:
             train_images=entry.train_images,
             train_seconds=sum(log.seconds for log in logs.values()),
             weights_sha256={name: log.weights_sha256 for name, log in logs.items()},
+            given=entry.given,
             assignments=list(entry.assignments),
         )
 

@@ -50,6 +50,8 @@ class MethodFacts(Stored):
     train_images: int
     train_seconds: float
     weights_sha256: dict[str, str]
+    #: What `--method` and `--set` were given.
+    given: str = ""
     assignments: list[str] = []
 
 

@@ -4,7 +4,9 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from traceback import clear_frames
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +18,7 @@ from xbench.display import Display
 from xbench.errors import UserError
 from xbench.files import set_aside, write_text
 from xbench.hashing import digest, file_digest, seed_from
-from xbench.methods.base import Log, Method, Pair, Training
+from xbench.methods.base import Cost, Log, Method, Pair, Training
 from xbench.plan import Entry, Plan, Unit
 from xbench.store import Stored, read
 
@@ -47,6 +49,12 @@ class Trained:
             method.setup(TrainOnly(plan.dataset))
             self._found = folders(plan, entry, method, plan.pairs, seed)
 
+    @cached_property
+    def cost(self) -> Cost:
+        """What the method costs; counting builds networks, so once is enough."""
+        with torch.random.fork_rng(devices=[]):
+            return self.method.cost() if self.method else Cost()
+
     def obtain(self, unit: Unit) -> None:
         """Train or load what the unit needs.
 
@@ -58,16 +66,42 @@ class Trained:
                 error = self._errors[folder]
                 raise error.with_traceback(self._tracebacks[folder])
             if folder not in self._logs:
-                assert self.method is not None
-                device = self.method.device
                 try:
-                    self._logs[folder] = obtain(
-                        training, folder, self.plan, self.entry, self.seed, device, self.display
-                    )
+                    self._logs[folder] = self._obtain(training, folder)
                 except Exception as error:
-                    self._errors[folder] = error
-                    self._tracebacks[folder] = error.__traceback__
+                    self._keep(folder, error)
                     raise
+
+    def _obtain(self, training: Training, folder: Path) -> TrainingLog:
+        assert self.method is not None
+        plan, entry, device = self.plan, self.entry, self.method.device
+        return obtain(training, folder, plan, entry, self.seed, device, self.display)
+
+    def _keep(self, folder: Path, error: Exception) -> None:
+        """Keep an error for the units that need the training, without what its frames hold."""
+        clear_frames(error.__traceback__)
+        self._errors[folder] = error
+        self._tracebacks[folder] = error.__traceback__
+
+    def share(self) -> None:
+        """Train with other processes: one network together, networks for pairs by turns.
+
+        Failures that all processes see alike are kept, for the units that need the training;
+        any other ends this process, as the others would wait for it in vain.
+        """
+        assert self.method is not None
+        for number, (training, folder) in enumerate(self._found):
+            mine = training.pairs is None or number % processes.number() == processes.index()
+            try:
+                if mine and folder not in self._logs:
+                    self._logs[folder] = self._obtain(training, folder)
+            except (FloatingPointError, UserError) as error:
+                self._keep(folder, error)
+            except Exception as error:
+                if training.pairs is None:
+                    raise
+                self._keep(folder, error)
+        processes.wait(self.method.device)
 
     def logs(self, unit: Unit) -> dict[str, TrainingLog]:
         """The logs of the unit's trainings by key."""
@@ -123,9 +157,11 @@ def obtain(
                 folder,
                 progress,
             )
-        if processes.is_first():
+        together = training.pairs is None
+        if processes.is_first() or not together:
             _finish(training, folder, entry, result)
-        processes.wait(device)
+        if together:
+            processes.wait(device)
         log = read_log(folder, training)
         assert log is not None, f"{folder} was damaged as it was written"
     # Also after training: what is used is what lies in the file.
@@ -174,10 +210,10 @@ def training_name(entry: Entry, training: Training, seed: int) -> str:
     return f"{entry.label}{pair}" + (f" seed {seed}" if seed else "")
 
 
-def read_log(folder: Path, training: Training) -> TrainingLog | None:
+def read_log(folder: Path, training: Training, *, repair: bool = True) -> TrainingLog | None:
     """The log of a finished training whose weights are whole; else None.
 
-    Damaged weights are named and moved aside: the training is done anew.
+    Damaged weights are named and moved aside (with `repair`): the training is done anew.
 
     Raises:
         UserError: what lies there is another training.
@@ -188,6 +224,8 @@ def read_log(folder: Path, training: Training) -> TrainingLog | None:
         _check_recipe(log, training, folder)
     if log is None or weights_digest(folder) == log.weights_sha256:
         return log
+    if not repair:
+        return None
     shutil.rmtree(folder.with_name(folder.name + ".corrupt"), ignore_errors=True)
     warnings.warn(
         f"the weights in {folder} are damaged; moved to {set_aside(folder).name}, "

@@ -262,10 +262,20 @@ class Method(ABC):
         results = {}
         try:
             for value in values:
-                self.config = config.model_copy(update={self.knob: value})
+                changed = {**config.model_dump(), self.knob: value}
+                self.config = type(config).model_validate(changed)
                 for generator, state in zip(generators, states, strict=True):
                     generator.set_state(state)
                 results[value] = self.translate(images, source, target, generators=generators)
         finally:
             self.config = config
         return results
+
+
+def normals(
+    generators: Sequence[torch.Generator], *shape: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Standard normal `[B, *shape]`, every row drawn from a generator of its own."""
+    return torch.stack(
+        [torch.randn(*shape, generator=g, dtype=dtype, device=g.device) for g in generators]
+    )

@@ -105,7 +105,7 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
         raise UserError(
             f"no VAE could be loaded from {source} (as a folder, from the hub's cache or the hub)",
             "expected: config.json and diffusion_pytorch_model.safetensors of an AutoencoderKL",
-            "name a local folder with --set medshift.vae=FOLDER, or use --set medshift.codec=pixel",
+            "name a local folder with --set METHOD.vae=FOLDER, or use --set METHOD.codec=pixel",
         ) from error
     return VaeCodec(vae, device)
 

@@ -13,8 +13,9 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from xbench.hashing import seed_from
-from xbench.methods.base import MethodConfig, Pair, TrainData, setting
-from xbench.methods.nets.patch import PatchDiscriminator, PatchProjector, least_squares
+from xbench.methods.base import Pair, TrainData, setting
+from xbench.methods.gan import GanConfig, adam, frozen, linear_decay
+from xbench.methods.nets.patch import PatchDiscriminator, PatchProjector, least_squares, tell_apart
 from xbench.methods.nets.resnet import (
     ResnetGenerator,
     encoder_taps,
@@ -22,32 +23,20 @@ from xbench.methods.nets.resnet import (
     tap_channels,
     tap_positions,
 )
-from xbench.methods.pairwise import PairwiseMethod, adam, count, draw_images, frozen, linear_decay
+from xbench.methods.pairwise import PairwiseMethod, count, draw_images
 from xbench.methods.patchnce import draw_locations, nce_loss
 from xbench.methods.training import Batch, Learner
 from xbench.profiles import Profile
 
 
-class CUTConfig(MethodConfig):
+class CUTConfig(GanConfig):
     """Settings of CUT; defaults are the official ones."""
 
-    width: int = setting(64, "train", "generator's first width (official: 64)", ge=1)
-    blocks: int = setting(9, "train", "residual blocks (official: 9)", ge=1)
-    kernel: int = setting(
-        7, "train", "first and last convolution, odd (official: 7 at 256 px)", ge=1
-    )
-    critic_width: int = setting(64, "train", "discriminator's first width (official: 64)", ge=1)
-    critic_layers: int = setting(
-        3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
-    )
     antialias: bool = setting(
         True, "train", "blur before dropping pixels (official; costs three times as much)"
     )
     projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
     patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
-    batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
-    accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
-    learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
     nce: float = setting(1.0, "train", "weight of PatchNCE (FastCUT: 10)", ge=0)
     nce_identity: bool = setting(True, "train", "contrast the target's own images too (CUT)")
     flips: bool = setting(False, "train", "flip-equivariant contrast (FastCUT)")
@@ -163,9 +152,9 @@ class CUTLearner(Learner):
         config = self.config = method.config
         self.device, self.averages, self.taps = method.device, {}, method.taps
         self.positions = tap_positions(
-            self.taps, method.size, method.size, config.antialias, config.kernel
+            self.taps, method.padded, method.padded, config.antialias, config.kernel
         )
-        self.batch, self.accumulate = config.batch, config.accumulate
+        self.batch = config.batch
         self.images = [data.train(domain) for domain in pair]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
@@ -203,14 +192,14 @@ class CUTLearner(Learner):
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """The discriminator, then generator and projector."""
         config, a, b = self.config, batch["a"], batch["b"]
-        flip = batch["flip"] if config.flips else torch.zeros_like(batch["flip"])
-        given = mirror(a, flip)
+        flip = batch["flip"]
+        given = mirror(a, flip) if config.flips else a
         if config.nce_identity:
             fake, same = self.net(torch.cat([given, b])).chunk(2)
         else:
             fake, same = self.net(given), b[:0]
         right, wrong = self.critic(torch.cat([b, fake.detach().to(b.dtype)])).chunk(2)
-        yield "critic", {"critic": (least_squares(right, 1.0) + least_squares(wrong, 0.0)) / 2}
+        yield "critic", {"critic": tell_apart(right, wrong)}
 
         with frozen(self.critic):
             losses = {"gan": least_squares(self.critic(fake), 1.0)}
@@ -218,16 +207,14 @@ class CUTLearner(Learner):
         with torch.no_grad():
             keys = self.net.features(inputs, self.taps)
         queries = self.net.features(torch.cat([fake, same.to(fake.dtype)]), self.taps)
-        rounds = len(inputs) // len(a)
-        unflip = torch.cat([flip, torch.zeros_like(flip)])[: len(inputs)]
-        queries = [mirror(features, unflip) for features in queries]
-        places = batch["patches"].repeat(rounds, 1, 1)
+        if config.flips:  # back, so that places agree; the target's own images were not flipped
+            back = torch.cat([flip, torch.zeros_like(flip)])[: len(inputs)]
+            queries = [mirror(features, back) for features in queries]
+        places = batch["patches"].repeat(len(inputs) // len(a), 1, 1)
         losses["nce"] = config.nce * nce_loss(self.projector, queries, keys, places)
         yield "generator", losses
 
 
 def mirror(images: Tensor, chosen: Tensor) -> Tensor:
     """Flip the chosen images (`[B]`, bool) left to right."""
-    if not bool(chosen.any()):
-        return images
     return torch.where(chosen[:, None, None, None], images.flip(-1), images)

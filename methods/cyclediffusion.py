@@ -23,9 +23,9 @@ from xbench.methods.diffusion import (
     Signal,
     ddim_step,
     descend,
+    endless_noise,
     make_levels,
     mix,
-    normals,
 )
 from xbench.methods.sdedit import sdedit
 
@@ -102,7 +102,7 @@ class CycleDiffusion(DiffusionMethod):
         config, signal = self.config, self.signal
         levels = self.levels(config.strength)
         x = self.encode(images)
-        noises = normals(x, generators)
+        noises = endless_noise(x, generators)
         recorded = record(self.predictor(source), signal, levels, x, config.eta, noises)
         start = next(recorded)
         y = descend(self.predictor(target), signal, levels, start, config.eta, recorded)

@@ -11,29 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from xbench.hashing import seed_from
-from xbench.methods.base import MethodConfig, Pair, TrainData, setting
-from xbench.methods.nets.patch import PatchDiscriminator, least_squares
+from xbench.methods.base import Pair, TrainData, setting
+from xbench.methods.gan import GanConfig, adam, frozen, linear_decay
+from xbench.methods.nets.patch import PatchDiscriminator, least_squares, tell_apart
 from xbench.methods.nets.resnet import ResnetGenerator, init_normal
-from xbench.methods.pairwise import PairwiseMethod, adam, count, draw_images, frozen, linear_decay
+from xbench.methods.pairwise import PairwiseMethod, count, draw_images
 from xbench.methods.training import Batch, Learner
 from xbench.profiles import Profile
 
 
-class CycleGANConfig(MethodConfig):
+class CycleGANConfig(GanConfig):
     """Settings of CycleGAN; defaults are the official ones."""
 
-    width: int = setting(64, "train", "generator's first width (official: 64)", ge=1)
-    blocks: int = setting(9, "train", "residual blocks (official: 9 at 256 px)", ge=1)
-    kernel: int = setting(
-        7, "train", "first and last convolution, odd (official: 7 at 256 px)", ge=1
-    )
-    critic_width: int = setting(64, "train", "discriminator's first width (official: 64)", ge=1)
-    critic_layers: int = setting(
-        3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
-    )
-    batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
     accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
-    learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
     cycle: float = setting(10.0, "train", "weight of the cycle loss", ge=0)
     identity_weight: float = setting(
         0.5, "train", "weight of the identity loss, times the cycle's", ge=0
@@ -108,9 +98,8 @@ class CycleGANLearner(Learner):
             }
             for net in made.values():
                 init_normal(net)
-        size = method.size
-        made["history"] = History(config.buffer, size)
-        made["history_back"] = History(config.buffer, size)
+        for name in ("history", "history_back"):
+            made[name] = History(config.buffer, method.padded)
         self.networks = {name: net.to(self.device) for name, net in made.items()}
         self.optimizers = {
             part: adam(config.learning_rate, made[part], made[f"{part}_back"])
@@ -156,7 +145,7 @@ class CycleGANLearner(Learner):
             old = nets[f"history{end}"](fake.detach(), batch[f"history{end}"])
             scores = nets[f"critic{end}"](torch.cat([real, old.to(real.dtype)]))
             right, wrong = scores.chunk(2)
-            losses[f"critic{end}"] = (least_squares(right, 1.0) + least_squares(wrong, 0.0)) / 2
+            losses[f"critic{end}"] = tell_apart(right, wrong)
         yield "critic", losses
 
 

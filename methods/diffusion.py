@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xbench.methods import ode, training
-from xbench.methods.base import Pair, TrainData, Training, setting
+from xbench.methods.base import Pair, TrainData, Training, normals, setting
 from xbench.methods.labelled import (
     LabelledConfig,
     LabelledLearner,
@@ -161,15 +161,10 @@ def descend(
     return x
 
 
-def normals(like: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
-    """Unit noises without end, every image's from its own generator."""
+def endless_noise(like: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
+    """Unit noises of this shape and dtype without end, every image's from its own generator."""
     while True:
-        yield torch.stack(
-            [
-                torch.randn(one.shape, generator=generator, dtype=one.dtype, device=one.device)
-                for one, generator in zip(like, generators, strict=True)
-            ]
-        )
+        yield normals(generators, *like.shape[1:], dtype=like.dtype)
 
 
 class DiffusionMethod(LabelledMethod):

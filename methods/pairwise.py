@@ -1,8 +1,8 @@
 """Base of the methods with networks of their own for each pair of domains."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,9 @@ from xbench.methods import training
 from xbench.methods.base import Cost, Log, Method, Pair, Progress, TrainData, Training
 from xbench.methods.codecs import crop_to, pad_to
 from xbench.profiles import Profile
+
+#: Sides of what the networks see are multiples of it; other sizes are padded and cropped.
+MULTIPLE = 4
 
 
 class PairwiseMethod(Method):
@@ -29,8 +32,6 @@ class PairwiseMethod(Method):
     objective: ClassVar[str]
     #: Whether one training yields the generators of both directions.
     both_ways: ClassVar[bool] = False
-    #: Height and width must be multiples of it; other sizes are padded and cropped.
-    multiple: ClassVar[int] = 4
 
     @abstractmethod
     def make_generator(self) -> nn.Module:
@@ -43,9 +44,14 @@ class PairwiseMethod(Method):
     def transform(
         self, net: nn.Module, images: Tensor, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """Translate images `[B, 1, H, W]` in [-1, 1], sides multiples of `multiple`."""
+        """Translate images `[B, 1, H, W]` in [-1, 1], sides multiples of 4."""
         result: Tensor = net(images)
         return result
+
+    @property
+    def padded(self) -> int:
+        """Side of training images as the networks see them."""
+        return math.ceil(self.size / MULTIPLE) * MULTIPLE
 
     @classmethod
     def budget(cls, profile: Profile) -> int:
@@ -103,10 +109,10 @@ class PairwiseMethod(Method):
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
         """Pad, translate with the pair's generator, crop."""
-        padded = pad_to(images, self.multiple) * 2 - 1
-        with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
-            result = self.transform(self.generator((source, target)), padded, generators)
-        return crop_to(result.float() / 2 + 0.5, *images.shape[-2:])
+        padded = pad_to(images, MULTIPLE) * 2 - 1
+        # In float32 everywhere: these networks' output is the image, and bfloat16 has 8 bits.
+        result = self.transform(self.generator((source, target)), padded, generators)
+        return crop_to(result / 2 + 0.5, *images.shape[-2:])
 
     def _trained_as(self, pair: Pair) -> Pair:
         """The direction under which a pair is trained."""
@@ -143,6 +149,7 @@ class PairTraining(Training):
             device=self.method.device,
             checkpoint=checkpoint,
             progress=progress,
+            alone=True,
         )
         for name, pair in self.generators.items():
             self.method.adopt(pair, learner.networks[name].state_dict())
@@ -174,34 +181,7 @@ def count(*nets: nn.Module) -> int:
 def draw_images(
     images: Images, number: int, generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Random images `[number, 1, H, W]` in [-1, 1], drawn with replacement."""
+    """Random images `[number, 1, H, W]` in [-1, 1], drawn with replacement and padded."""
     chance = torch.rand(number, generator=generator, device=device).tolist()
-    return images[[int(c * len(images)) for c in chance]].to(device) * 2 - 1
-
-
-def linear_decay(step: int, steps: int, constant: int, falling: int) -> float:
-    """Factor on the learning rate: 1 for `constant` epochs, then linearly towards 0.
-
-    The training is taken as `constant + falling` epochs of equal length, whatever its budget;
-    the official rule at epoch e (from 0) is 1 - max(0, e + 1 - constant) / (falling + 1).
-    """
-    epoch = step * (constant + falling) // steps
-    return 1 - max(0, epoch + 1 - constant) / (falling + 1)
-
-
-def adam(rate: float, *nets: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of all GANs here: Adam with betas 0.5 and 0.999."""
-    weights = [weight for net in nets for weight in net.parameters()]
-    return torch.optim.Adam(weights, lr=rate, betas=(0.5, 0.999))
-
-
-@contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
-    """No gradients for the weights of these networks; gradients still flow through them."""
-    for net in nets:
-        net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for net in nets:
-            net.requires_grad_(True)
+    chosen = images[[int(c * len(images)) for c in chance]].to(device)
+    return pad_to(chosen, MULTIPLE) * 2 - 1

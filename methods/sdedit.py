@@ -13,9 +13,9 @@ from xbench.methods.diffusion import (
     Predict,
     Signal,
     descend,
+    endless_noise,
     make_levels,
     mix,
-    normals,
 )
 
 
@@ -65,7 +65,7 @@ class SDEdit(DiffusionMethod):
     ) -> Tensor:
         """Noise and denoise, once (the official demo repeats it three times)."""
         x = self.encode(images)
-        noises = normals(x, generators)
+        noises = endless_noise(x, generators)
         return self.decode(
             sdedit(self.predictor(target), self.signal, self.levels(), x, noises), images
         )

@@ -47,6 +47,31 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
+class DamagedError(Exception):
+    """A checkpoint that cannot be used."""
+
+
+class Team:
+    """The processes that share one training: all of them, or this one alone."""
+
+    def __init__(self, helper: "Accelerator", *, alone: bool) -> None:
+        self.helper = helper
+        self.number = 1 if alone else helper.num_processes
+        self.index = 0 if alone else helper.process_index
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        if self.number > 1:
+            self.helper.wait_for_everyone()
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Mean over the processes."""
+        if self.number == 1:
+            return tensor
+        reduced: Tensor = self.helper.reduce(tensor, reduction="mean")
+        return reduced
+
+
 class Learner(ABC):
     """Networks, optimisers, and what one step draws and minimises.
 
@@ -94,7 +119,11 @@ def update_average(average: nn.Module, module: nn.Module, step: int, decay: floa
 
 
 def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
-    """Restore a checkpoint; a damaged one is named, moved aside, and training starts anew."""
+    """Restore a checkpoint: steps done and the log so far.
+
+    Raises:
+        DamagedError: it is not whole, or of other networks; the learner may be loaded half.
+    """
     if not path.exists():
         return 0, Log()
     try:
@@ -107,13 +136,10 @@ def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
             for name, part in getattr(learner, kind).items():
                 part.load_state_dict(state[kind][name])
         return int(state["step"]), Log(float(state["seconds"]), state["curve"])
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # the file is not to blame
     except Exception as error:  # whatever a damaged file raises
-        warnings.warn(
-            f"checkpoint {path} is damaged ({error}); moved to "
-            f"{set_aside(path).name}, training starts anew",
-            stacklevel=2,
-        )
-        return -1, Log()
+        raise DamagedError(str(error)) from error
 
 
 def save_state(learner: Learner, path: Path, step: int, log: Log) -> None:
@@ -144,33 +170,30 @@ def train(
     device: torch.device,
     checkpoint: Path,
     progress: Progress,
+    alone: bool = False,
 ) -> tuple[Learner, Log]:
     """Train the learner that `make` builds on `images` drawn images, or go on where it stopped.
 
     Every step draws from a generator of its own, seeded by name, so a resumed run sees the same
-    numbers as an undisturbed one without any random state being stored.
+    numbers as an undisturbed one without any random state being stored. Of several processes all
+    train together, unless `alone` says that each has a training of its own.
 
     Raises:
-        FloatingPointError: a loss is not finite; earlier checkpoints stay.
+        FloatingPointError: a loss or a weight is not finite; earlier checkpoints stay.
         UserError: the batch cannot be shared among processes and chunks.
     """
-    helper = make_accelerator(device)
+    team = Team(make_accelerator(device), alone=alone)
     path = checkpoint / "checkpoint.pt"
-    learner = make()
-    _check_batch(learner, helper)
-    start, log = load_state(learner, path)
-    if start < 0:  # a damaged checkpoint may have been loaded half
-        learner, start = make(), 0
-    helper.wait_for_everyone()
+    learner, start, log = _begin(make, path, team)
     steps = max(1, images // learner.batch)
     began = saved = time.monotonic()
     earlier, cost = log.seconds, 0.0
     pending: list[Mapping[str, Tensor]] = []
     every = max(1, steps // CURVE_POINTS)
     for step in range(start, steps):
-        pending.append(_step(learner, step, steps, seed, device, helper))
+        pending.append(_step(learner, step, steps, seed, device, team))
         if (step + 1) % every == 0:
-            losses = _means(pending, helper)
+            losses = _means(pending, team)
             _check_finite(losses, step + 1, steps)
             for name, loss in losses.items():
                 log.curve.setdefault(name, []).append(loss)
@@ -178,17 +201,36 @@ def train(
             progress(step + 1, steps, losses)
             # Only here is nothing pending, so a resumed curve equals an undisturbed one.
             now = time.monotonic()
-            if helper.is_main_process and now - saved > max(
-                CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost
-            ):
+            if team.index == 0 and now - saved > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost):
+                _check_weights(learner, step + 1)
                 log.seconds = earlier + now - began
                 save_state(learner, path, step + 1, log)
                 saved = time.monotonic()
                 cost = saved - now
     if pending:  # the last steps, where their number is no multiple of a curve point's
-        _check_finite(_means(pending, helper), steps, steps)
+        _check_finite(_means(pending, team), steps, steps)
+    _check_weights(learner, steps)
     log.seconds = earlier + time.monotonic() - began
     return learner, log
+
+
+def _begin(make: Callable[[], Learner], path: Path, team: Team) -> tuple[Learner, int, Log]:
+    """A learner, fresh or from its checkpoint; a damaged one is named and moved aside."""
+    learner = make()
+    _check_batch(learner, team)
+    try:
+        start, log = load_state(learner, path)
+        damage = None
+    except DamagedError as error:
+        learner, start, log, damage = make(), 0, Log(), error
+    team.wait()  # all have read it before the first one moves it
+    if damage and team.index == 0:
+        warnings.warn(
+            f"checkpoint {path} is damaged ({damage}); moved to {set_aside(path).name}, "
+            "training starts anew",
+            stacklevel=3,
+        )
+    return learner, start, log
 
 
 def make_accelerator(device: torch.device) -> "Accelerator":
@@ -211,7 +253,7 @@ def _step(
     steps: int,
     seed: int,
     device: torch.device,
-    helper: "Accelerator",
+    team: Team,
 ) -> dict[str, Tensor]:
     """One step on one batch: every optimiser that the learner names moves once."""
     for optimizer in learner.optimizers.values():
@@ -221,27 +263,27 @@ def _step(
     generator = torch.Generator(device).manual_seed(seed_from(seed, "step", step))
     # All processes draw the whole batch: its numbers do not depend on how it is shared.
     batch = learner.draw(generator)
-    share = learner.batch // helper.num_processes
-    mine = slice(helper.process_index * share, (helper.process_index + 1) * share)
+    share = learner.batch // team.number
+    mine = slice(team.index * share, (team.index + 1) * share)
     chunk = share // learner.accumulate
     parts = [
         {name: tensor[mine][start : start + chunk] for name, tensor in batch.items()}
         for start in range(0, share, chunk)
     ]
-    seen = _update(learner, parts, helper)
+    seen = _update(learner, parts, team)
     for name, average in learner.averages.items():
         update_average(average, learner.networks[name], step, learner.decay)
     return seen
 
 
-def _update(learner: Learner, parts: list[Batch], helper: "Accelerator") -> dict[str, Tensor]:
+def _update(learner: Learner, parts: list[Batch], team: Team) -> dict[str, Tensor]:
     """Work off the chunks in step: all of them before each optimiser moves."""
     runs = [learner.losses(part) for part in parts]
     seen: dict[str, Tensor] = {}
     while True:
         optimizer = None
         for run in runs:
-            with helper.autocast():
+            with team.helper.autocast():
                 phase = next(run, None)
             if phase is None:
                 return seen
@@ -249,35 +291,35 @@ def _update(learner: Learner, parts: list[Batch], helper: "Accelerator") -> dict
             if optimizer is None:
                 optimizer = learner.optimizers[name]
                 optimizer.zero_grad()
-            helper.backward(sum(losses.values()) / len(parts))
+            team.helper.backward(sum(losses.values()) / len(parts))
             for key, loss in losses.items():
                 seen[key] = seen.get(key, 0) + loss.detach() / len(parts)
         assert optimizer is not None
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        if helper.num_processes > 1:
-            _average_gradients(weights, helper)
+        if team.number > 1:
+            _average_gradients(weights, team)
         if learner.clip is not None:
             nn.utils.clip_grad_norm_(weights, learner.clip)
         optimizer.step()
 
 
-def _average_gradients(weights: list[Tensor], helper: "Accelerator") -> None:
+def _average_gradients(weights: list[Tensor], team: Team) -> None:
     """Mean over processes, as one message.
 
     By hand and not by a wrapper around the networks: a GAN runs its networks several times a
     step and leaves some without gradients, which such wrappers handle badly.
     """
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    flat = helper.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+    flat = team.mean(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
-def _means(pending: list[Mapping[str, Tensor]], helper: "Accelerator") -> dict[str, float]:
+def _means(pending: list[Mapping[str, Tensor]], team: Team) -> dict[str, float]:
     """Mean losses over steps and processes."""
     names = list(pending[0])
     means = torch.stack([torch.stack([step[n] for step in pending]).mean() for n in names])
-    return dict(zip(names, helper.reduce(means, reduction="mean").tolist(), strict=True))
+    return dict(zip(names, team.mean(means).tolist(), strict=True))
 
 
 def _check_finite(losses: Mapping[str, float], step: int, steps: int) -> None:
@@ -286,11 +328,18 @@ def _check_finite(losses: Mapping[str, float], step: int, steps: int) -> None:
             raise FloatingPointError(f"loss '{name}' is {loss} at step {step} of {steps}")
 
 
-def _check_batch(learner: Learner, helper: "Accelerator") -> None:
-    shares = helper.num_processes * learner.accumulate
+def _check_weights(learner: Learner, step: int) -> None:
+    """The last update is in no loss yet."""
+    for name, net in learner.networks.items():
+        if not all(bool(weight.isfinite().all()) for weight in net.parameters()):
+            raise FloatingPointError(f"weights of '{name}' are not finite after step {step}")
+
+
+def _check_batch(learner: Learner, team: Team) -> None:
+    shares = team.number * learner.accumulate
     if learner.batch % shares:
         raise UserError(
-            f"a batch of {learner.batch} cannot be shared by {helper.num_processes} processes "
+            f"a batch of {learner.batch} cannot be shared by {team.number} processes "
             f"in {learner.accumulate} chunks each",
             f"expected: a multiple of {shares}",
             "change --set METHOD.batch=…, or start fewer processes",

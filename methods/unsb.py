@@ -14,36 +14,25 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from xbench.hashing import seed_from
-from xbench.methods.base import Cost, MethodConfig, Pair, TrainData, setting
-from xbench.methods.nets.patch import PatchProjector, least_squares
+from xbench.methods.base import Cost, Pair, TrainData, normals, setting
+from xbench.methods.gan import GanConfig, adam, frozen, linear_decay
+from xbench.methods.nets.patch import PatchProjector, least_squares, tell_apart
 from xbench.methods.nets.resnet import encoder_taps, init_xavier, tap_channels, tap_positions
 from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
-from xbench.methods.pairwise import PairwiseMethod, adam, count, draw_images, frozen, linear_decay
+from xbench.methods.pairwise import PairwiseMethod, count, draw_images
 from xbench.methods.patchnce import draw_locations, nce_loss
 from xbench.methods.training import Batch, Learner
 from xbench.profiles import Profile
 
 
-class UnsbConfig(MethodConfig):
+class UnsbConfig(GanConfig):
     """Settings of UNSB; defaults of the authors' README and training script."""
 
-    width: int = setting(64, "train", "generator's first width (official: 64)", ge=8)
-    blocks: int = setting(9, "train", "residual blocks (official: 9)", ge=1)
-    kernel: int = setting(
-        7, "train", "first and last convolution, odd (official: 7 at 256 px)", ge=1
-    )
     antialias: bool = setting(
         True, "train", "blur before dropping pixels (official; costs more than twice as much)"
     )
-    critic_width: int = setting(
-        64, "train", "first width of the discriminator and of the energy (official: 64)", ge=8
-    )
-    critic_layers: int = setting(3, "train", "their halving layers (official: 3)", ge=1)
     projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
     patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
-    batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
-    accumulate: int = setting(1, "resources", "chunks in which a batch is worked off", ge=1)
-    learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
     timesteps: int = setting(5, "train", "intervals of the bridge's time grid (official: 5)", ge=2)
     tau: float = setting(0.01, "train", "the bridge's entropy, its noise variance", ge=0)
     gan: float = setting(1.0, "train", "weight of the adversarial loss", ge=0)
@@ -176,7 +165,7 @@ class Unsb(PairwiseMethod):
         return replace(super().cost(), nfe=self.config.nfe)
 
     def training_params(self) -> int:
-        """Discriminator, critic and projector."""
+        """Discriminator, energy and projector."""
         return count(*self.make_helpers())
 
     def transform(
@@ -188,10 +177,10 @@ class Unsb(PairwiseMethod):
         x = predicted = images
         for k in range(config.nfe):
             if k > 0:
-                noise = normals(images.shape[1:], generators)
+                noise = normals(generators, *images.shape[1:])
                 x = bridge_step(x, predicted, times, k, config.tau, noise)
             index = torch.full((len(images),), k, device=images.device)
-            predicted = net(x, index, normals((4 * config.width,), generators)).float()
+            predicted = net(x, index, normals(generators, 4 * config.width)).float()
         return predicted
 
 
@@ -204,11 +193,6 @@ class UnsbOfficial(Unsb):
     official = True
 
 
-def normals(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
-    """Standard normal `[B, *shape]`, each row from a generator of its own."""
-    return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
-
-
 class UnsbLearner(Learner):
     """One direction's generator with its projector, against a discriminator and an energy.
 
@@ -219,10 +203,10 @@ class UnsbLearner(Learner):
     def __init__(self, method: Unsb, data: TrainData, pair: Pair, seed: int) -> None:
         config = self.config = method.config
         self.device, self.averages = method.device, {}
-        self.batch, self.accumulate = config.batch, config.accumulate
+        self.batch = config.batch
         self.taps = method.taps
         self.positions = tap_positions(
-            self.taps, method.size, method.size, config.antialias, config.kernel
+            self.taps, method.padded, method.padded, config.antialias, config.kernel
         )
         self.times = time_grid(config.timesteps)
         self.images = [data.train(domain) for domain in pair]
@@ -285,7 +269,7 @@ class UnsbLearner(Learner):
         fake, real = predicted[:, 0], batch["start"][:, 2]
         both = torch.cat([real, fake.detach()])
         right, wrong = self.critic(both, index.repeat(2)).chunk(2)
-        yield "critic", {"critic": (least_squares(right, 1.0) + least_squares(wrong, 0.0)) / 2}
+        yield "critic", {"critic": tell_apart(right, wrong)}
 
         same, other = self.energies(states, predicted.detach(), index)
         yield "energy", {"energy": (other + other**2 - same).mean()}

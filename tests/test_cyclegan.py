@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xbench.datasets.base import Images
 from xbench.methods.cyclegan import CycleGAN, CycleGANLearner, History
-from xbench.methods.pairwise import linear_decay
+from xbench.methods.gan import linear_decay
 from xbench.profiles import get_profile
 
 CPU = torch.device("cpu")

@@ -19,10 +19,10 @@ from xbench.methods.diffusion import (
     Prediction,
     ddim_step,
     descend,
+    endless_noise,
     make_levels,
     make_signal,
     mix,
-    normals,
     read,
 )
 from xbench.methods.sdedit import SDEdit, sdedit
@@ -125,8 +125,8 @@ def test_a_step_down_is_that_of_diffusers_ddim_scheduler(eta: float) -> None:
 
 def test_every_image_draws_from_its_own_generator() -> None:
     like = torch.zeros(2, 1, 4, 4)
-    both = normals(like, [torch.Generator().manual_seed(s) for s in (0, 1)])
-    alone = normals(like[1:], [torch.Generator().manual_seed(1)])
+    both = endless_noise(like, [torch.Generator().manual_seed(s) for s in (0, 1)])
+    alone = endless_noise(like[1:], [torch.Generator().manual_seed(1)])
     for _ in range(3):
         assert torch.equal(next(both)[1:], next(alone))
 

@@ -165,7 +165,7 @@ def test_only_training_settings_and_the_kind_are_in_the_recipe() -> None:
         [training] = made.trainings([("a", "b")])
         return training.recipe
 
-    assert recipe(method()) == recipe(method(nfe=1)) == recipe(method(accumulate=2))
+    assert recipe(method()) == recipe(method(nfe=1))
     assert recipe(method()) != recipe(method(tau=0.1))
     assert recipe(method()) != recipe(method(UnsbOfficial))
 

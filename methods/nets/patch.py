@@ -79,6 +79,11 @@ class PatchProjector(nn.Module):
         return projected
 
 
+def tell_apart(real: Tensor, fake: Tensor) -> Tensor:
+    """LSGAN's loss of the discriminator, given its scores: 1 is real, 0 is fake."""
+    return (least_squares(real, 1.0) + least_squares(fake, 0.0)) / 2
+
+
 def least_squares(scores: Tensor, goal: float) -> Tensor:
     """LSGAN's loss: mean of (scores - goal)², over patches and images."""
     return torch.mean((scores.float() - goal) ** 2)

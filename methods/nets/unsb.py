@@ -191,10 +191,10 @@ class TimedConv(nn.Module):
 
 
 class TimedDiscriminator(nn.Module):
-    """PatchGAN under a time index: UNSB's discriminator, and its critic of image stacks.
+    """PatchGAN under a time index: UNSB's discriminator, and the energy of image stacks.
 
     Args:
-        channels: 1 for the discriminator, 4 for the critic.
+        channels: 1 for the discriminator, 4 for the energy.
         width: channels after the first convolution (reference: 64).
         layers: convolutions that halve the size (reference: 3).
         official: add the time before the norms, so that only the first layer, which has none,
