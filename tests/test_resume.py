@@ -1,4 +1,4 @@
-"""Every kind of training, killed after a checkpoint, ends with the weights of an undisturbed one."""
+"""Every kind of training, killed after a checkpoint, ends as an undisturbed one."""
 
 from pathlib import Path
 
