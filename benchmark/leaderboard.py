@@ -272,7 +272,8 @@ def markdown(board: pd.DataFrame, records: Sequence[Record]) -> str:
     ]
     for reason, names in footnotes.empty_columns(records).items():
         lines += ["", f"Empty: {', '.join(names)}: {reason}"]
-    lines += ["", *(f"- {line}" for line in footnotes.inverted(records))]
+    if wrong := footnotes.inverted(records):
+        lines += ["", *(f"- {line}" for line in wrong)]
     lines += ["", "Made by:", "", "```sh", *footnotes.commands(records), "```"]
     return "\n".join(lines) + "\n"
 
