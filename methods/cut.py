@@ -33,7 +33,7 @@ class CUTConfig(GanConfig):
     """Settings of CUT; defaults are the official ones."""
 
     antialias: bool = setting(
-        True, "train", "blur before dropping pixels (official; costs three times as much)"
+        True, "train", "blur before dropping pixels (official; costs more time)"
     )
     projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
     patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)

@@ -29,7 +29,7 @@ class UnsbConfig(GanConfig):
     """Settings of UNSB; defaults of the authors' README and training script."""
 
     antialias: bool = setting(
-        True, "train", "blur before dropping pixels (official; costs more than twice as much)"
+        True, "train", "blur before dropping pixels (official; costs more time)"
     )
     projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
     patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
