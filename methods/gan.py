@@ -25,6 +25,18 @@ class GanConfig(MethodConfig):
     learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
 
 
+#: The smallest networks of the methods that contrast patches.
+SMOKE: dict[str, int] = {
+    "width": 8,
+    "blocks": 1,
+    "critic_width": 8,
+    "critic_layers": 2,
+    "projection": 16,
+    "patches": 16,
+    "batch": 4,
+}
+
+
 def linear_decay(step: int, steps: int, constant: int, falling: int) -> float:
     """Factor on the learning rate: 1 for `constant` epochs, then linearly towards 0.
 

@@ -1,4 +1,4 @@
-"""Base of the methods with one network for all domains, told by a class label which is meant."""
+"""Base of the methods with one network for all domains, conditioned on a class label."""
 
 import copy
 from abc import abstractmethod

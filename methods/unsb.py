@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from xbench.hashing import seed_from
 from xbench.methods.base import Cost, Pair, TrainData, normals, setting
-from xbench.methods.gan import GanConfig, adam, frozen, linear_decay
+from xbench.methods.gan import SMOKE, GanConfig, adam, frozen, linear_decay
 from xbench.methods.nets.patch import PatchProjector, least_squares, tell_apart
 from xbench.methods.nets.resnet import encoder_taps, init_xavier, tap_channels, tap_positions
 from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
@@ -51,15 +51,7 @@ class UnsbConfig(GanConfig):
 
 #: Smaller networks and larger steps where time is short; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "width": 8,
-        "blocks": 1,
-        "critic_width": 8,
-        "critic_layers": 2,
-        "projection": 16,
-        "patches": 16,
-        "batch": 4,
-    },
+    "smoke": SMOKE,
     "quick": {
         "width": 16,
         "blocks": 3,
