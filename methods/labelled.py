@@ -190,7 +190,10 @@ class LabelledLearner(training.Learner):
         self.averages = {"net": average.to(method.device)}
         self.optimizers = {
             "net": torch.optim.AdamW(
-                net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+                net.parameters(),
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True,
             )
         }
 

@@ -54,14 +54,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": SMOKE,
     "quick": {
         "width": 16,
-        "blocks": 3,
+        "blocks": 2,
         "kernel": 3,
         "antialias": False,
-        "critic_width": 16,
+        "critic_width": 8,
         "critic_layers": 2,
         "projection": 64,
         "patches": 64,
-        "batch": 2,
+        "batch": 1,
         "learning_rate": 2e-3,
     },
 }
