@@ -54,7 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": SMOKE,
     "quick": {
         "width": 16,
-        "blocks": 2,
+        "blocks": 1,
         "kernel": 3,
         "antialias": False,
         "critic_width": 8,
