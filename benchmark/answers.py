@@ -1,6 +1,7 @@
 """Answers for programs, on stdout."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,3 +17,13 @@ def frame_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """A frame's rows, absent values as null."""
     rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
     return rows
+
+
+def listing(rows: Sequence[Mapping[str, Any]], *, json: bool) -> None:
+    """Print dictionaries of one shape to stdout: a table for people, JSON for programs."""
+    if json:
+        return answer(rows)
+    from xbench import show
+    from xbench.display import make_console
+
+    return show.listing(make_console(), rows)

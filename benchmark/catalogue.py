@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from xbench.datasets import registry as dataset_registry
+from xbench.errors import UserError
 from xbench.hashing import digest
 from xbench.methods import registry
 from xbench.metrics.base import METRICS
@@ -67,17 +68,16 @@ def datasets(profile_name: str) -> list[dict[str, Any]]:
     profile = get_profile(profile_name)
     rows = []
     for name in dataset_registry.names():
-        dataset = dataset_registry.get(name)
-        instance = dataset(dataset.configure(profile))
-        rows.append(
-            {
-                "name": name,
-                "key": instance.key,
-                "aligned": instance.aligned,
-                "domains": ", ".join(instance.domains),
-                "about": (dataset.__doc__ or "").splitlines()[0],
-            }
-        )
+        row: dict[str, Any] = {"name": name, "key": None, "aligned": None, "domains": None}
+        try:
+            dataset = dataset_registry.get(name)
+            instance = dataset(dataset.configure(profile))
+            about = (dataset.__doc__ or "").splitlines()[0]
+            row |= {"key": instance.key, "aligned": instance.aligned("test")}
+            row |= {"domains": ", ".join(instance.domains), "about": about}
+        except UserError as error:  # not fetched yet
+            row["about"] = str(error).replace("\n", "; ")
+        rows.append(row)
     return rows
 
 
@@ -88,9 +88,17 @@ def metrics() -> list[dict[str, Any]]:
             "name": metric.name,
             "identity": metric.identity,
             "better": "higher" if metric.higher_is_better else "lower",
+            "unit": metric.unit,
+            "range": _span(metric.span),
             "min_n": metric.min_n,
             "paired": metric.paired,
             "about": metric.about,
         }
         for metric in METRICS.values()
     ]
+
+
+def _span(span: tuple[float | None, float | None]) -> str:
+    """The least and greatest value, open where there is no end."""
+    low, high = ("" if end is None else f"{end:g}" for end in span)
+    return f"{low}…{high}"

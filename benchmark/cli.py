@@ -9,12 +9,26 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from xbench.answers import answer, frame_rows
-from xbench.errors import UserError, unknown
+from xbench.answers import answer, frame_rows, listing
+from xbench.cli_compare import compare
+from xbench.cli_data import data_app
+from xbench.cli_options import (
+    DatasetName,
+    Json,
+    Out,
+    ProfileName,
+    SplitName,
+    To,
+    choice,
+    listed,
+    results_folder,
+)
+from xbench.cli_score import score_command
+from xbench.errors import UserError
 
 app = typer.Typer(
     help="Compare methods of unpaired X-ray image translation.",
@@ -26,17 +40,9 @@ app = typer.Typer(
 )
 plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=True)
 list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
-data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True)
 app.add_typer(plot_app, name="plot")
 app.add_typer(list_app, name="list")
 app.add_typer(data_app, name="data")
-
-Out = Annotated[Path, typer.Option(help="Folder of the results.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="Data set, see: xbench list datasets")]
-ProfileName = Annotated[str, typer.Option("--profile", help="smoke, quick, standard or paper")]
-SplitName = Annotated[str, typer.Option("--split", help="test, or val to choose settings on")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
-To = Annotated[Path | None, typer.Option(help="File to write.")]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,8 +116,8 @@ def run(
         methods=_methods(method),
         dataset=dataset,
         profile=profile,
-        pairs=_split(pairs),
-        split=_choice("split", split, ("test", "val")),
+        pairs=listed(pairs),
+        split=choice("split", split, ("test", "val")),
         seeds=_seeds(seed),
         assignments=set_ or [],
         out=out,
@@ -140,7 +146,7 @@ def leaderboard_command(
     from xbench.display import make_console
     from xbench.leaderboard import write_tables
 
-    folder = _folder(dataset, profile, split, out)
+    folder = results_folder(dataset, profile, split, out)
     board, notes = write_tables(folder)
     if json:
         answer(frame_rows(board.assign(published=False)))
@@ -161,7 +167,7 @@ def plot_tradeoff(
     """Structure against realism, one point per method (the paper's Figure 3)."""
     from xbench import plots
 
-    print(plots.tradeoff(_folder(dataset, profile, split, out), to))
+    print(plots.tradeoff(results_folder(dataset, profile, split, out), to))
 
 
 @plot_app.command("pairs")
@@ -176,7 +182,7 @@ def plot_pairs(
     """Source × target heat maps of one metric."""
     from xbench import plots
 
-    print(plots.pairs(_folder(dataset, profile, split, out), metric, to))
+    print(plots.pairs(results_folder(dataset, profile, split, out), metric, to))
 
 
 @plot_app.command("samples")
@@ -191,7 +197,7 @@ def plot_samples(
     """Source, translations and true target side by side."""
     from xbench import plots
 
-    print(plots.samples(_folder(dataset, profile, split, out), _split(pairs), to))
+    print(plots.samples(results_folder(dataset, profile, split, out), listed(pairs), to))
 
 
 @app.command("publish")
@@ -206,13 +212,38 @@ def publish_command(
         print(folder)
 
 
+app.command("compare")(compare)
+app.command("score")(score_command)
+
+
+@app.command("fetch")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="inception, clip or vae")],
+) -> None:
+    """Fetch the weights of a pretrained network into the cache, and check them."""
+    from xbench import weights
+    from xbench.display import Display
+    from xbench.metrics.base import Unavailable
+
+    try:
+        with Display(()) as display:
+            print(weights.obtain(name, display.data))
+    except Unavailable as reason:
+        raise UserError(
+            str(reason),
+            f"expected: {', '.join(w.file for w in weights.WEIGHTS[name])}, as published",
+            f"see: {weights.WEIGHTS[name][0].url}",
+        ) from reason
+
+
 @list_app.command("methods")
 def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
     """Methods with their cost on the phantom's domains; --json tells more."""
     from xbench.catalogue import METHOD_COLUMNS, methods
 
     rows = methods(profile)
-    _list(rows if json else [{name: row[name] for name in METHOD_COLUMNS} for row in rows], json)
+    shown = rows if json else [{name: row[name] for name in METHOD_COLUMNS} for row in rows]
+    listing(shown, json=json)
 
 
 @list_app.command("datasets")
@@ -220,7 +251,7 @@ def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
     """Data sets as a profile makes them."""
     from xbench.catalogue import datasets
 
-    _list(datasets(profile), json)
+    listing(datasets(profile), json=json)
 
 
 @list_app.command("metrics")
@@ -231,51 +262,20 @@ def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
 
     get_profile(profile)
 
-    _list(metrics(), json)
-
-
-@data_app.command("show")
-def data_show(
-    name: Annotated[str, typer.Argument(help="Data set.")] = "phantom",
-    profile: ProfileName = "quick",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="data.KEY=VALUE")] = None,
-    to: To = None,
-) -> None:
-    """Contact sheet: domains × views of the test split, with their statistics."""
-    from xbench import plots
-    from xbench.display import Display
-    from xbench.plan import Request, make
-
-    plan = make(Request(dataset=name, profile=profile, assignments=set_ or []))
-    with Display(plan.dataset.domains) as display:
-        plan.dataset.prepare(display.data)
-    print(plots.contact_sheet(plan.dataset, to or Path(f"{name}-{profile}.png")))
-
-
-def _list(rows: list[dict[str, Any]], json: bool) -> None:
-    if json:
-        return answer(rows)
-    from xbench import show
-    from xbench.display import make_console
-
-    return show.listing(make_console(), rows)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    listing(metrics(), json=json)
 
 
 def _methods(text: str) -> list[str]:
     from xbench.methods.registry import names
 
     if text != "all":
-        return _split(text)
+        return listed(text)
     return [name for name in names() if name not in ("identity", "vae")]
 
 
 def _seeds(text: str) -> list[int]:
     try:
-        seeds = [int(part) for part in _split(text)]
+        seeds = [int(part) for part in listed(text)]
     except ValueError:
         seeds = []
     if not seeds or min(seeds) < 0:
@@ -285,30 +285,6 @@ def _seeds(text: str) -> list[int]:
             "for example: --seed 0,1,2",
         )
     return list(dict.fromkeys(seeds))
-
-
-def _choice(kind: str, value: str, options: tuple[str, ...]) -> Any:
-    if value not in options:
-        raise unknown(kind, value, options, f"try: --{kind} {options[0]}")
-    return value
-
-
-def _folder(dataset: str, profile: str, split: str, out: Path) -> Path:
-    """The folder of a data set (or its label, as `phantom[noise=off]`) and profile."""
-    from xbench.datasets import registry
-    from xbench.plan import folder_of
-    from xbench.profiles import get_profile
-
-    registry.get(dataset.split("[")[0])
-    get_profile(profile)
-    folder = folder_of(out, dataset, profile, _choice("split", split, ("test", "val")))
-    if not (folder / "records").is_dir():
-        raise UserError(
-            f"there are no finished units in {folder}",
-            "expected: records of an earlier run below it",
-            f"try: xbench run --method medshift --profile {profile} --out {out}",
-        )
-    return folder
 
 
 if __name__ == "__main__":

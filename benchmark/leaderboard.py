@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from xbench import footnotes
+from xbench import footnotes, spread
 from xbench.files import write_text
 from xbench.hashing import digest
 from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR
+from xbench.settings import name_of
 from xbench.store import Record, Store
 
-#: First columns of `pairs.csv`, fixed.
-PAIR_COLUMNS = ("method", "source", "target", "seed", "n", *METRICS, "polarity")
+#: Metrics that are extrapolated to endless images.
+EXTRAPOLATED = [name for name, metric in METRICS.items() if metric.kind == "frechet"]
+#: Columns of `pairs.csv`, those for people first.
+PAIR_COLUMNS = (
+    *("method", "source", "target", "seed", "n", *METRICS, "polarity"),
+    *(f"{name}_inf" for name in EXTRAPOLATED),
+    *(f"{name}_{end}" for name in METRICS for end in ("ci_low", "ci_high")),
+)
 COST_COLUMNS = (
     "params",
     "params_live",
@@ -25,6 +32,8 @@ COST_COLUMNS = (
     "train_images",
     "train_seconds",
 )
+#: Whole numbers that may be unknown.
+COUNTS = ("params", "params_live", "params_total", "nfe", "train_images")
 SORT = "ftd_cross"
 
 
@@ -37,9 +46,9 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     if not records:
         return [], []
     in_order = sorted(records, key=lambda record: record.finished)
-    table = identity(in_order[-1])
-    rows = {r.method.label: row_identity(r) for r in in_order if identity(r) == table}
-    same = [record for record in records if identity(record) == table]
+    last = in_order[-1]
+    rows = {r.method.label: row_identity(r) for r in in_order if share_table(r, last)}
+    same = [record for record in records if share_table(record, last)]
     kept = [record for record in same if row_identity(record) == rows[record.method.label]]
     notes = []
     if len(same) < len(records):
@@ -83,10 +92,14 @@ def unit_of(record: Record) -> tuple[str, int, str, str]:
     return record.method.label, record.seed, record.source, record.target
 
 
-def identity(record: Record) -> tuple[object, ...]:
-    """What two records must agree in to stand in one table."""
-    metrics = tuple((name, value.identity) for name, value in sorted(record.metrics.items()))
-    return record.data.key, record.data.split, record.profile, metrics
+def share_table(one: Record, other: Record) -> bool:
+    """Whether data, split, profile and the definitions of all metrics that both have agree."""
+    return (one.data.key, one.data.split, one.profile) == (
+        *(other.data.key, other.data.split, other.profile),
+    ) and all(
+        one.metrics[name].identity == other.metrics[name].identity
+        for name in one.metrics.keys() & other.metrics.keys()
+    )
 
 
 def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -98,7 +111,7 @@ def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
             "target": record.target,
             "seed": record.seed,
             "n": len(record.data.ids),
-            **{name: value.value for name, value in record.metrics.items()},
+            **_cells_of(record),
             "polarity": record.polarity,
             "_order": _order(record),
         }
@@ -106,6 +119,15 @@ def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=[*PAIR_COLUMNS, "_order"])
     return table.sort_values("_order", ignore_index=True).drop(columns="_order")
+
+
+def _cells_of(record: Record) -> dict[str, float | None]:
+    """Values, intervals and extrapolations of a record, by column."""
+    cells: dict[str, float | None] = {}
+    for name, value in record.metrics.items():
+        cells |= {name: value.value, f"{name}_inf": value.inf}
+        cells |= {f"{name}_ci_low": value.ci_low, f"{name}_ci_high": value.ci_high}
+    return cells
 
 
 def board_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -134,9 +156,11 @@ def board_table(records: Sequence[Record]) -> pd.DataFrame:
             row |= {name: _mean(v[name] for v in by_pair.values()) for name in METRICS}
             row[SORT] = _mean(by_pair[pair]["ftd"] for pair in cross)
             row["gap_closed"] = _gap_closed(by_pair, means, cross)
+            row |= spread.of_means(own, cross)
         rows.append(row)
-    columns = [*METRICS, SORT, "gap_closed", *COST_COLUMNS, "reference"]
+    columns = [*METRICS, SORT, "gap_closed", *COST_COLUMNS, "reference", *spread.COLUMNS]
     board = pd.DataFrame(rows).reindex(columns=["method", "pairs", "seeds", *columns])
+    board = board.astype(dict.fromkeys(COUNTS, "Int64"))
     board = board.sort_values([SORT, "method"], na_position="last", ignore_index=True)
     ranked = board[SORT].where(~board["reference"].astype(bool))
     board.insert(0, "rank", ranked.rank(method="min").astype("Int64"))
@@ -159,11 +183,17 @@ def pair_means(records: Iterable[Record]) -> dict[str, dict[Pair, dict[str, floa
         pairs.setdefault((record.source, record.target), []).append(record)
     return {
         label: {
-            pair: {name: _mean(r.metrics[name].value for r in same) for name in METRICS}
+            pair: {name: _mean(value_of(r, name) for r in same) for name in METRICS}
             for pair, same in pairs.items()
         }
         for label, pairs in found.items()
     }
+
+
+def value_of(record: Record, name: str) -> float | None:
+    """A metric's value; None where it is empty, or unknown to the version that wrote the record."""
+    value = record.metrics.get(name)
+    return value.value if value else None
 
 
 def _mean(values: Iterable[float | None]) -> float:
@@ -178,7 +208,8 @@ def _gap_closed(
     cross: list[Pair],
 ) -> float:
     """(Σ identity − Σ method) / (Σ identity − Σ floor) of `ftd`: a ratio of sums."""
-    bounds = [means.get("identity", {}), means.get(FLOOR, {})]
+    references = {name_of(label): values for label, values in means.items()}
+    bounds = [references.get("identity", {}), references.get(FLOOR, {})]
     if not all(pair in bound for bound in bounds for pair in cross):
         return math.nan
     identity, floor, method = (
@@ -190,20 +221,26 @@ def _gap_closed(
 def _cost(records: Sequence[Record]) -> dict[str, object]:
     """Parameters and evaluations of the method; seconds averaged over its units."""
     method = records[0].method
-    seconds = [r.seconds["translate"] / max(1, len(r.data.ids)) for r in records]
+    seconds = [r.seconds.get("translate", math.nan) / max(1, len(r.data.ids)) for r in records]
     # What a network for each pair took is added up; a network for all pairs counts once.
     trained = {
-        (r.seed, tuple(sorted(r.method.weights_sha256))): r.method.train_seconds for r in records
+        (r.seed, tuple(sorted(r.method.weights_sha256))): _known(r.method.train_seconds)
+        for r in records
     }
     return {
-        "params": method.params,
-        "params_live": method.params - method.params_dead,
-        "params_total": method.params_total,
-        "nfe": method.nfe,
+        "params": _known(method.params),
+        "params_live": _known(method.params) - method.params_dead,
+        "params_total": _known(method.params_total),
+        "nfe": _known(method.nfe),
         "seconds_per_image": sum(seconds) / len(seconds),
-        "train_images": method.train_images,
+        "train_images": _known(method.train_images),
         "train_seconds": sum(trained.values()) / len({r.seed for r in records}),
     }
+
+
+def _known(number: float | None) -> float:
+    """A number that someone told, else NaN."""
+    return math.nan if number is None else number
 
 
 def _order(record: Record) -> tuple[object, ...]:
@@ -241,16 +278,20 @@ def cells(board: pd.DataFrame) -> list[dict[str, str]]:
         if done != total:
             text["method"] += f" (pairs {row['pairs']})"
         for name, metric in METRICS.items():
-            text[_head(name)] = _number(row[name], metric.decimals)
+            if metric.in_tables:
+                text[_head(name)] = _number(row[name], metric.decimals)
         text["FTD cross ↓"] = _number(row[SORT], 2)
+        if text["FTD cross ↓"] and not pd.isna(row[f"{SORT}_ci_low"]):
+            half = (row[f"{SORT}_ci_high"] - row[f"{SORT}_ci_low"]) / 2
+            text["FTD cross ↓"] += f" ± {half:.2f}"
         text["gap closed ↑"] = _number(row["gap_closed"], 3)
-        text["params"] = _count(float(row["params"]))
-        if row["params_live"] < row["params"]:
-            text["params"] += f" ({_count(float(row['params_live']))} live)"
-        text["nfe"] = f"{row['nfe']:.0f}"
+        text["params"] = _count(row["params"])
+        if not pd.isna(row["params"]) and row["params_live"] < row["params"]:
+            text["params"] += f" ({_count(row['params_live'])} live)"
+        text["nfe"] = _number(row["nfe"], 0)
         text["ms/image"] = _number(row["seconds_per_image"] * 1000, 1)
-        text["train images"] = f"{row['train_images']:,.0f}"
-        text["train s"] = f"{row['train_seconds']:.0f}"
+        text["train images"] = _number(row["train_images"], 0)
+        text["train s"] = _number(row["train_seconds"], 0)
         rows.append(text)
     return rows
 
@@ -262,9 +303,11 @@ def markdown(board: pd.DataFrame, records: Sequence[Record]) -> str:
     first = records[0]
     table = cells(board)
     heads = list(table[0])
+    counts = sorted({len(r.data.ids) for r in records if r.method.name != FLOOR} or {0})
+    number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     lines = [
         f"Data `{first.data.key}`, profile `{first.profile}`, split `{first.data.split}`, "
-        f"n = {len(first.data.ids)} views per pair.",
+        f"n = {number} views per pair.",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "|".join("---" if head == "method" else "---:" for head in heads) + "|",
@@ -272,6 +315,8 @@ def markdown(board: pd.DataFrame, records: Sequence[Record]) -> str:
     ]
     for reason, names in footnotes.empty_columns(records).items():
         lines += ["", f"Empty: {', '.join(names)}: {reason}"]
+    if any("[n/2]" in record.method.label for record in records):
+        lines += ["", footnotes.HALVES]
     if wrong := footnotes.inverted(records):
         lines += ["", *(f"- {line}" for line in wrong)]
     lines += ["", "Made by:", "", "```sh", *footnotes.commands(records), "```"]
@@ -284,9 +329,14 @@ def _head(name: str) -> str:
 
 
 def _number(value: object, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if isinstance(value, float) and math.isfinite(value) else ""
+    """A number with thousands marked; nothing where it is absent."""
+    if value is None or value is pd.NA or not math.isfinite(float(str(value))):
+        return ""
+    return f"{float(str(value)):,.{decimals}f}"
 
 
-def _count(params: float) -> str:
-    """Parameters, readable: 1.13 M."""
-    return f"{params / 1e6:.2f} M" if params else "0"
+def _count(params: object) -> str:
+    """Parameters, readable: 1.13 M; empty where they are not known."""
+    if not _number(params, 0):
+        return ""
+    return f"{_number(float(str(params)) / 1e6, 2)} M" if params else "0"

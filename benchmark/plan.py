@@ -16,7 +16,8 @@ from xbench.methods import registry as methods
 from xbench.methods.base import Method, MethodConfig, Pair
 from xbench.profiles import Profile, get_profile
 
-#: The target view's second exposure, scored like a translation: the best one can hope for.
+#: The target view's second exposure, scored like a translation: the best one can hope for. Where
+#: there are none, one half of the target's images against the other, labelled `floor[n/2]`.
 FLOOR = "floor"
 
 
@@ -125,12 +126,13 @@ def make(request: Request) -> Plan:
     data_config = settings.apply(default, changes.get("data", {}), "data")
     dataset = dataset_class(data_config)
     dataset_label = settings.label(
-        request.dataset, data_config.model_dump(mode="json"), default.model_dump(mode="json")
+        dataset.name, data_config.model_dump(mode="json"), default.model_dump(mode="json")
     )
 
     budget = _budget(changes.get("budget", {}))
     named = dict(zip(request.methods, classes, strict=True))
-    entries = _entries(named, profile, changes, budget, tuple(request.seeds))
+    floor = FLOOR if dataset.repeated(request.split) else f"{FLOOR}[n/2]"
+    entries = _entries(named, profile, changes, budget, tuple(request.seeds), floor)
     pairs = parse_pairs(request.pairs, dataset.domains)
     scope = {
         "dataset": dataset.key,
@@ -213,10 +215,11 @@ def _entries(
     changes: settings.Settings,
     budget: Budget,
     seeds: tuple[int, ...],
+    floor: str,
 ) -> tuple[Entry, ...]:
-    """The methods asked for, with the reference rows in front."""
+    """The methods asked for, with the reference rows in front; `floor` is the label of one."""
     entries = [_entry(methods.get("identity"), profile, {}, budget, seeds, reference=True)]
-    entries.append(Entry(FLOOR, FLOOR, None, MethodConfig(), (0,), 0, reference=True))
+    entries.append(Entry(FLOOR, floor, None, MethodConfig(), (0,), 0, reference=True))
     for given, method in named.items():
         entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
         entry = replace(entry, given=given)

@@ -1,7 +1,7 @@
 """Figures: views of the records and of the 8-bit strips beside them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -15,7 +15,8 @@ from xbench.files import atomic
 from xbench.leaderboard import board_table, comparable, cross_group, pair_means
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR, parse_pairs
-from xbench.store import STRIP_VIEWS, Record, Store, spread, strip_path
+from xbench.settings import name_of
+from xbench.store import Record, Store, Value, spread, strip_path
 
 matplotlib.use("Agg")
 
@@ -28,6 +29,8 @@ DPI = 150
 REFERENCE_COLOUR = "0.45"
 REFERENCE_MARKERS = {"identity": "X", FLOOR: "*"}
 MARKERS = "osD^vPph<"
+#: Metrics for the axis of realism, the best known first.
+REALISM = ("cfid", "cftd", "fid", "ftd")
 
 
 def load(folder: Path) -> list[Record]:
@@ -68,7 +71,13 @@ def tradeoff(folder: Path, to: Path | None = None) -> Path:
             "try: xbench run --method NAME (without --pairs)",
         )
     # One realism axis for all: never some rows by one metric, the rest by another.
-    realism = "cfid" if complete["cfid"].notna().all() else "cftd"
+    realism = next((n for n in REALISM if complete[n].notna().all()), None)
+    if realism is None:
+        raise UserError(
+            f"no measure of realism ({', '.join(REALISM)}) has a value in {folder}",
+            "expected: enough test images in every domain, 16 at least",
+            "see the reasons in leaderboard.md",
+        )
     with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.2):
         figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
         _draw_points(axes, complete, realism)
@@ -89,8 +98,8 @@ def _draw_points(axes: Axes, board: pd.DataFrame, realism: str) -> None:
         axes.scatter(
             value,
             row["ssim"],
-            s=160 if row["method"] == FLOOR else 90,
-            marker=REFERENCE_MARKERS.get(row["method"], "X")
+            s=160 if name_of(row["method"]) == FLOOR else 90,
+            marker=REFERENCE_MARKERS.get(name_of(row["method"]), "X")
             if reference
             else MARKERS[place % len(MARKERS)],
             color=REFERENCE_COLOUR if reference else colours[place % len(colours)],
@@ -176,10 +185,10 @@ def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) ->
     domains = records[0].data.domains
     shown = list(parse_pairs(chosen, domains)) if chosen else _telling_pairs(records[0])
     labels = list(dict.fromkeys(r.method.label for r in sorted(records, key=lambda r: r.finished)))
-    labels = [label for label in labels if label not in ("identity", FLOOR)]
+    labels = [label for label in labels if name_of(label) not in ("identity", FLOOR)]
     seeds = {label: min(r.seed for r in records if r.method.label == label) for label in labels}
-    columns = ["source", *labels, "true target"]
-    views = len(spread(len(records[0].data.ids), STRIP_VIEWS))
+    aligned = any(value.value is not None for r in records for value in _paired(r))
+    columns = ["source", *labels, "true target" if aligned else "target, another view"]
     figure, grid = plt.subplots(
         len(shown),
         len(columns),
@@ -188,13 +197,12 @@ def samples(folder: Path, chosen: Sequence[str] = (), to: Path | None = None) ->
         layout="constrained",
     )
     for i, (source, target) in enumerate(shown):
-        view = i % views
         strips = [
             _domain_strip(folder, source, domains),
             *(strip_path(folder, label, seeds[label], source, target) for label in labels),
             _domain_strip(folder, target, domains),
         ]
-        pictures = [_view(strip, view, views) for strip in strips]
+        pictures = [_view(strip, i) for strip in strips]
         for axes, picture in zip(grid[i], pictures, strict=True):
             _show(axes, picture)
         grid[i][0].set_ylabel(f"{source}\n→ {target}", fontsize=8)
@@ -220,11 +228,19 @@ def _domain_strip(folder: Path, domain: str, domains: Sequence[str]) -> Path:
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _view(strip: Path, view: int, views: int) -> np.ndarray | None:
-    """One view out of a strip, None if there is no strip."""
+def _view(strip: Path, number: int) -> np.ndarray | None:
+    """One of a strip's square views, None if there is no strip."""
     if not strip.exists():
         return None
-    return np.split(np.asarray(Image.open(strip)), views, axis=1)[view]
+    picture = np.asarray(Image.open(strip))
+    views = picture.shape[1] // picture.shape[0]
+    view: np.ndarray = np.split(picture, views, axis=1)[number % views]
+    return view
+
+
+def _paired(record: Record) -> Iterator[Value]:
+    """Values that only aligned data have."""
+    return (value for name, value in record.metrics.items() if METRICS[name].paired)
 
 
 def _show(axes: Axes, picture: np.ndarray | None) -> None:
@@ -240,13 +256,13 @@ def _show(axes: Axes, picture: np.ndarray | None) -> None:
 
 def contact_sheet(dataset: Dataset, to: Path, views: int = 6) -> Path:
     """Domains × views of the test split, each domain with its mean and standard deviation."""
-    ids = dataset.ids("test")
-    chosen = spread(len(ids), views)
     domains = dataset.domains
+    ids = {domain: dataset.ids("test", domain) for domain in domains}
+    views = min(len(spread(len(names), views)) for names in ids.values())
     figure, grid = plt.subplots(
         len(domains),
-        len(chosen),
-        figsize=(2 * len(chosen) + 1, 2.1 * len(domains) + 0.3),
+        views,
+        figsize=(2 * views + 1, 2.1 * len(domains) + 0.3),
         squeeze=False,
         layout="constrained",
     )
@@ -254,13 +270,14 @@ def contact_sheet(dataset: Dataset, to: Path, views: int = 6) -> Path:
         images = dataset.images("test", domain)
         values = images[:].numpy()
         inside = values[values < 0.9]
+        chosen = spread(len(images), views)[:views]
         for axes, index in zip(row, chosen, strict=True):
             _show(axes, np.round(images[index][0].numpy() * 255))
+            if domain == domains[0] or not dataset.aligned("test"):
+                axes.set_title(ids[domain][index], fontsize=8)
         row[0].set_ylabel(
             f"{domain}\nmean {values.mean():.2f}, std {values.std():.2f}\n"
             f"inside {inside.mean():.2f}",
             fontsize=8,
         )
-    for axes, index in zip(grid[0], chosen, strict=True):
-        axes.set_title(ids[index], fontsize=8)
     return save(figure, to)

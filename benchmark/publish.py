@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from xbench import leaderboard, plots
@@ -10,11 +11,8 @@ from xbench.files import atomic
 from xbench.profiles import PROFILES
 from xbench.store import Record, Store
 
-#: Kept beside the records: 8-bit strips and texture descriptors; never the 16-bit images.
-#: The record comes last: without it nothing of a unit counts.
-EVIDENCE = (("strips", ".png"), ("descriptors", ".npz"), ("records", ".json"))
 #: What a published profile may take.
-LIMIT_MB = 10
+LIMIT_MB = 20
 
 
 def profile_folders(root: Path) -> list[Path]:
@@ -45,8 +43,13 @@ def publish(out: Path, to: Path) -> list[Path]:
     published = []
     for folder in folders:
         target = to / folder.relative_to(out)
-        for path, record in Store(folder).record_files():
-            _copy_unit(folder, target, path, record)
+        found = list(Store(folder).record_files())
+        first: dict[str, int] = {}
+        for _, record in found:
+            label = record.method.label
+            first[label] = min(record.seed, first.get(label, record.seed))
+        for path, record in found:
+            _copy_unit(folder, target, path, strip=record.seed == first[record.method.label])
         make_views(target)
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -55,21 +58,25 @@ def publish(out: Path, to: Path) -> list[Path]:
     return published
 
 
-def _copy_unit(folder: Path, target: Path, path: Path, record: Record) -> None:
-    """One record and its evidence; trainings stay, their hashes are in the record."""
-    name = path.relative_to(folder / "records").with_suffix("")
-    for kind, suffix in EVIDENCE:
-        source = folder / kind / f"{name}{suffix}"
-        if source.exists():
-            with atomic(target / kind / source.relative_to(folder / kind)) as part:
-                shutil.copyfile(source, part)
+def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
+    """One record, and the 8-bit strip of its images, which figures need of a first seed.
+
+    The 16-bit images and the trainings stay; their hashes are in the record.
+    """
+    record = path.relative_to(folder)
+    image = Path("strips", *record.parts[1:]).with_suffix(".png")
+    # The record comes last: without it nothing of a unit counts.
+    for file in [image, record] if strip else [record]:
+        if (folder / file).exists():
+            with atomic(target / file) as part:
+                shutil.copyfile(folder / file, part)
 
 
 def make_views(folder: Path) -> list[Path]:
     """Tables and pictures of one folder; the trade-off plot once a method has all pairs."""
     board, _ = leaderboard.write_tables(folder)
     made = [folder / name for name in ("leaderboard.csv", "leaderboard.md", "pairs.csv")]
-    if "ssim" in board and board["ssim"].notna().any():
+    with suppress(UserError):  # no method has all pairs, or too few images for a distance
         made.append(plots.tradeoff(folder))
     if not board.empty:
         made.append(plots.samples(folder))
@@ -78,10 +85,9 @@ def make_views(folder: Path) -> list[Path]:
 
 def matching(root: Path, like: Record) -> list[Record]:
     """Published records that may stand in one table with this one."""
-    same = leaderboard.identity(like)
     return [
         record
         for folder in profile_folders(root)
         for record in Store(folder).records()
-        if leaderboard.identity(record) == same
+        if leaderboard.share_table(record, like)
     ]

@@ -4,7 +4,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xbench import processes, trainings
+from xbench import facts, processes, trainings
 from xbench.display import Display
 from xbench.errors import UserError
 from xbench.hashing import seed_from
 from xbench.methods.base import Method
 from xbench.metrics.base import METRICS
-from xbench.plan import FLOOR, Entry, Plan, Unit
+from xbench.plan import Entry, Plan, Unit
 from xbench.provenance import provenance
 from xbench.scoring import Scorer
 from xbench.store import (
     DataFacts,
     Failure,
-    MethodFacts,
     Record,
     Store,
+    Value,
     from_pixels,
     pixels_digest,
     to_pixels,
@@ -105,7 +105,7 @@ class Runner:
             record = None if force else self.store.find(unit)
             if record is None:
                 survey.translate.append(unit)
-            elif self._can_be_filled(record, survey.missing):
+            elif can_be_filled(record, survey.missing):
                 survey.rescore.append(unit)
             else:
                 survey.done.append(unit)
@@ -140,6 +140,7 @@ class Runner:
             return failed
         with processes.first_before_others(self.device):
             self.plan.dataset.prepare(self.display.data)
+        self._check_split()
         together = self._train_together(survey) if processes.number() > 1 else {}
         if not processes.is_first():
             return failed
@@ -159,6 +160,21 @@ class Runner:
             for _, same_source in groupby(units, key=lambda unit: unit.source):
                 failed += self._do_source(trained, list(same_source))
         return failed
+
+    def _check_split(self) -> None:
+        """Every domain must have images to translate.
+
+        Raises:
+            UserError: one has none.
+        """
+        dataset, split = self.plan.dataset, self.plan.split
+        for domain in dataset.domains:
+            if not dataset.ids(split, domain):
+                raise UserError(
+                    f"the data set {dataset.name} has no {split} images of '{domain}'",
+                    "expected: one at least in every domain",
+                    "try: --split test, or see: xbench data show",
+                )
 
     def _train_together(self, survey: Survey) -> dict[tuple[str, int], Trained]:
         """All trainings before anything else: then the first process can go on alone."""
@@ -207,8 +223,8 @@ class Runner:
         """Pixels uint16 `[n, H, W]` by target."""
         dataset, split, source = self.plan.dataset, self.plan.split, units[0].source
         if method is None:
-            return {unit.target: self._repeat(unit.target) for unit in units}
-        images, ids = dataset.images(split, source), dataset.ids(split)
+            return {unit.target: self._floor(unit.target) for unit in units}
+        images, ids = dataset.images(split, source), dataset.ids(split, source)
         parts: dict[str, list[np.ndarray]] = {unit.target: [] for unit in units}
         batch, start = self.plan.profile.batch, 0
         while start < len(images):
@@ -255,33 +271,43 @@ class Runner:
                 )
         return results
 
-    def _repeat(self, target: str) -> np.ndarray:
-        """The second exposure of the target views."""
-        repeats = self.plan.dataset.repeats(self.plan.split, target)
+    def _floor(self, target: str) -> np.ndarray:
+        """The second exposure of the target views, or the first half of them."""
+        dataset, split = self.plan.dataset, self.plan.split
+        repeats = dataset.repeats(split, target)
         if repeats is None:
-            raise ValueError(f"{self.plan.dataset.name} has no second exposures for the floor")
+            return to_pixels(dataset.images(split, target)[self.scorer.halves(target)[0]])
         return to_pixels(repeats[:])
+
+    def _score(
+        self, unit: Unit, pixels: np.ndarray, only: Sequence[str] = tuple(METRICS)
+    ) -> dict[str, Value]:
+        """Values of metrics of what a unit made."""
+        halves = self.scorer.halves(unit.target) if self._is_half(unit) else None
+        return self.scorer.score(from_pixels(pixels), unit.source, unit.target, only, halves)
+
+    def _is_half(self, unit: Unit) -> bool:
+        """Whether a unit is the floor of data without second exposures."""
+        return unit.entry.method is None and not self.plan.dataset.repeated(self.plan.split)
 
     def _store_unit(self, trained: Trained, unit: Unit, pixels: np.ndarray, seconds: float) -> None:
         """Write images, score what was written, write the record last."""
-        ids = self.plan.dataset.ids(self.plan.split)
+        data = self._data_facts(unit)
         # An earlier record goes when its images do, not before: a failure loses nothing.
         self.store.forget(unit)
-        self.store.write_images(unit, ids, pixels)
+        self.store.write_images(unit, data.ids, pixels)
         began = time.perf_counter()
-        values, features = self.scorer.score(from_pixels(pixels), unit.source, unit.target)
-        if "texture" in features:
-            self.store.write_descriptors(unit, features["texture"])
+        values = self._score(unit, pixels)
         record = Record(
             key=unit.key,
-            method=self._method_facts(trained, unit),
-            data=self._data_facts(),
+            method=facts.method_facts(unit.entry, trained.logs(unit), trained.cost),
+            data=data,
             profile=self.plan.profile.name,
             seed=unit.seed,
             source=unit.source,
             target=unit.target,
             metrics=values,
-            polarity=self.scorer.polarity(from_pixels(pixels), unit.source),
+            polarity=self._polarity(unit, pixels),
             images_sha256=pixels_digest(pixels),
             seconds={"translate": seconds, "score": time.perf_counter() - began},
             provenance=provenance(str(self.device)),
@@ -289,6 +315,14 @@ class Runner:
         )
         self.store.write_record(unit, record)
         self.display.unit(unit, record)
+
+    def _polarity(self, unit: Unit, pixels: np.ndarray) -> float | None:
+        """Correlation with the source; the floor of data that are not aligned has none."""
+        if unit.entry.method is None and (
+            self._is_half(unit) or not self.plan.dataset.aligned(self.plan.split)
+        ):
+            return None
+        return self.scorer.polarity(from_pixels(pixels), unit.source)
 
     def _rescore(self, unit: Unit) -> bool:
         """Fill in metrics whose requirements are met by now; False if the images are damaged."""
@@ -301,55 +335,16 @@ class Runner:
         if pixels_digest(pixels) != record.images_sha256:
             return False
         wanted = [name for name in METRICS if not _filled(record, name)]
-        values, _ = self.scorer.score(from_pixels(pixels), unit.source, unit.target, wanted)
-        record.metrics = {name: values.get(name) or record.metrics[name] for name in METRICS}
+        record.metrics |= self._score(unit, pixels, wanted)
         self.store.write_record(unit, record)
         self.display.unit(unit, record)
         return True
 
-    def _can_be_filled(self, record: Record, missing: dict[str, str]) -> bool:
-        return any(
-            not _filled(record, name)
-            and name not in missing
-            and len(record.data.ids) >= metric.min_n
-            for name, metric in METRICS.items()
-        )
-
-    def _method_facts(self, trained: Trained, unit: Unit) -> MethodFacts:
-        entry, logs, cost = unit.entry, trained.logs(unit), trained.cost
-        return MethodFacts(
-            name=entry.name,
-            label=entry.label,
-            version=entry.version,
-            reference=entry.reference,
-            config=entry.config.shown(),
-            params=cost.params,
-            params_total=cost.params_total,
-            params_training=cost.params_training,
-            params_dead=cost.params_dead,
-            nfe=cost.nfe,
-            stochastic=entry.name == FLOOR or bool(entry.method and entry.method.stochastic),
-            train_images=entry.train_images,
-            train_seconds=sum(log.seconds for log in logs.values()),
-            weights_sha256={name: log.weights_sha256 for name, log in logs.items()},
-            given=entry.given,
-            assignments=list(entry.assignments),
-        )
-
-    def _data_facts(self) -> DataFacts:
-        dataset, split = self.plan.dataset, self.plan.split
-        return DataFacts(
-            name=dataset.name,
-            label=self.plan.dataset_label,
-            key=dataset.key,
-            config=dataset.config.model_dump(mode="json"),
-            split=split,
-            assignments=list(self.plan.data_assignments),
-            domains=list(dataset.domains),
-            domain_groups=dataset.domain_groups,
-            ids=dataset.ids(split),
-            groups=dataset.groups(split),
-        )
+    def _data_facts(self, unit: Unit) -> DataFacts:
+        """Which images the unit's are; the floor shows the target's own."""
+        shown = unit.target if unit.entry.method is None else unit.source
+        rows = self.scorer.halves(unit.target)[0] if self._is_half(unit) else None
+        return facts.data_facts(self.plan, shown, rows)
 
     def _fail(self, unit: Unit) -> Unit:
         """Record the exception being handled and go on."""
@@ -382,6 +377,16 @@ def _out_of_memory(error: Exception) -> bool:
     """On a GPU torch has an error of its own for it; on a CPU only the text tells."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or "can't allocate memory" in str(error)
+
+
+def can_be_filled(record: Record, missing: Collection[str]) -> bool:
+    """Whether a metric is new, has another definition, or waited for weights that came."""
+    found = record.metrics
+    return any(
+        name not in found or found[name].identity != metric.identity or found[name].pending
+        for name, metric in METRICS.items()
+        if name not in missing
+    )
 
 
 def _filled(record: Record, name: str) -> bool:

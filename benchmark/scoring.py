@@ -2,29 +2,33 @@
 
 import os
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xbench.datasets.base import Dataset, Images, Split
+from xbench import weights
+from xbench.datasets.base import Dataset, Split
+from xbench.datasets.split import assign_splits
+from xbench.evaluate import Case, Sample, Space, measure
+from xbench.feature_cache import cached_features
 from xbench.files import home, set_aside
-from xbench.metrics.base import METRICS, Metric, Unavailable
-from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
+from xbench.metrics import extractors
+from xbench.metrics.base import METRICS, Unavailable
+from xbench.metrics.extractors import Extractor
 from xbench.metrics.spaces import INCEPTION_COMPONENTS, TEXTURE_COMPONENTS, FeatureSpace
-from xbench.metrics.structural import psnr, ssim
 from xbench.store import Value
 
-Extractor = Callable[[Tensor], Tensor]
-
-#: Feature space → version of its features, principal components kept, scaled or only centred.
+#: Feature space → principal components kept, scaled or only centred.
 SPACES = {
-    "texture": ("texture-v1", TEXTURE_COMPONENTS, True),
-    "inception": ("inception-clean-v1", INCEPTION_COMPONENTS, False),
+    "texture": (TEXTURE_COMPONENTS, True),
+    "inception": (INCEPTION_COMPONENTS, False),
+    "clip": (INCEPTION_COMPONENTS, False),
 }
-BATCH = 64
+#: Rows of the two halves of a domain's images.
+Halves = tuple[list[int], list[int]]
 
 
 class Scorer:
@@ -35,8 +39,8 @@ class Scorer:
         self.split = split
         self.device = device
         self._extractors: dict[str, Extractor] = {}
-        self._spaces: dict[str, FeatureSpace] = {}
-        self._features: dict[tuple[str, str], Tensor] = {}
+        self._spaces: dict[str, Space] = {}
+        self._samples: dict[str, Sample] = {}
         self._reasons: dict[str, str] = {}
 
     def missing(self, fetch: bool = True) -> dict[str, str]:
@@ -48,50 +52,64 @@ class Scorer:
         found = dict(self._reasons)
         for space in SPACES:
             try:
-                if space == "inception" and not fetch and _would_be_fetched():
-                    raise Unavailable("Inception weights missing; a run tries to fetch them")
+                if not fetch and _would_be_fetched(space):
+                    raise Unavailable(f"{space} weights missing; a run tries to fetch them")
                 self._extractor(space)
             except Unavailable as reason:
                 found[space] = str(reason)
         if fetch:
             self._reasons = found
         reasons = {name: found.get(m.space) for name, m in METRICS.items()}
-        if not self.dataset.aligned:
-            paired = {n: "the data set is not aligned" for n, m in METRICS.items() if m.paired}
-            reasons |= paired
+        if not self.dataset.aligned(self.split):
+            reasons |= {n: "the data are not aligned" for n, m in METRICS.items() if m.paired}
         return {name: reason for name, reason in reasons.items() if reason}
 
     def score(
-        self, output: Tensor, source: str, target: str, only: Collection[str] = tuple(METRICS)
-    ) -> tuple[dict[str, Value], dict[str, Tensor]]:
+        self,
+        output: Tensor,
+        source: str,
+        target: str,
+        only: Collection[str] = tuple(METRICS),
+        halves: Halves | None = None,
+    ) -> dict[str, Value]:
         """Score translations of all views of the split.
 
         Args:
-            output: float32 `[n, 1, H, W]`, in the order of the data set's ids.
+            output: float32 `[n, 1, H, W]`, in the order of the source's ids.
             source: domain that was translated.
             target: domain that was aimed at.
             only: names of the metrics wanted.
-
-        Returns:
-            Values by metric, and the output's features by space.
+            halves: the output is the first half of the target's own images and is compared with
+                the second; only distances between sets of images have a value then.
         """
         missing = self.missing()
-        features: dict[str, Tensor] = {}
+        case = self._case(output, source, target, halves)
         values = {}
         for name in only:
             metric = METRICS[name]
-            reason = missing.get(name)
-            if len(output) < metric.min_n:
-                reason = f"n = {len(output)}, needs {metric.min_n}"
-            if reason:
-                values[name] = Value(identity=metric.identity, value=None, reason=reason)
-            elif metric.space == "pixels":
-                values[name] = self._pixelwise(metric, output, source, target)
+            if name in missing:
+                values[name] = Value(
+                    identity=metric.identity,
+                    value=None,
+                    reason=missing[name],
+                    pending=metric.space in self._reasons,
+                )
             else:
-                if metric.space not in features:
-                    features[metric.space] = self._extract(metric.space, output)
-                values[name] = self._distance(metric, features[metric.space], source, target)
-        return values, features
+                space = None if metric.space == "pixels" else self._space(metric.space)
+                values[name] = measure(metric, case, space)
+        return values
+
+    def halves(self, domain: str) -> Halves:
+        """Rows of two halves of a domain's images that share no group, unless there is but one."""
+        groups = self.dataset.groups(self.split, domain)
+        side = assign_splits({domain: groups}, val=0, test=0.5)
+        rows = range(len(groups))
+        first = [row for row in rows if side[groups[row]] == "test"]
+        second = [row for row in rows if side[groups[row]] != "test"]
+        if not first:
+            middle = (len(groups) + 1) // 2
+            first, second = second[:middle], second[middle:] or second
+        return first, second
 
     def polarity(self, output: Tensor, source: str) -> float:
         """Pearson correlation of each output with its input, averaged; flat images count as 0."""
@@ -99,87 +117,67 @@ class Scorer:
         given, made = (x - x.mean(1, keepdim=True) for x in (inputs, output.flatten(1)))
         return float(functional.cosine_similarity(given, made).mean())
 
-    def _pixelwise(self, metric: Metric, output: Tensor, source: str, target: str) -> Value:
-        """SSIM or PSNR against the source or the aligned target, image by image."""
-        function = ssim if metric.name.startswith("ssim") else psnr
-        images = self.dataset.images(self.split, target if metric.paired else source)
-        per_image = torch.cat(
-            [
-                function(
-                    output[start : start + BATCH].to(self.device),
-                    images[start : start + BATCH].to(self.device),
-                ).cpu()
-                for start in range(0, len(output), BATCH)
-            ]
-        )
-        return Value(
-            identity=metric.identity,
-            value=float(per_image.mean()),
-            per_image=[round(value, 6) for value in per_image.tolist()],
-        )
+    def _case(self, output: Tensor, source: str, target: str, halves: Halves | None) -> Case:
+        truth = self._sample(target)
+        if halves:
+            first, second = halves
+            own = truth.rows(first)
+            made = Sample(output, own.groups, own.boxes)
+            return Case(made, None, truth.rows(second), aligned=False)
+        given = self._sample(source)
+        made = Sample(output, given.groups, given.boxes, given.masks)
+        return Case(made, given, truth, self.dataset.aligned(self.split))
 
-    def _distance(self, metric: Metric, output: Tensor, source: str, target: str) -> Value:
-        """Fréchet or conditional Fréchet distance in a feature space."""
-        space, truth = self._space(metric.space), self._domain_features(metric.space, target)
-        if not metric.paired:
-            value = frechet_distance(space.standardise(output), space.standardise(truth))
-        else:
-            k = space.dimensions(len(output))
-            given = self._domain_features(metric.space, source)
-            value = conditional_frechet_distance(
-                space.project(given, k), space.project(truth, k), space.project(output, k)
+    def _sample(self, domain: str) -> Sample:
+        """A domain's images, kept with their features: every pair needs them."""
+        if domain not in self._samples:
+            data, split = self.dataset, self.split
+            self._samples[domain] = Sample(
+                data.images(split, domain),
+                data.groups(split, domain),
+                data.content(split, domain),
+                data.masks(split, domain),
             )
-        return Value(identity=metric.identity, value=value)
+        return self._samples[domain]
 
-    def _domain_features(self, space: str, domain: str) -> Tensor:
-        """Features of a domain's images, kept: every pair needs them."""
-        if (space, domain) not in self._features:
-            images = self.dataset.images(self.split, domain)
-            self._features[space, domain] = self._extract(space, images)
-        return self._features[space, domain]
-
-    def _space(self, name: str) -> FeatureSpace:
-        """Statistics over the pooled train split, kept on disk under the data set's key."""
+    def _space(self, name: str) -> Space:
+        """Features, and their statistics over the pooled train split, kept under the data's key."""
         if name not in self._spaces:
-            version, components, scale = SPACES[name]
-            path = home() / "features" / self.dataset.key / f"{version}.safetensors"
-            space = _load(path)
-            if space is None:
-                domains = self.dataset.domains
-                parts = [self._extract(name, self.dataset.train(domain)) for domain in domains]
-                space = FeatureSpace.fit(torch.cat(parts), components, scale=scale)
-                space.save(path)
-            self._spaces[name] = space
+            extractor = self._extractor(name)
+            sets = home() / "features" / "sets"
+            path = home() / "features" / self.dataset.key / f"{extractor.version}.safetensors"
+            units = _load(path)
+            if units is None:
+                components, scale = SPACES[name]
+                units = FeatureSpace.fit(
+                    self._train_features(extractor, sets), components, scale=scale
+                )
+                units.save(path)
+            self._spaces[name] = Space(extractor, sets, units)
         return self._spaces[name]
 
-    def _extract(self, space: str, images: Images | Tensor) -> Tensor:
-        """Features float64 `[n, d]`, batch by batch."""
-        extract = self._extractor(space)
-        parts = [extract(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    def _train_features(self, extractor: Extractor, sets: Path) -> Tensor:
+        """Features `[n, d]` of the training images of all domains."""
+        parts = []
+        for domain in self.dataset.domains:
+            images = self.dataset.train(domain)
+            boxes = self.dataset.content("train", domain)
+            parts.append(cached_features(extractor, Sample(images, [], boxes), sets))
         return torch.cat(parts)
 
     def _extractor(self, space: str) -> Extractor:
         if space not in self._extractors:
             if space in self._reasons:
                 raise Unavailable(self._reasons[space])
-            self._extractors[space] = _load_extractor(space, self.device)
+            self._extractors[space] = extractors.load(space, self.device)
         return self._extractors[space]
 
 
-def _would_be_fetched() -> bool:
-    from xbench.metrics.inception import weights_path
-
-    return not weights_path().exists() and os.environ.get("XBENCH_OFFLINE") != "1"
-
-
-def _load_extractor(space: str, device: torch.device) -> Extractor:
-    if space == "texture":
-        from xbench.metrics.texture import descriptors
-
-        return descriptors
-    from xbench.metrics.inception import InceptionExtractor
-
-    return InceptionExtractor.load(device).features
+def _would_be_fetched(space: str) -> bool:
+    """Whether an extractor's weights are not here yet, and may be fetched."""
+    if space not in weights.WEIGHTS or os.environ.get("XBENCH_OFFLINE") == "1":
+        return False
+    return not weights.path_of(space).exists()
 
 
 def _load(path: Path) -> FeatureSpace | None:

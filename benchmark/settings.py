@@ -91,6 +91,11 @@ def label(
     return f"{name}[{inner}]" if inner else name
 
 
+def name_of(label: str) -> str:
+    """The name in front of a label's brackets."""
+    return label.partition("[")[0]
+
+
 def differences(section: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> tuple[str, ...]:
     """The `--set` texts that lead from the settings `then` to `now`."""
     return tuple(

@@ -21,6 +21,8 @@ def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) ->
         markup=False,
         soft_wrap=True,
     )
+    for note in todo.dataset.notes():
+        console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
     for entry in todo.entries:
         units = [unit for unit in todo.units if unit.entry is entry]
@@ -65,7 +67,7 @@ def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
 
 def pairs(console: Console, rows: pd.DataFrame) -> None:
     """Values pair by pair, for a run of some pairs only: it has no means."""
-    names = [name for name in METRICS if rows[name].notna().any()]
+    names = [n for n, metric in METRICS.items() if metric.in_tables and rows[n].notna().any()]
     table = Table(title="by pair", title_justify="left")
     for head in ("method", "seed", "source → target"):
         table.add_column(head, no_wrap=True)
@@ -103,7 +105,7 @@ def listing(console: Console, rows: Sequence[Mapping[str, object]]) -> None:
     """Dictionaries of one shape as a table; only the last column, a sentence, is wrapped."""
     table = Table(box=SIMPLE)
     for name in rows[0]:
-        numbers = any(type(row[name]) is int for row in rows)
+        numbers = any(type(row[name]) in (int, float) for row in rows)
         table.add_column(
             name.replace("_", "\n"),
             justify="right" if numbers else "left",
@@ -119,6 +121,8 @@ def _text(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -6,6 +6,7 @@ says what made it, so a unit can never stand there twice, and a stale one is see
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,21 +35,21 @@ class Stored(BaseModel):
 
 
 class MethodFacts(Stored):
-    """Which method made the images, and what it costs."""
+    """Which method made the images, and what it costs; None where nobody knows."""
 
     name: str
     label: str
     version: str
     reference: bool
     config: dict[str, Any]
-    params: int
-    params_total: int
-    params_training: int
+    params: int | None
+    params_total: int | None
+    params_training: int | None
     params_dead: int = 0
-    nfe: int
+    nfe: int | None
     stochastic: bool
-    train_images: int
-    train_seconds: float
+    train_images: int | None
+    train_seconds: float | None
     weights_sha256: dict[str, str]
     #: What `--method` and `--set` were given.
     given: str = ""
@@ -71,11 +72,33 @@ class DataFacts(Stored):
 
 
 class Value(Stored):
-    """A metric's value, or the reason for its absence."""
+    """A metric's value, or the reason for its absence.
+
+    Attributes:
+        identity: definition and version.
+        value: over all images.
+        reason: why there is no value.
+        pending: whether weights were missing: when they have come, the unit is scored again.
+        n: images that it rests on.
+        d: dimensions of the features that were compared.
+        ci_low: lower end of the 95 % interval over groups; None where groups are too few.
+        ci_high: its upper end.
+        inf: the value extrapolated to endless images.
+        left_out: the value without each block of groups (see `metrics.uncertainty`), from which
+            intervals of means and of differences follow.
+        per_image: the value of each image, of metrics that have one.
+    """
 
     identity: str
     value: float | None
     reason: str | None = None
+    pending: bool = False
+    n: int | None = None
+    d: int | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    inf: float | None = None
+    left_out: list[float] | None = None
     per_image: list[float] | None = None
 
 
@@ -168,7 +191,8 @@ class Store:
 
     def write_record(self, unit: Unit, record: Record) -> None:
         """Store a finished unit; an earlier failure of it is forgotten."""
-        write_text(self.record_path(unit), record.model_dump_json(indent=1) + "\n")
+        text = re.sub(r"\[[\d\s,.eE+-]+\]", _one_line, record.model_dump_json(indent=1))
+        write_text(self.record_path(unit), text + "\n")
         self.failure_path(unit).unlink(missing_ok=True)
 
     def write_failure(self, unit: Unit, failure: Failure) -> None:
@@ -201,10 +225,10 @@ class Store:
             [np.asarray(Image.open(folder / f"{i}.png")).astype(np.uint16) for i in ids]
         )
 
-    def write_descriptors(self, unit: Unit, descriptors: Tensor) -> None:
-        """Keep the texture descriptors `[n, 62]`: what figures of spectra and edges need."""
-        with atomic(self.folder / "descriptors" / f"{file_name_of(unit)}.npz") as part:
-            np.savez_compressed(part, descriptors=descriptors.to(torch.float32).numpy())
+
+def _one_line(numbers: re.Match[str]) -> str:
+    """A list of numbers without line breaks."""
+    return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
 
 
 def file_name_of(unit: Unit) -> str:

@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -16,6 +17,15 @@ from xbench.profiles import Profile
 Split = Literal["train", "val", "test"]
 #: Called with (done, total, what) while data are made ready.
 Progress = Callable[[int, int, str], None]
+
+
+class Box(NamedTuple):
+    """The part of an image that is not padding, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 class DatasetConfig(BaseModel):
@@ -63,6 +73,7 @@ class Images:
 class Dataset(ABC):
     """Domains × splits of images, aligned by id across domains where the data set says so."""
 
+    #: Heads tables and folders of results.
     name: ClassVar[str]
     Config: ClassVar[type[DatasetConfig]]
     #: The generator's or importer's version: bump it whenever pixels change.
@@ -91,10 +102,13 @@ class Dataset(ABC):
         """Domain → group of domains (`synthetic`, `real`); one group where there are none."""
         return dict.fromkeys(self.domains, "all")
 
-    @property
-    def aligned(self) -> bool:
-        """Whether one id shows the same view in every domain (val and test)."""
+    def aligned(self, split: Split) -> bool:
+        """Whether one id of `val` or `test` shows the same view in every domain."""
         return True
+
+    def notes(self) -> list[str]:
+        """What a user should know about these data before a run, a line each."""
+        return []
 
     @abstractmethod
     def prepare(self, progress: Progress | None = None) -> None:
@@ -105,19 +119,31 @@ class Dataset(ABC):
         """Training images of one domain: no ids, no pairs."""
 
     @abstractmethod
-    def ids(self, split: Split) -> list[str]:
-        """View ids of `val` or `test`, the same for all domains of an aligned data set."""
+    def ids(self, split: Split, domain: str) -> list[str]:
+        """View ids of `val` or `test`; in an aligned split the same for all domains."""
 
     @abstractmethod
-    def groups(self, split: Split) -> list[str]:
+    def groups(self, split: Split, domain: str) -> list[str]:
         """The group (head, acquisition) of each id: what splits and intervals respect."""
 
     @abstractmethod
     def images(self, split: Split, domain: str) -> Images:
         """Images of `val` or `test`, in the order of `ids`."""
 
+    def repeated(self, split: Split) -> bool:
+        """Whether all domains have second exposures of the views of `val` or `test`."""
+        return False
+
     def repeats(self, split: Split, domain: str) -> Images | None:
         """A second exposure of the same views (other noise), or None where there is none."""
+        return None
+
+    def masks(self, split: Split, domain: str) -> NDArray[np.bool_] | None:
+        """Where there is bone in each image of `val` or `test`, `[n, H, W]`, if that is known."""
+        return None
+
+    def content(self, split: Split, domain: str) -> list[Box] | None:
+        """What of each image is no padding, in their order; None where there is no padding."""
         return None
 
     def cache(self) -> Path | None:

@@ -11,9 +11,13 @@ from torch.nn import functional
 
 from xbench.errors import UserError
 from xbench.hashing import file_digest
+from xbench.metrics.base import Unavailable
+from xbench.weights import WEIGHTS, obtain
 
 #: Stable Diffusion's factor that brings VAE latents to unit variance.
 VAE_SCALE = 0.18215
+#: What the manifest of weights calls `vae`, pinned to a revision; other names go to the hub.
+SD_VAE_NAME = "stabilityai/sd-vae-ft-mse"
 
 
 class Codec(Protocol):
@@ -88,7 +92,7 @@ class VaeCodec:
 
 
 def load_vae(source: str, device: torch.device) -> VaeCodec:
-    """Load `AutoencoderKL` from a local folder or the hub's cache.
+    """Load `AutoencoderKL` from a local folder, the weights folder or the hub's cache.
 
     Raises:
         UserError: the weights are neither there nor to be fetched.
@@ -98,9 +102,17 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
     if device.type == "meta":  # only counting: the architecture of sd-vae-ft-mse, no weights
         with device:
             return VaeCodec(AutoencoderKL(**SD_VAE), device)
+    known = source == SD_VAE_NAME and not Path(source).is_dir()
+    offline = known or os.environ.get("XBENCH_OFFLINE") == "1"
     try:
-        offline = os.environ.get("XBENCH_OFFLINE") == "1"
-        vae = AutoencoderKL.from_pretrained(source, use_safetensors=True, local_files_only=offline)
+        folder = str(obtain("vae")) if known else source
+        vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=offline)
+    except Unavailable as error:
+        raise UserError(
+            str(error),
+            f"expected: config.json and diffusion_pytorch_model.safetensors of {source}",
+            "try: xbench fetch vae, or use --set METHOD.codec=pixel",
+        ) from error
     except (OSError, ValueError) as error:
         raise UserError(
             f"no VAE could be loaded from {source} (as a folder, from the hub's cache or the hub)",
@@ -113,8 +125,11 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
 def vae_digest(source: str) -> str:
     """SHA-256 of the VAE's weights file, in a local folder or in the hub's cache.
 
-    The name itself where the file is not there yet: loading it will say so.
+    The name itself where the file is not there yet: loading it will say so. The manifest's VAE has
+    its hash before it is fetched, so that absent weights make no other recipe.
     """
+    if source == SD_VAE_NAME and not Path(source).is_dir():
+        return WEIGHTS["vae"][-1].sha256
     from huggingface_hub import try_to_load_from_cache
 
     name = "diffusion_pytorch_model.safetensors"

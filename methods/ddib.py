@@ -57,7 +57,7 @@ class DDIB(DiffusionMethod):
     knob = "depth"
     inference: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"steps": 5},
-        "quick": {"steps": 25, "grid": 1.5},
+        "quick": {"steps": 20, "grid": 1.5},
         "standard": {"steps": 100},
     }
 

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from xbench.cli import main
 
@@ -62,3 +66,31 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     assert not stopped.value.code
     return out / "phantom" / "smoke"
+
+
+@pytest.fixture
+def save_dicom() -> Callable[..., Path]:
+    """Writes DICOM files: `save_dicom(path, pixels, PhotometricInterpretation="MONOCHROME1")`."""
+    return _save_dicom
+
+
+def _save_dicom(path: Path, pixels: np.ndarray, **elements: Any) -> Path:
+    """Write 12 bits in 16, as a detector has them; elements are changed, or deleted by None."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = elements.pop("syntax", ExplicitVRLittleEndian)
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
+    header = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    header.PatientName = "Doe^Jane"
+    header.Rows, header.Columns = pixels.shape
+    header.SamplesPerPixel, header.PixelRepresentation = 1, 0
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 12, 11
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.PixelData = pixels.astype(np.uint16).tobytes()
+    for name, value in elements.items():
+        if value is None:
+            delattr(header, name)
+        else:
+            setattr(header, name, value)
+    header.save_as(path, enforce_file_format=True)
+    return path

@@ -60,7 +60,7 @@ def test_sizes_and_ids(tiny: Phantom) -> None:
     assert len(tiny.train("real_low")) == 2
     assert tiny.train("real_low")[0].shape == (1, 32, 32)
     for split, count in (("val", 2), ("test", 8)):
-        ids, groups = tiny.ids(split), tiny.groups(split)
+        ids, groups = tiny.ids(split, "real_low"), tiny.groups(split, "real_low")
         assert len(set(ids)) == len(ids) == len(groups) == count
         for domain in tiny.domains:
             assert len(tiny.images(split, domain)) == count
@@ -201,7 +201,7 @@ def test_unprepared_and_wrong_requests(
     tiny: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match="train"):
-        tiny.ids("train")
+        tiny.ids("train", "real_low")
     with pytest.raises(KeyError, match="real_lo"):
         tiny.train("real_lo")
     monkeypatch.setenv("XBENCH_HOME", str(tmp_path))

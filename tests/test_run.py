@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from xbench.hashing import file_digest
-from xbench.metrics.inception import FILE_NAME, InceptionExtractor
+from xbench.weights import WEIGHTS, path_of
 
 Xbench = Callable[..., Any]
 
@@ -73,11 +73,12 @@ def place_stand_in_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         network.layers(torch.zeros(1, 3, 299, 299))
     home = Path("home")
     monkeypatch.setenv("XBENCH_HOME", str(home.absolute()))
-    path = home / "weights" / FILE_NAME
+    path = path_of("inception")
     path.parent.mkdir(parents=True)
     torch.jit.script(network).save(path)
-    load = partial(InceptionExtractor.load, sha256=file_digest(path))
-    monkeypatch.setattr(InceptionExtractor, "load", load)
+    (weight,) = WEIGHTS["inception"]
+    weight = replace(weight, sha256=file_digest(path), bytes=path.stat().st_size)
+    monkeypatch.setitem(WEIGHTS, "inception", (weight,))
 
 
 def records(folder: Path) -> dict[str, Any]:

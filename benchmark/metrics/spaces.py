@@ -47,6 +47,11 @@ class FeatureSpace:
         if not (self.std > 0).all():
             raise ValueError("expected positive standard deviations")
 
+    @property
+    def scaled(self) -> bool:
+        """Whether features are divided by their standard deviations, not only centred."""
+        return bool((self.std != 1).any())
+
     @classmethod
     def fit(cls, features: Features, components: int, *, scale: bool = True) -> Self:
         """Statistics of the pooled training features.

@@ -12,12 +12,19 @@ import numpy as np
 from pydantic import Field
 
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
-from xbench.datasets.phantom.generate import STEPS_PER_CM, Job, make_all
+from xbench.datasets.phantom.generate import (
+    BONE_PLANE,
+    STEPS_PER_CM,
+    VESSEL_PLANE,
+    Job,
+    Vessels,
+    make_all,
+)
 from xbench.datasets.phantom.render import LOOKS
 from xbench.datasets.phantom.volume import EXTENT
 from xbench.errors import UserError
 from xbench.files import home, set_aside
-from xbench.hashing import file_digest
+from xbench.hashing import digest, file_digest
 from xbench.profiles import Profile
 
 
@@ -38,6 +45,8 @@ class PhantomConfig(DatasetConfig):
         noise: False leaves out all noise in all domains.
         soft_tissue: False gives all domains the real ones' surroundings of the bone: a little
             clear plastic and the mount's plate.
+        vessels: `angiogram` fills the cerebral arteries with iodine and shows them over the
+            anatomy, `dsa` shows them with the mask subtracted (digital subtraction angiography).
     """
 
     size: int = Field(ge=16)
@@ -51,6 +60,17 @@ class PhantomConfig(DatasetConfig):
     attenuation: bool = True
     noise: bool = True
     soft_tissue: bool = True
+    vessels: Vessels = "none"
+
+    def keyed(self) -> dict[str, Any]:
+        """What the key is made of: later fields are left out at their defaults.
+
+        So a new setting leaves the keys of published data sets as they are.
+        """
+        later = {"vessels"}
+        values = self.model_dump(mode="json")
+        defaults = {name: type(self).model_fields[name].default for name in later}
+        return {k: v for k, v in values.items() if k not in later or v != defaults[k]}
 
 
 #: Profile → voxel side and (heads, views) of train (per domain), val and test.
@@ -102,6 +122,11 @@ class Phantom(Dataset):
         )
 
     @property
+    def key(self) -> str:
+        """See `Dataset`."""
+        return f"{self.name}-v{self.version}-" + digest(self.config.keyed(), 12)
+
+    @property
     def domains(self) -> tuple[str, ...]:
         """See `Dataset`."""
         return tuple(LOOKS)
@@ -144,17 +169,25 @@ class Phantom(Dataset):
         """See `Dataset`."""
         return self._planes(split, self._check(domain))
 
+    def repeated(self, split: Split) -> bool:
+        """See `Dataset`."""
+        return True
+
     def repeats(self, split: Split, domain: str) -> Images:
         """See `Dataset`."""
         return self._planes(split, len(LOOKS) + self._check(domain))
 
-    def ids(self, split: Split) -> list[str]:
-        """See `Dataset`."""
+    def ids(self, split: Split, domain: str) -> list[str]:
+        """See `Dataset`; the same for all domains."""
         return [view.id for view in self.truth(split)]
 
-    def groups(self, split: Split) -> list[str]:
-        """See `Dataset`."""
+    def groups(self, split: Split, domain: str) -> list[str]:
+        """See `Dataset`; the same for all domains."""
         return [view.group for view in self.truth(split)]
+
+    def masks(self, split: Split, domain: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """See `Dataset`; bone of 1 cm and more, which Otsu's threshold finds in every domain."""
+        return self.bone_masks(split, thicker_than=1.0)
 
     def truth(self, split: Split) -> list[ViewTruth]:
         """Ground truth of the views of `val` or `test`, in the order of `ids`."""
@@ -176,8 +209,35 @@ class Phantom(Dataset):
         """
         empty = np.empty((0, self.config.size, self.config.size), np.bool_)
         steps = thicker_than * STEPS_PER_CM
-        masks = [_load(job)[-1] > steps for job in self._aligned_jobs(split)]
+        masks = [_load(job)[BONE_PLANE] > steps for job in self._aligned_jobs(split)]
         return np.concatenate([empty, *masks])
+
+    def vessel_masks(
+        self, split: Split, thicker_than: float = 0.02
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Where the ray passes more artery than so many cm: bool `[n, H, W]`, in order of `ids`.
+
+        Raises:
+            UserError: the data set has no vessels.
+        """
+        masks: np.ndarray[Any, np.dtype[np.bool_]] = self.vessel_paths(split) > thicker_than
+        return masks
+
+    def vessel_paths(self, split: Split) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Path of each ray through arteries in cm: float32 `[n, H, W]`, in the order of `ids`.
+
+        Raises:
+            UserError: the data set has no vessels.
+        """
+        if self.config.vessels == "none":
+            raise UserError(
+                f"{self.key} has no vessels",
+                "expected: the setting vessels of the phantom at angiogram or dsa",
+                "try: --set data.vessels=angiogram",
+            )
+        empty = np.empty((0, self.config.size, self.config.size), np.float32)
+        paths = [_load(job)[VESSEL_PLANE] / STEPS_PER_CM for job in self._aligned_jobs(split)]
+        return np.concatenate([empty, *paths]).astype(np.float32)
 
     def _planes(self, split: Split, plane: int) -> Images:
         return Images([_load(job)[plane] for job in self._aligned_jobs(split)])
@@ -213,6 +273,7 @@ class Phantom(Dataset):
                 attenuation=c.attenuation,
                 noise=c.noise,
                 soft_tissue=c.soft_tissue,
+                vessels=c.vessels,
             )
             for name, domain, heads, views in plan
             if split in (None, name)

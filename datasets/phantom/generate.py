@@ -1,31 +1,52 @@
 """Makes the image files of one head, alone or by worker processes."""
 
 import json
+import math
 import queue
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xbench.datasets.phantom import vessels
 from xbench.datasets.phantom.projection import Projector, View
-from xbench.datasets.phantom.render import LOOKS, Look, Paths, bone_channel, look, render
+from xbench.datasets.phantom.render import (
+    LOOKS,
+    Contrast,
+    Look,
+    Paths,
+    bone_channel,
+    look,
+    render,
+)
 from xbench.datasets.phantom.views import draw_view, mount_path
 from xbench.datasets.phantom.volume import CHANNELS, SOLID_RHO, Head, make_head
 from xbench.files import atomic, write_text
 from xbench.hashing import file_digest, seed_from
 
-#: Stored steps of the bone path per cm.
+#: Stored steps of the bone path and of the vessel path per cm.
 STEPS_PER_CM = 2000
-#: Val and test files hold each domain, each domain again with other noise, then the bone path.
-PLANES = 2 * len(LOOKS) + 1
+#: Val and test files hold each domain, each domain again with other noise, then the bone path and,
+#: with vessels, the path through these.
+BONE_PLANE = 2 * len(LOOKS)
+VESSEL_PLANE = BONE_PLANE + 1
+
+#: Whether arteries are filled: not at all, shown over the anatomy, shown with the mask taken off.
+Vessels = Literal["none", "angiogram", "dsa"]
+#: Iodine in contrast media, g/cm3 (250 to 350 mg per ml are usual), and the share of the medium in
+#: the blood of a filled artery (our choice).
+IODINE_RANGE, DILUTION = (0.25, 0.35), 0.7
+#: How far a head moves between mask and filling, px at 256 px (up to 0.2 mm, our choice).
+MOTION_RANGE = (0.05, 0.2)
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,7 @@ class Job:
     attenuation: bool
     noise: bool
     soft_tissue: bool
+    vessels: Vessels = "none"
 
     @property
     def head(self) -> str:
@@ -54,7 +76,7 @@ class Job:
 
     @property
     def array(self) -> Path:
-        """The images, uint16: `[views, H, W]` for training, else `[PLANES, views, H, W]`."""
+        """The images, uint16: `[views, H, W]` for training, else `[planes, views, H, W]`."""
         return Path(self.folder) / f"{self.head}.npy"
 
     @property
@@ -65,11 +87,13 @@ class Job:
     def shape(self) -> tuple[int, ...]:
         """Shape of the array."""
         images = (self.views, self.size, self.size)
-        return images if self.domain else (PLANES, *images)
+        last = BONE_PLANE if self.vessels == "none" else VESSEL_PLANE
+        return images if self.domain else (last + 1, *images)
 
     def look(self, domain: str) -> Look:
         """The parts of a domain under this job's switches."""
-        return look(domain, self.attenuation, self.noise, self.soft_tissue)
+        subtracted = self.vessels == "dsa"
+        return look(domain, self.attenuation, self.noise, self.soft_tissue, subtracted)
 
 
 @contextmanager
@@ -98,11 +122,15 @@ def _images(job: Job) -> tuple[np.ndarray[Any, np.dtype[np.uint16]], dict[str, A
     channels = (bone_channel(job.look(job.domain)),) if job.domain else CHANNELS
     head = make_head(seed, job.voxel_mm, channels)
     bone, soft = Projector(head.bone), Projector(head.soft)
+    arteries = None if job.vessels == "none" else vessels.grow(seed)
     out = np.empty(job.shape(), np.uint16)
     views = []
     for number in range(job.views):
         view = draw_view(f"{job.split} {job.domain}", job.index * job.views + number)
         paths = project(head, bone, soft, view, job.size, seed)
+        if arteries is not None:
+            path = vessels.project(arteries, view, job.size)
+            paths = replace(paths, contrast=inject(path, f"{job.head} {number}"))
         out[..., number, :, :] = _planes(job, paths, f"{job.head} {number}")
         views.append(_truth(job, number, view))
     return out, {"head_seed": seed, "views": views}
@@ -122,8 +150,16 @@ def project(
     )
 
 
+def inject(path: Tensor, view: str) -> Contrast:
+    """Contrast medium in arteries with this `path` (cm); `view` names what chance draws."""
+    draw = random.Random(seed_from("contrast", view)).uniform
+    rho = DILUTION * draw(*IODINE_RANGE)
+    angle, reach = draw(0, 2 * math.pi), draw(*MOTION_RANGE)
+    return Contrast(path, rho, (reach * math.sin(angle), reach * math.cos(angle)))
+
+
 def _planes(job: Job, paths: Paths, view: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """The images of one view as stored: `[H, W]` for training, else `[PLANES, H, W]`."""
+    """The images of one view as stored: `[H, W]` for training, else `[planes, H, W]`."""
     if job.domain:
         seed = seed_from("noise", view, job.domain, 0)
         return _pack(render(job.look(job.domain), paths, seed))
@@ -133,6 +169,8 @@ def _planes(job: Job, paths: Paths, view: str) -> np.ndarray[Any, np.dtype[np.ui
         for domain in LOOKS
     ]
     planes.append((paths.solid / SOLID_RHO * STEPS_PER_CM / 65535).clamp(max=1))
+    if paths.contrast is not None:
+        planes.append((paths.contrast.vessels * STEPS_PER_CM / 65535).clamp(max=1))
     return _pack(torch.stack(planes))
 
 

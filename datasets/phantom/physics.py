@@ -2,7 +2,8 @@
 
 Mass attenuation coefficients are those of Hubbell and Seltzer, NIST Standard Reference Database
 126 (https://physics.nist.gov/PhysRefData/XrayMassCoef). All were compared, figure by figure, with
-the copy of these tables that the Python package `roentgen` carries, and agree.
+the copy of these tables that the Python package `roentgen` carries, and agree (iodine: with
+another public copy of the same tables).
 """
 
 import math
@@ -24,9 +25,15 @@ ALUMINIUM = (1.128, 0.5685, 0.3681, 0.2778, 0.2018, 0.1704)
 COPPER = (10.92, 4.862, 2.613, 1.593, 0.7630, 0.4584)
 #: Caesium iodide, cm2/g; between the first two energies lie the two K edges below.
 CAESIUM_IODIDE = (9.045, 22.97, 12.87, 7.921, 3.677, 2.035)
-#: K edges of iodine and caesium in caesium iodide: (keV, below, above). NIST's one point between
-#: them (34.55 keV, 26.87) lies above both its neighbours, against physics, and is left out.
-_CSI_EDGES = ((33.1694, 6.923, 21.22), (35.9846, 17.19, 30.27))
+#: Iodine, cm2/g; between the first two energies lies its K edge.
+IODINE = (8.561, 22.10, 12.32, 7.579, 3.510, 1.942)
+#: Table → its K edges as (keV, below, above), all between the first two energies. Of caesium iodide
+#: NIST has one point between its edges (34.55 keV, 26.87) that lies above both its neighbours,
+#: against physics; it is left out.
+_EDGES: dict[tuple[float, ...], tuple[tuple[float, float, float], ...]] = {
+    CAESIUM_IODIDE: ((33.1694, 6.923, 21.22), (35.9846, 17.19, 30.27)),
+    IODINE: ((33.1694, 6.553, 35.82),),
+}
 
 #: Inherent filter of the tube, mm Al (typical of angiography tubes, IEC minimum 2.5: our choice).
 INHERENT_AL_MM = 3.5
@@ -37,22 +44,16 @@ DENSITY_AL, DENSITY_CU, DENSITY_CSI = 2.70, 8.96, 4.51
 
 
 def mass_attenuation(table: tuple[float, ...], energy: float) -> float:
-    """Coefficient in cm2/g at an energy of 30-100 keV, log-log between the table's points."""
-    points = list(zip(ENERGIES, table, strict=True))
-    if table is CAESIUM_IODIDE:
-        return _caesium_iodide(energy)
-    return _log_log(points, energy)
+    """Coefficient in cm2/g at an energy of 30-100 keV, log-log between the table's points.
 
-
-def _caesium_iodide(energy: float) -> float:
-    """As `mass_attenuation`, with the jumps at the two K edges."""
-    (first, low1, high1), (second, low2, high2) = _CSI_EDGES
-    if energy < first:
-        return _log_log([(30.0, CAESIUM_IODIDE[0]), (first, low1)], energy)
-    if energy < second:
-        return _log_log([(first, high1), (second, low2)], energy)
-    above = list(zip(ENERGIES[1:], CAESIUM_IODIDE[1:], strict=True))
-    return _log_log([(second, high2), *above], energy)
+    At a K edge it jumps.
+    """
+    start, *above = zip(ENERGIES, table, strict=True)
+    for edge, before, after in _EDGES.get(table, ()):
+        if energy < edge:
+            return _log_log([start, (edge, before)], energy)
+        start = (edge, after)
+    return _log_log([start, *above], energy)
 
 
 def _log_log(points: list[tuple[float, float]], energy: float) -> float:
@@ -71,12 +72,17 @@ class Spectrum:
     weights: tuple[float, ...]
     bone: tuple[float, ...]
     soft: tuple[float, ...]
+    iodine: tuple[float, ...]
 
-    def transmission(self, bone: Tensor, soft: Tensor) -> Tensor:
-        """Detected share of the beam behind `bone` and `soft` (g/cm2)."""
+    def transmission(self, bone: Tensor, soft: Tensor, iodine: Tensor | None = None) -> Tensor:
+        """Detected share of the beam behind `bone`, `soft` and `iodine` (g/cm2)."""
         result = torch.zeros_like(bone)
-        for weight, mu_bone, mu_soft in zip(self.weights, self.bone, self.soft, strict=True):
-            result += weight * torch.exp(-mu_bone * bone - mu_soft * soft)
+        rows = zip(self.weights, self.bone, self.soft, self.iodine, strict=True)
+        for weight, mu_bone, mu_soft, mu_iodine in rows:
+            path = -mu_bone * bone - mu_soft * soft
+            if iodine is not None:
+                path -= mu_iodine * iodine
+            result += weight * torch.exp(path)
         return result
 
     @property
@@ -109,4 +115,5 @@ def tube_spectrum(kvp: float, copper_mm: float, bins: int = 6) -> Spectrum:
         tuple(value / sum(raw) for value in raw),
         tuple(mass_attenuation(BONE, energy) for energy in energies),
         tuple(mass_attenuation(SOFT, energy) for energy in energies),
+        tuple(mass_attenuation(IODINE, energy) for energy in energies),
     )

@@ -11,8 +11,13 @@ domains by a common one:
   clear plastic and the plate of the mount).
 
 With all three off, the five images of a view are the same.
+
+Where the arteries hold contrast medium, a domain shows them over the anatomy or, subtracted, alone:
+the logarithm of the filled image less that of the mask taken before. Exposure and window are those
+of the mask, as a run is set before the injection.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +26,7 @@ from torch import Tensor
 
 from xbench.datasets.phantom.physics import (
     BONE,
+    IODINE,
     SOFT,
     Spectrum,
     mass_attenuation,
@@ -34,6 +40,29 @@ ACRYLIC_RHO = 1.19
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """Contrast medium in the arteries of one view.
+
+    The medium's water attenuates like the blood it displaces; only its iodine is added.
+
+    Attributes:
+        vessels: path through the arteries, cm `[H, W]`.
+        rho: iodine in them, g/cm3.
+        motion: how far the real head moved (down, to the right) between mask and filling, px at
+            256 px: what subtraction leaves of the bone.
+    """
+
+    vessels: Tensor
+    rho: float
+    motion: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def iodine(self) -> Tensor:
+        """Path through iodine, g/cm2."""
+        return self.rho * self.vessels
+
+
+@dataclass(frozen=True)
 class Paths:
     """Line integrals of one view, `[H, W]` each.
 
@@ -42,12 +71,14 @@ class Paths:
         solid: one-material bone, g/cm2.
         soft: envelope of the head, g/cm2.
         mount: plate of the mount, cm.
+        contrast: filled arteries, if any.
     """
 
     dens: Tensor
     solid: Tensor
     soft: Tensor
     mount: Tensor
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +159,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Look:
-    """One domain."""
+    """One domain; `subtracted` shows filled arteries without the anatomy."""
 
     attenuation: Simulated | Measured
     noise: Noise
     soft: SoftTissue
+    subtracted: bool = False
 
 
 _TISSUE = SoftTissue(share=0.22, blur=4.0, mount=False)
@@ -158,13 +190,22 @@ LOOKS = {
 }
 
 
-def look(domain: str, attenuation: bool, noise: bool, soft_tissue: bool) -> Look:
-    """The parts of a domain under the three switches."""
+#: Grey scale of subtracted images (our choice): grey of the background, grey levels per unit of
+#: attenuation for fine vessels, attenuation beyond which it flattens, and the share of a domain's
+#: edge enhancement that subtracted images get (more would enhance little but noise).
+VESSEL_GROUND, VESSEL_CONTRAST, VESSEL_KNEE, VESSEL_EDGE = 0.82, 0.95, 0.75, 0.25
+
+
+def look(
+    domain: str, attenuation: bool, noise: bool, soft_tissue: bool, subtracted: bool = False
+) -> Look:
+    """The parts of a domain under the three switches, and whether the mask is taken off."""
     own, common = LOOKS[domain], LOOKS["real_normal"]
     return Look(
         own.attenuation if attenuation else common.attenuation,
         own.noise if noise else Noise(),
         own.soft if soft_tissue else common.soft,
+        subtracted,
     )
 
 
@@ -174,7 +215,13 @@ def bone_channel(parts: Look) -> str:
 
 
 def render(parts: Look, paths: Paths, seed: int) -> Tensor:
-    """Image `[H, W]` in [0, 1] of one view in one domain; `seed` draws the noise."""
+    """Image `[H, W]` in [0, 1] of one view in one domain; `seed` draws the noise.
+
+    Raises:
+        ValueError: a subtracted image of a view without contrast medium.
+    """
+    if parts.subtracted and paths.contrast is None:
+        raise ValueError("only a view with contrast medium can be subtracted")
     generator = torch.Generator().manual_seed(seed)
     scale = paths.soft.shape[-1] / 256
     soft = parts.soft.share * paths.soft
@@ -183,22 +230,37 @@ def render(parts: Look, paths: Paths, seed: int) -> Tensor:
     if parts.soft.mount:
         soft = soft + ACRYLIC_RHO * paths.mount
     if isinstance(parts.attenuation, Simulated):
-        grey = _simulate(parts.attenuation, paths.solid, soft, scale)
+        grey = _simulate(parts, parts.attenuation, paths, soft)
     else:
-        grey = _expose(parts.attenuation, parts.noise, paths.dens, soft, generator)
+        grey = _expose(parts, parts.attenuation, paths, soft, generator)
     if parts.noise.grain:
         strength = 0.15 + 0.85 * (2 - 2 * grey).clamp(0, 1)
+        if parts.subtracted:
+            strength = strength * math.sqrt(2)  # the grain of two images
         white = torch.randn(grey.shape, generator=generator)
         grey = grey + parts.noise.grain * strength * white
     return grey.clamp(0, 1)
 
 
-def _simulate(model: Simulated, bone: Tensor, soft: Tensor, scale: float) -> Tensor:
-    bone = gaussian(bone[None], model.blur * scale)[0]
+def _simulate(parts: Look, model: Simulated, paths: Paths, soft: Tensor) -> Tensor:
+    blur = model.blur * soft.shape[-1] / 256
+    bone = gaussian(paths.solid[None], blur)[0]
     # A simulator's single energy: 60 keV, a usual effective energy for skull work (our choice).
     path = mass_attenuation(BONE, 60) * bone + mass_attenuation(SOFT, 60) * soft
     level = float(path[_middle(path)].mean()) + 1e-6
+    if paths.contrast is not None:
+        # A simulator has its vessels as fine as its device needs them: half the blur (our choice).
+        filling = gaussian(paths.contrast.iodine[None], blur / 2)[0] * mass_attenuation(IODINE, 60)
+        if parts.subtracted:
+            return _show_vessels(filling)
+        path = path + filling
     return model.white - model.depth * (1 - torch.exp(-model.rate / level * path))
+
+
+def _show_vessels(filling: Tensor) -> Tensor:
+    """Grey scale of subtracted images: linear for fine vessels, flatter for wide ones."""
+    tone = torch.where(filling > 0, VESSEL_KNEE * (1 - torch.exp(-filling / VESSEL_KNEE)), filling)
+    return VESSEL_GROUND - VESSEL_CONTRAST * tone
 
 
 def _middle(image: Tensor) -> tuple[slice, slice]:
@@ -214,23 +276,56 @@ def _spectrum(kvp: float, copper: float) -> Spectrum:
 
 
 def _expose(
-    model: Measured, noise: Noise, bone: Tensor, soft: Tensor, generator: torch.Generator
+    parts: Look, model: Measured, paths: Paths, soft: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Detector signal, noise, logarithm and the processing of a fluoroscope."""
-    scale = bone.shape[-1] / 256
-    primary = _spectrum(model.kvp, model.copper).transmission(bone, soft)
-    reference = float(primary[_middle(primary)].mean())
-    # Scatter: a smooth part that follows the beam and a level one (our choice, specification).
-    smooth = gaussian(primary.clamp(max=4 * reference)[None], 30 * scale)[0]
-    signal = primary + model.scatter * (0.65 * smooth + 0.35 * reference)
+    scale = soft.shape[-1] / 256
+    spectrum = _spectrum(model.kvp, model.copper)
+    mask = spectrum.transmission(paths.dens, soft)
+    reference = float(mask[_middle(mask)].mean())
+    scatter = _scatter(model, mask, reference)
+    if paths.contrast is None:
+        path = _detect(model, parts.noise, mask + scatter, reference, generator)
+        return _process(model, path, scale)
+    filled = spectrum.transmission(paths.dens, soft, paths.contrast.iodine)
+    path = _detect(model, parts.noise, filled + scatter, reference, generator)
+    if not parts.subtracted:
+        return _process(model, path, scale)
+    moved = _moved(mask, paths.contrast.motion, scale)
+    filling = path - _detect(model, parts.noise, moved + scatter, reference, generator)
+    fine = gaussian(filling[None], max(0.7, model.edge_width * scale))[0]
+    return _show_vessels(filling + VESSEL_EDGE * model.edge * (filling - fine))
+
+
+def _scatter(model: Measured, primary: Tensor, reference: float) -> Tensor:
+    """A smooth part that follows the beam and a level one (our choice, specification).
+
+    Arteries are too fine to change it.
+    """
+    smooth = gaussian(primary.clamp(max=4 * reference)[None], 30 * primary.shape[-1] / 256)[0]
+    return model.scatter * (0.65 * smooth + 0.35 * reference)
+
+
+def _moved(image: Tensor, motion: tuple[float, float], scale: float) -> Tensor:
+    """The image moved by a fraction of a pixel, to first order."""
+    down, right = torch.gradient(image)
+    return (image - scale * (motion[0] * down + motion[1] * right)).clamp(0, 1)
+
+
+def _detect(
+    model: Measured, noise: Noise, signal: Tensor, reference: float, generator: torch.Generator
+) -> Tensor:
+    """Attenuation as a detector measures it where the share `signal` of the beam arrives.
+
+    `reference` is the primary share that the exposure is set by.
+    """
     signal = gaussian(signal[None], max(model.psf, 0.3))[0]
     if noise.photons:
         signal = _quanta(signal * (noise.photons / reference), noise, generator)
         signal = signal * (reference / noise.photons)
     air = 1 + model.scatter * reference
     # Quanta beyond a few times air or below a hundredth of the reference carry no signal.
-    path = -torch.log((signal / air).clamp(min=0.02 * reference, max=1.25))
-    return _process(model, path, scale)
+    return -torch.log((signal / air).clamp(min=0.02 * reference, max=1.25))
 
 
 def _quanta(expected: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:

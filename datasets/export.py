@@ -1,0 +1,73 @@
+"""Writing a data set as a folder of 16-bit PNGs that `--dataset FOLDER` reads."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from xbench.datasets.base import Dataset, Images, Progress, Split
+from xbench.datasets.describe import Description, SplitRule, write_description
+from xbench.errors import UserError
+from xbench.files import atomic
+
+#: How groups are found in the phantom's ids, as `test003` in `test003-1-lateral`.
+GROUP = r"^(.+?)-\d+-"
+
+
+def export(dataset: Dataset, to: Path, progress: Progress | None = None) -> None:
+    """Write `to/<split>/<domain>/<id>.png` and `dataset.toml`.
+
+    Training images have no ids and are numbered; second exposures go to `<split>_repeat`.
+
+    Raises:
+        UserError: the folder holds something already.
+    """
+    if to.exists() and any(to.iterdir()):
+        raise UserError(
+            f"{to} is not empty",
+            "expected: a new folder to export to",
+            "try: another folder, or delete this one",
+        )
+    parts = list(_parts(dataset))
+    total, done = sum(len(images) for _, _, images, _ in parts), 0
+    for split, domain, images, names in parts:
+        folder = to / split / domain
+        folder.mkdir(parents=True)
+        for row, name in enumerate(names):
+            pixels = np.round(images[row][0].numpy() * 65535).astype(np.uint16)
+            with atomic(folder / f"{name}.png") as part:
+                Image.fromarray(pixels).save(part, compress_level=1)
+            done += 1
+            if progress and (done % 10 == 0 or done == total):
+                progress(done, total, "files")
+    write_description(to, _describe(dataset), f"Written by xbench data export from {dataset.key}.")
+
+
+def _parts(dataset: Dataset) -> Iterator[tuple[str, str, Images, Sequence[str]]]:
+    """Split, domain, images and their file names."""
+    evaluated: tuple[Split, ...] = ("val", "test")
+    for domain in dataset.domains:
+        images = dataset.train(domain)
+        yield "train", domain, images, [f"{row:05d}" for row in range(len(images))]
+        for split in evaluated:
+            ids = dataset.ids(split, domain)
+            yield split, domain, dataset.images(split, domain), ids
+            again = dataset.repeats(split, domain)
+            if again is not None:
+                yield f"{split}_repeat", domain, again, ids
+
+
+def _describe(dataset: Dataset) -> Description:
+    first = dataset.domains[0]
+    ids, groups = dataset.ids("test", first), dataset.groups("test", first)
+    found = [re.search(GROUP, name) for name in ids]
+    tells = all(m and m.group(1) == group for m, group in zip(found, groups, strict=True))
+    return Description(
+        name=f"{dataset.name}-{dataset.config.size}px",
+        domains=dataset.domains,
+        domain_groups=dataset.domain_groups,
+        alignment="id" if dataset.aligned("test") else "none",
+        split=SplitRule(group=GROUP if tells else "stem"),
+    )

@@ -1,0 +1,44 @@
+"""Train, val and test by groups, so that near-duplicates never lie on both sides."""
+
+from collections.abc import Mapping, Sequence
+
+from xbench.hashing import digest
+
+
+def assign_splits(
+    groups: Mapping[str, Sequence[str]], val: float = 0.1, test: float = 0.2
+) -> dict[str, str]:
+    """Give every group a split, in the order of their names' hashes.
+
+    Groups that occur in the same set of domains are divided among themselves, so that every
+    domain gets its share whether its groups are those of the other domains or its own. Three
+    groups or more give at least one to each split; of two one goes to test, a single one to train.
+
+    Args:
+        groups: domain → the group of each of its images.
+        val: share of the groups for val.
+        test: share of the groups for test.
+
+    Returns:
+        Group → `train`, `val` or `test`.
+    """
+    domains_of: dict[str, set[str]] = {}
+    for domain, names in groups.items():
+        for name in names:
+            domains_of.setdefault(name, set()).add(domain)
+    families: dict[tuple[str, ...], list[str]] = {}
+    for name, found in domains_of.items():
+        families.setdefault(tuple(sorted(found)), []).append(name)
+    splits = {}
+    for family in families.values():
+        ordered = sorted(family, key=lambda name: digest(name))
+        tests, vals = _share(len(ordered), test, least=2), _share(len(ordered), val, least=3)
+        for place, name in enumerate(ordered):
+            rest = "val" if place < tests + vals else "train"
+            splits[name] = "test" if place < tests else rest
+    return splits
+
+
+def _share(number: int, share: float, least: int) -> int:
+    """A share of the groups: at least one where there are `least` of them."""
+    return max(1, round(share * number)) if share > 0 and number >= least else 0

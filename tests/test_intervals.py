@@ -1,0 +1,100 @@
+"""Intervals and spreads in the tables: over groups, over seeds, and for endless images."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from xbench.metrics.base import METRICS
+from xbench.store import Record, Store
+
+Xbench = Callable[..., Any]
+
+NOISY = """
+import torch
+from xbench.methods.base import Method
+
+class Noisy(Method):
+    stochastic = True
+    def translate(self, images, source, target, *, generators):
+        noise = [torch.randn(image.shape, generator=g) for image, g in zip(images, generators)]
+        return images + 0.1 * torch.stack(noise)
+"""
+
+
+@pytest.fixture
+def runs(xbench: Xbench) -> Path:
+    """A smoke run of a method with chance, two seeds, on six heads."""
+    Path("noisy.py").write_text(NOISY)
+    result = xbench(
+        *("run", "--method", "noisy.py:Noisy", "--profile", "smoke", "--seed", "0,1"),
+        *("--set", "data.test_heads=6"),
+    )
+    assert result.code == 0, result.err
+    return Path("runs/phantom[test_heads=6]/smoke")
+
+
+def records(folder: Path, label: str) -> list[Record]:
+    return [record for record in Store(folder).records() if record.method.label == label]
+
+
+def test_every_value_lies_in_its_interval(runs: Path) -> None:
+    for record in records(runs, "noisy"):
+        for name, value in record.metrics.items():
+            if value.value is None:
+                assert value.reason, name
+            else:
+                assert value.n == 24
+                assert value.ci_low is not None
+                assert value.ci_high is not None
+                assert value.ci_low <= value.value <= value.ci_high, name
+                assert value.left_out is not None
+                assert len(value.left_out) == 6
+
+
+def test_per_image_values_average_to_the_value(runs: Path) -> None:
+    for record in records(runs, "noisy"):
+        for name in ("ssim", "psnr", "ssim_ref", "psnr_ref", "bone_dice"):
+            value = record.metrics[name]
+            assert value.per_image is not None
+            assert sum(value.per_image) / 24 == pytest.approx(value.value, abs=1e-5)
+
+
+def test_the_floor_and_identity_stand_where_they_must(runs: Path) -> None:
+    table = pd.read_csv(runs / "pairs.csv").set_index(["method", "source", "target"]).sort_index()
+    for name in ("ftd", "ktd", "nps", "hist_emd", "edge_ratio", "tissue_contrast"):
+        floor, identity = (table.loc[method, name].mean() for method in ("floor", "identity"))
+        assert floor < 0.5 * identity, name
+    assert (table.loc["identity", "ssim"] == 1).all()
+    assert table.loc["floor", "bone_dice"].mean() > 0.6
+
+
+def test_noise_shows_in_the_noise_power_spectrum(runs: Path) -> None:
+    table = pd.read_csv(runs / "pairs.csv").set_index(["method", "source", "target"]).sort_index()
+    pair = ("synthetic_high", "real_normal")
+    assert table.loc[("noisy", *pair), "nps"].min() > table.loc[("identity", *pair), "nps"].max()
+
+
+def test_tables_have_intervals_of_means_and_spreads_over_seeds(runs: Path) -> None:
+    board = pd.read_csv(runs / "leaderboard.csv").set_index("method")
+    row = board.loc["noisy"]
+    for name in [*(n for n, m in METRICS.items() if m.space in ("pixels", "texture")), "ftd_cross"]:
+        assert row[f"{name}_ci_low"] <= row[name] <= row[f"{name}_ci_high"]
+        assert row[f"{name}_sd_seeds"] >= 0
+    assert row["ssim_sd_seeds"] > 0
+    assert pd.isna(board.loc["identity", "ssim_sd_seeds"])
+    # Groups are shared by the pairs: a mean over pairs is not surer than that allows.
+    pairs = pd.read_csv(runs / "pairs.csv").query("method == 'noisy'")
+    assert row["ftd_ci_high"] - row["ftd_ci_low"] < (pairs.ftd_ci_high - pairs.ftd_ci_low).max()
+
+
+def test_two_groups_are_too_few_for_an_interval(xbench: Xbench) -> None:
+    arguments = ("--profile", "smoke", "--pairs", "synthetic_low:real_low")
+    settings = ("--set", "data.test_heads=2", "--set", "data.test_views=8")
+    assert xbench("run", "--method", "identity", *arguments, *settings).code == 0
+    folder = next(Path("runs").glob("*/smoke"))
+    (record,) = records(folder, "identity")
+    assert record.metrics["ftd"].value is not None
+    assert record.metrics["ftd"].ci_low is None
