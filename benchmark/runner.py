@@ -334,7 +334,7 @@ class Runner:
             return False
         if pixels_digest(pixels) != record.images_sha256:
             return False
-        wanted = [name for name in METRICS if not _filled(record, name)]
+        wanted = [name for name in METRICS if not _final(record, name)]
         record.metrics |= self._score(unit, pixels, wanted)
         self.store.write_record(unit, record)
         self.display.unit(unit, record)
@@ -381,20 +381,16 @@ def _out_of_memory(error: Exception) -> bool:
 
 def can_be_filled(record: Record, missing: Collection[str]) -> bool:
     """Whether a metric is new, has another definition, or waited for weights that came."""
-    found = record.metrics
-    return any(
-        name not in found or found[name].identity != metric.identity or found[name].pending
-        for name, metric in METRICS.items()
-        if name not in missing
-    )
+    return any(not _final(record, name) for name in METRICS if name not in missing)
 
 
-def _filled(record: Record, name: str) -> bool:
-    """Whether a metric has a value by its present definition."""
+def _final(record: Record, name: str) -> bool:
+    """Whether a metric needs no scoring: a value by its present definition, or a lasting reason."""
     value = record.metrics.get(name)
-    if value is None or value.value is None:
+    if value is None or value.identity != METRICS[name].identity or value.pending:
         return False
-    return value.identity == METRICS[name].identity
+    # Values of earlier versions had no interval, nor told how many images they rest on.
+    return value.value is None or value.n is not None
 
 
 def _now() -> str:
