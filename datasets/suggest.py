@@ -10,6 +10,7 @@ from xbench.datasets.decode import Picture, Undecodable, read
 from xbench.datasets.describe import Description, Polarity, Window
 from xbench.datasets.folder import Folder
 from xbench.datasets.index import Item
+from xbench.datasets.recognise import KINDS, words
 
 #: Images looked at per domain.
 SAMPLE = 24
@@ -23,7 +24,8 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
 
     Polarity: the border of an X-ray is mostly air, so bone is bright where the border is darker
     than the centre. Window: the least usual bit depth that holds all values, where they fill a
-    small part of the file's own range.
+    small part of the file's own range. Groups of domains: synthetic and real, where all names say
+    so.
 
     Raises:
         UserError: the folder holds no data set.
@@ -52,11 +54,16 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
                 f"{domain}: the largest of {len(pictures)} images' values is {most:g}: "
                 f"the window is {guessed[0]:g} to {guessed[1]:g}"
             )
+    kinds = [{KINDS[word] for word in words(domain) if word in KINDS} for domain in layout.domains]
+    groups = {d: next(iter(k)) for d, k in zip(layout.domains, kinds, strict=True) if len(k) == 1}
+    if len(groups) < len(layout.domains) or len(set(groups.values())) < 2:
+        groups = {}
     told = folder.description
     description = told.model_copy(
         update={
             "name": folder.name,
             "domains": layout.domains,
+            "domain_groups": groups,
             "polarity": _shared(polarity, layout.domains, "bone-dark"),
             "window": _shared(window, layout.domains, None) or None,
             "alignment": "id" if layout.aligned["test"] else "none",
