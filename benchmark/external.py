@@ -4,7 +4,6 @@
 what made them: their records have the version `external`, no parameters and no times.
 """
 
-import os
 import re
 import traceback
 import warnings
@@ -27,6 +26,7 @@ from xbench.hashing import digest
 from xbench.methods import registry
 from xbench.methods.base import MethodConfig, Pair
 from xbench.plan import Entry, Plan, Request, Unit
+from xbench.processes import cores
 from xbench.provenance import provenance
 from xbench.runner import Runner, can_be_filled
 from xbench.settings import file_name
@@ -86,7 +86,7 @@ def read_images(paths: Sequence[Path]) -> list[Pixels]:
     Raises:
         UserError: a file cannot be used; it names the first.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
+    with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes without holding the GIL
         return list(pool.map(_read_image, paths))
 
 

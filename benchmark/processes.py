@@ -1,4 +1,4 @@
-"""Several processes of one run, as `accelerate launch` or torchrun start them.
+"""Cores, and several processes of one run, as `accelerate launch` or torchrun start them.
 
 They train together; all else (translating, scoring, writing) is done by the first one.
 """
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 #: What one process does for the others (rendering data, say) may take this long.
 PATIENCE = timedelta(hours=12)
+
+
+def cores() -> int:
+    """CPU cores that this process may use: a scheduler may grant fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def number() -> int:

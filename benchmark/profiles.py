@@ -17,7 +17,8 @@ class Profile:
         pair_images: the same for the training of one pair; each counted image stands for one of
             either domain.
         batch: images translated at once; halved when memory runs out.
-        threads: CPU threads per task, fixed so that numbers repeat on any machine.
+        threads: CPU threads per task, fixed so that numbers repeat on any machine with as many
+            cores.
         about: one line for the user.
         data_seconds: to make the phantom, measured on the machine that the profile is for.
         train_seconds: to train MedShift there.

@@ -87,7 +87,8 @@ class Runner:
         self.display = display
         self.store = Store(plan.folder)
         self.scorer = Scorer(plan.dataset, plan.split, device)
-        torch.set_num_threads(plan.profile.threads)
+        # More threads than cores wait for each other.
+        torch.set_num_threads(min(plan.profile.threads, processes.cores()))
         if device.type == "cuda":
             # Equal results on equal devices; what has no such algorithm only warns.
             torch.use_deterministic_algorithms(True, warn_only=True)

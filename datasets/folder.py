@@ -1,7 +1,6 @@
 """The data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -26,6 +25,7 @@ from xbench.datasets.prepare import Fit, normalise, to_square
 from xbench.errors import UserError
 from xbench.files import atomic, home, write_text
 from xbench.hashing import digest, file_digest
+from xbench.processes import cores
 from xbench.profiles import Profile
 
 
@@ -161,7 +161,7 @@ class Folder(Dataset):
             if progress and (done % 10 == 0 or done == total):
                 progress(done, total, "images")
 
-        with ThreadPoolExecutor(_cores()) as pool:  # Pillow decodes without holding the GIL
+        with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes without holding the GIL
             for part in todo:
                 broken += self._decode(part, pool, count)
         if broken:
@@ -270,11 +270,6 @@ class Folder(Dataset):
         return broken
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def _is_whole(array: Path, sidecar: Path) -> bool:
     """Whether a cached array is the one that its sidecar, written last, tells of."""
     try:
@@ -302,7 +297,7 @@ def _file_hashes(root: Path, files: Sequence[str]) -> dict[str, str]:
         old = known.get(file)
         return file, old if old and old[:2] == stamp else [*stamp, file_digest(root / file)]
 
-    with ThreadPoolExecutor(_cores()) as pool:  # hashing does not hold the GIL
+    with ThreadPoolExecutor(cores()) as pool:  # hashing does not hold the GIL
         found = dict(pool.map(one, files))
     if found != known:
         write_text(path, json.dumps(found))

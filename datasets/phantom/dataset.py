@@ -25,6 +25,7 @@ from xbench.datasets.phantom.volume import EXTENT
 from xbench.errors import UserError
 from xbench.files import home, set_aside
 from xbench.hashing import digest, file_digest
+from xbench.processes import cores
 from xbench.profiles import Profile
 
 
@@ -285,8 +286,7 @@ class Phantom(Dataset):
         voxels = np.prod(EXTENT) / self.config.voxel_mm**3
         views = max(self.config.train_views, 3 * self.config.test_views)
         seconds = heads * (0.1 + 5e-7 * voxels + views * 1e-6 * self.config.size**2)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(cores or 1, heads) if seconds > 12 else 1
+        return min(cores(), heads) if seconds > 12 else 1
 
 
 def _sidecar(job: Job) -> dict[str, Any]:
