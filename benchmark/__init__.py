@@ -1,8 +1,41 @@
-"""xbench: a benchmark suite for unpaired X-ray image translation."""
+"""xbench: a benchmark suite for unpaired X-ray image translation.
+
+`xbench.run`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score` do what the commands of these
+names do, and return pandas frames; `xbench.register` decorates a class of your own.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xbench.api import pairs, run
+    from xbench.metrics.custom import metric
+    from xbench.plugins import register
+
+__all__ = ["metric", "pairs", "register", "run"]
 
 try:
     __version__ = version("xbench-xray")
 except PackageNotFoundError:  # running from a source tree that was never installed
     __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of the API, imported when they are first used: `import xbench` is quick."""
+    if name not in __all__:
+        raise AttributeError(f"module 'xbench' has no attribute '{name}'")
+    if name == "register":
+        from xbench.plugins import register
+
+        return register
+    if name == "metric":
+        from xbench.metrics.custom import metric
+
+        return metric
+    from xbench import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

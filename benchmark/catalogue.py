@@ -7,9 +7,11 @@ import torch
 
 from xbench.datasets import registry as dataset_registry
 from xbench.errors import UserError
+from xbench.guard import undisturbed
 from xbench.hashing import digest
 from xbench.methods import registry
 from xbench.metrics.base import METRICS
+from xbench.plugins import warn
 from xbench.profiles import get_profile
 
 #: What people see of a method; programs get all.
@@ -35,10 +37,17 @@ def methods(profile_name: str) -> list[dict[str, Any]]:
     recipes: dict[str, set[str]] = {}
     pairs = list(permutations(domains, 2))
     for name, method in registry.available().items():
-        instance = method(method.configure(profile), domains, profile.size, torch.device("meta"))
-        with torch.device("meta"):
-            cost = instance.cost()
-        recipes[name] = {digest(training.recipe) for training in instance.trainings(pairs)}
+        try:
+            config = method.configure(profile)
+            instance = method(config, domains, profile.size, torch.device("meta"))
+            with undisturbed(), torch.device("meta"):
+                cost = instance.cost()
+            recipes[name] = {digest(training.recipe) for training in instance.trainings(pairs)}
+        except Exception as error:
+            if name in registry.BUILT_IN:
+                raise
+            warn(f"the plug-in method '{name}' cannot be listed: {type(error).__name__}: {error}")
+            continue
         rows.append(
             {
                 "name": name,
@@ -77,6 +86,10 @@ def datasets(profile_name: str) -> list[dict[str, Any]]:
             row |= {"domains": ", ".join(instance.domains), "about": about}
         except UserError as error:  # not fetched yet
             row["about"] = str(error).replace("\n", "; ")
+        except Exception as error:
+            if name in dataset_registry.BUILT_IN:
+                raise
+            row["about"] = f"the plug-in fails: {type(error).__name__}: {error}"
         rows.append(row)
     return rows
 

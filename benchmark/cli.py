@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from xbench.answers import answer, frame_rows, listing
+from xbench import plugins
+from xbench.answers import listing
 from xbench.cli_compare import compare
 from xbench.cli_data import data_app
 from xbench.cli_options import (
@@ -22,27 +23,49 @@ from xbench.cli_options import (
     Out,
     ProfileName,
     SplitName,
-    To,
-    choice,
-    listed,
-    results_folder,
+)
+from xbench.cli_plugins import check, new_app
+from xbench.cli_repair import clean, doctor, rerun, status, verify
+from xbench.cli_report import report
+from xbench.cli_run import (
+    Device,
+    DryRun,
+    Executor,
+    ExecutorOption,
+    Force,
+    Methods,
+    Pairs,
+    Published,
+    RetryFailed,
+    Seeds,
+    Shard,
+    Timeout,
+    Worker,
+    Workers,
+    perform,
+    request_of,
+    team_of,
 )
 from xbench.cli_score import score_command
-from xbench.errors import UserError
+from xbench.cli_sweep import sweep_command
+from xbench.cli_translate import translate_command
+from xbench.cli_views import leaderboard, plot_app
+from xbench.errors import UserError, full_disk
 
 app = typer.Typer(
     help="Compare methods of unpaired X-ray image translation.",
-    epilog="Start here: xbench run --method medshift",
+    epilog="Start here: xbench run --method medshift. Every command takes --plugin FILE.py "
+    "(methods, data sets and metrics of your own, repeatable) and --debug.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=True)
 list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
 app.add_typer(plot_app, name="plot")
 app.add_typer(list_app, name="list")
 app.add_typer(data_app, name="data")
+app.add_typer(new_app, name="new")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,7 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     with _plain_warnings(debug):
         try:
-            app(args=[a for a in arguments if a != "--debug"], prog_name="xbench")
+            with plugins.session([a for a in arguments if a != "--debug"]) as rest:
+                app(args=rest, prog_name="xbench")
         except UserError as error:
             if debug:
                 raise
@@ -61,7 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
             if debug:
                 raise
             _complain(
-                f"{error.filename or 'a file'}: {error.strerror or error}\n"
+                str(full_disk(error) or "")
+                or f"{error.filename or 'a file'}: {error.strerror or error}\n"
                 "expected: files and folders that can be read and written\n"
                 "look at --out, --to and XBENCH_HOME, or see more with --debug"
             )
@@ -88,116 +113,38 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
 
 @app.command()
 def run(
-    method: Annotated[str, typer.Option(help="NAME[,NAME], all, or path/to/file.py:Class")],
+    context: typer.Context,
+    method: Methods,
     dataset: DatasetName = "phantom",
     profile: ProfileName = "quick",
-    pairs: Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]; all by default")] = "",
+    pairs: Pairs = "",
     split: SplitName = "test",
-    seed: Annotated[str, typer.Option(help="0 or 0,1,2")] = "0",
+    seed: Seeds = "0",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. medshift.tau=0.3")
     ] = None,
     out: Out = Path("runs"),
-    published: Annotated[Path, typer.Option(help="Published records to rank with.")] = Path(
-        "results"
-    ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
-    force: Annotated[bool, typer.Option(help="Redo finished units.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Show the plan and stop.")] = False,
+    published: Published = Path("results"),
+    device: Device = "auto",
+    force: Force = False,
+    retry_failed: RetryFailed = False,
+    shard: Shard = "1/1",
+    timeout: Timeout = None,
+    workers: Workers = 1,
+    executor: Executor = "local",
+    executor_option: ExecutorOption = None,
+    worker: Worker = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Train, translate and score; what is done already is skipped."""
-    from xbench.display import Display
-    from xbench.execute import execute
-    from xbench.plan import Request, make
-    from xbench.runner import Runner, pick_device
+    from xbench.execute import Options
+    from xbench.plan import make
 
-    request = Request(
-        methods=_methods(method),
-        dataset=dataset,
-        profile=profile,
-        pairs=listed(pairs),
-        split=choice("split", split, ("test", "val")),
-        seeds=_seeds(seed),
-        assignments=set_ or [],
-        out=out,
-    )
-    plan = make(request)
-    runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
-    try:
-        failed = execute(runner, out, published, force=force, dry_run=dry_run, json=json)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
-        raise typer.Exit(130) from None
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command("leaderboard")
-def leaderboard_command(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    json: Json = False,
-) -> None:
-    """Make CSV and Markdown tables anew from the records, and print the leaderboard."""
-    from xbench import show
-    from xbench.display import make_console
-    from xbench.leaderboard import write_tables
-
-    folder = results_folder(dataset, profile, split, out)
-    board, notes = write_tables(folder)
-    if json:
-        answer(frame_rows(board.assign(published=False)))
-    else:
-        show.board(make_console(), board)
-    for note in [*notes, f"written: {folder}/{{leaderboard.csv,leaderboard.md,pairs.csv}}"]:
-        print(note, file=sys.stderr)
-
-
-@plot_app.command("tradeoff")
-def plot_tradeoff(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    to: To = None,
-) -> None:
-    """Structure against realism, one point per method (the paper's Figure 3)."""
-    from xbench import plots
-
-    print(plots.tradeoff(results_folder(dataset, profile, split, out), to))
-
-
-@plot_app.command("pairs")
-def plot_pairs(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    metric: Annotated[str, typer.Option(help="see: xbench list metrics")] = "ftd",
-    to: To = None,
-) -> None:
-    """Source × target heat maps of one metric."""
-    from xbench import plots
-
-    print(plots.pairs(results_folder(dataset, profile, split, out), metric, to))
-
-
-@plot_app.command("samples")
-def plot_samples(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    pairs: Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]")] = "",
-    to: To = None,
-) -> None:
-    """Source, translations and true target side by side."""
-    from xbench import plots
-
-    print(plots.samples(results_folder(dataset, profile, split, out), listed(pairs), to))
+    plan = make(request_of(method, dataset, profile, pairs, split, seed, set_, out, shard))
+    team = team_of(context, workers, executor, executor_option)
+    options = Options(published, force, retry_failed, dry_run, timeout, json, worker, team)
+    perform(plan, out, device, options)
 
 
 @app.command("publish")
@@ -212,8 +159,15 @@ def publish_command(
         print(folder)
 
 
+app.command("leaderboard")(leaderboard)
+app.command("check")(check)
 app.command("compare")(compare)
+app.command("report")(report)
 app.command("score")(score_command)
+for mend in (status, verify, rerun, doctor, clean):
+    app.command(mend.__name__)(mend)
+app.command("sweep")(sweep_command)
+app.command("translate")(translate_command)
 
 
 @app.command("fetch")
@@ -263,28 +217,6 @@ def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
     get_profile(profile)
 
     listing(metrics(), json=json)
-
-
-def _methods(text: str) -> list[str]:
-    from xbench.methods.registry import names
-
-    if text != "all":
-        return listed(text)
-    return [name for name in names() if name not in ("identity", "vae")]
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in listed(text)]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0:
-        raise UserError(
-            f"--seed {text} cannot be read",
-            "expected: whole numbers from 0, separated by commas",
-            "for example: --seed 0,1,2",
-        )
-    return list(dict.fromkeys(seeds))
 
 
 if __name__ == "__main__":

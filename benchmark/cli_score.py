@@ -11,7 +11,7 @@ from xbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from xbench.metrics.base import Metric
-    from xbench.score import Scores
+    from xbench.scores import Scores
     from xbench.store import Value
 
 #: What a row is made with where nothing else is said.
@@ -103,7 +103,7 @@ def _refuse(options: dict[str, Any], reason: str) -> None:
 
 def _score(translated: Path, options: dict[str, Any], device: str, *, json: bool) -> None:
     from xbench.runner import pick_device
-    from xbench.score import score_folders
+    from xbench.scores import score_folders
 
     names = options.pop("metrics")
     scores = score_folders(
@@ -123,7 +123,7 @@ def _add(
     """Make a row and print its leaderboard; whether a unit failed."""
     from xbench import external
     from xbench.display import Display
-    from xbench.execute import execute
+    from xbench.execute import Options, execute
     from xbench.plan import Request
     from xbench.runner import Runner, pick_device
 
@@ -142,7 +142,7 @@ def _add(
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     failed = external.add(runner, name, translated, chosen["seed"])
     # What remains is a run of the reference rows: identity and floor.
-    references = execute(runner, out, Path("results"), force=False, dry_run=False, json=json)
+    references = execute(runner, out, Options(json=json))
     return failed or references
 
 

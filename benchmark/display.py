@@ -105,6 +105,10 @@ class Display:
         )
         self._line(f"{unit.entry.label} seed {unit.seed}  {unit.source} → {unit.target}  {text}")
 
+    def waiting(self, unit: Unit) -> None:
+        """All that is left to do is in the hands of other processes."""
+        self._advance("waiting for other processes", 0, 1, unit.name)
+
     def failed(self, unit: Unit, traceback: str) -> None:
         """A unit failed."""
         self._cell(unit, "failed")

@@ -1,5 +1,7 @@
 """Errors that a user caused and can mend: three lines, no traceback, exit code 2."""
 
+import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -9,6 +11,21 @@ class UserError(Exception):
 
     def __init__(self, wrong: str, expected: str, mend: str) -> None:
         super().__init__(f"{wrong}\n{expected}\n{mend}")
+
+
+def full_disk(error: BaseException | None) -> UserError | None:
+    """What to tell the user if an exception says that nothing more can be written; else None."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    known = isinstance(error, OSError) and error.errno in numbers
+    # safetensors and numpy have errors of their own, which only the text tells apart.
+    texts = r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+    if error is None or not (known or re.search(texts, str(error))):
+        return None
+    return UserError(
+        f"nothing more can be written: {error}",
+        "expected: room for results (--out), and for data and weights (XBENCH_HOME)",
+        "make room (see: xbench clean), then give the same command: what is finished is kept",
+    )
 
 
 def unknown(kind: str, name: str, options: Iterable[str], mend: str) -> UserError:

@@ -5,19 +5,22 @@ from statistics import fmean
 from xbench import trainings
 from xbench.plan import Plan, Unit
 from xbench.profiles import Profile
-from xbench.runner import Survey
-from xbench.store import Record, Store, read
+from xbench.store import Store, read
+from xbench.survey import Survey
 
 
 def minutes(plan: Plan, survey: Survey) -> float | None:
     """Estimated minutes of what is left; None where nothing is known to estimate from."""
-    records = Store(plan.folder).records()
+    seen: dict[str, list[float]] = {}
+    for record in Store(plan.folder).records():
+        seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))
+    usual = {name: fmean(seconds) for name, seconds in seen.items()}
     cache = plan.dataset.cache()
     cached = cache is not None and cache.exists()
     known = [
         0.0 if cached or not survey.translate else plan.profile.data_seconds,
         _trainings(plan, survey),
-        *(_unit(records, unit, plan.profile) for unit in survey.translate),
+        *(_unit(usual, unit, plan.profile) for unit in survey.translate),
     ]
     numbers = [seconds for seconds in known if seconds is not None]
     return sum(numbers) / 60 if len(numbers) == len(known) else None
@@ -48,10 +51,10 @@ def _expected_speed(profile: Profile, pairwise: bool) -> float | None:
     return profile.train_images / profile.train_seconds if profile.train_seconds else None
 
 
-def _unit(records: list[Record], unit: Unit, profile: Profile) -> float | None:
-    seen = [sum(r.seconds.values()) for r in records if r.method.name == unit.entry.name]
-    if seen:
-        return fmean(seen)
+def _unit(usual: dict[str, float], unit: Unit, profile: Profile) -> float | None:
+    """Seconds of a unit: as earlier ones of its method took, else by the profile."""
+    if unit.entry.name in usual:
+        return usual[unit.entry.name]
     if unit.entry.train_images == 0:  # a filter or a reference costs its scoring alone
         return profile.score_seconds
     if profile.translate_seconds is None or profile.score_seconds is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from xbench.datasets.base import Box, Images
 from xbench.feature_cache import cached_features
 from xbench.metrics import physics
 from xbench.metrics.base import Metric, Unavailable
+from xbench.metrics.custom import values_of
 from xbench.metrics.extractors import Extractor
 from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
 from xbench.metrics.kernel import kernel_distance
@@ -118,7 +120,10 @@ def measure(metric: Metric, case: Case, space: Space | None) -> Value:
         return Value(identity=metric.identity, value=None, reason=reason)
     per_image = d = None
     if metric.kind == "per image":
-        per_image = _per_image(metric, case)
+        try:
+            per_image = _per_image(metric, case)
+        except Unavailable as error:  # a plug-in that fails empties its own column alone
+            return Value(identity=metric.identity, value=None, reason=str(error))
         statistic: Statistic = lambda rows, _: float(per_image[rows].mean())  # noqa: E731
     elif metric.kind == "measures":
         statistic = _of_measures(metric, case)
@@ -178,7 +183,11 @@ def _with_interval(metric: Metric, case: Case, statistic: Statistic) -> Value:
 
 
 def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
-    """SSIM, PSNR or bone Dice of every image, `[n]`."""
+    """SSIM, PSNR, bone Dice or what a plug-in measures of every image, `[n]`.
+
+    Raises:
+        Unavailable: the plug-in fails.
+    """
     output = case.output
     if metric.needs_masks:
         assert output.masks is not None
@@ -187,7 +196,10 @@ def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
             for rows, box in batches(len(output), output.boxes)
         ]
         return _in_order(parts, list(batches(len(output), output.boxes)))
-    function = {"ssim": ssim, "psnr": psnr}[metric.name.removesuffix("_ref")]
+    if metric.function is not None:
+        function: Callable[[Tensor, Tensor], Tensor] = partial(values_of, metric)
+    else:
+        function = {"ssim": ssim, "psnr": psnr}[metric.name.removesuffix("_ref")]
     other = case.target if metric.paired else case.source
     assert other is not None
     found = list(batches(len(output), common(output.boxes, other.boxes)))

@@ -1,46 +1,102 @@
 """One `xbench run` from survey to summary."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from xbench import estimate, footnotes, processes, publish, show
+from xbench import estimate, executors, footnotes, processes, publish, show, survey
 from xbench.answers import answer, frame_rows
+from xbench.executors import Team
 from xbench.leaderboard import board_table, comparable, pairs_table, with_published
 from xbench.plan import Plan, Unit, parse_pairs
-from xbench.runner import Runner, Survey
+from xbench.runner import Runner
 from xbench.store import Store
+from xbench.survey import Survey
 
 
-def execute(
-    runner: Runner, out: Path, published: Path, *, force: bool, dry_run: bool, json: bool
-) -> bool:
+@dataclass(frozen=True)
+class Options:
+    """How a plan is run, apart from what it is.
+
+    Attributes:
+        published: folder of the published records to rank with.
+        force: redo finished units.
+        retry_failed: do those units alone that failed before.
+        dry_run: show what is to be done, and stop.
+        timeout: seconds that the translation of a source to one target may take.
+        json: answer with JSON.
+        worker: be one of a team: do the units, and leave the views to who started it.
+        team: let workers do the units.
+    """
+
+    published: Path = Path("results")
+    force: bool = False
+    retry_failed: bool = False
+    dry_run: bool = False
+    timeout: float | None = None
+    json: bool = False
+    worker: bool = False
+    team: Team | None = None
+
+
+def execute(runner: Runner, out: Path, options: Options) -> bool:
     """Say what is to be done, do it, and sum it up; whether a unit failed."""
-    if not dry_run and processes.is_first():
+    if not options.dry_run and processes.is_first():
         runner.store.probe()
     with processes.first_before_others(runner.device):
-        survey = runner.survey(force, fetch=not dry_run)
+        todo = survey.make(
+            runner.plan,
+            runner.scorer,
+            runner.device,
+            force=options.force,
+            fetch=not options.dry_run,
+            failed_only=options.retry_failed,
+        )
     if not processes.is_first():  # it helps to train; the first process does the rest
-        return False if dry_run else bool(runner.run(survey))
-    minutes = estimate.minutes(runner.plan, survey)
-    show.plan(runner.display.console, runner.plan, survey, minutes)
-    if dry_run:
-        if json:
-            answer(_preview(runner.plan, survey, minutes))
+        return False if options.dry_run else bool(runner.run(todo))
+    if options.worker:
+        return bool(runner.run(todo, options.timeout))
+    minutes = estimate.minutes(runner.plan, todo)
+    show.plan(runner.display.console, runner.plan, todo, minutes)
+    if options.dry_run:
+        if options.json:
+            answer(_preview(runner.plan, todo, minutes))
         return False
-    with runner.display:
-        failed = runner.run(survey)
-    _sum_up(runner, out, published, failed, json)
+    if options.team:
+        failed = _delegate(runner, options.team, todo)
+    else:
+        with runner.display:
+            failed = runner.run(todo, options.timeout)
+    _sum_up(runner, out, options.published, failed, options.json)
     return bool(failed)
 
 
-def _preview(plan: Plan, survey: Survey, minutes: float | None) -> dict[str, object]:
+def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
+    """Let workers do what is left; the units that failed, or that nobody did."""
+    plan, console = runner.plan, runner.display.console
+    if not (todo.translate or todo.rescore):
+        return []
+    executors.start(
+        team,
+        logs=plan.folder / "logs",
+        threads=plan.profile.threads,
+        gpu=runner.device.type == "cuda",
+        say=lambda line: console.print(line, soft_wrap=True),
+    )
+    wanted = {unit.key for unit in (*todo.translate, *todo.rescore)}
+    left = survey.make(plan, runner.scorer, runner.device, fetch=False).translate
+    return [unit for unit in left if unit.key in wanted]
+
+
+def _preview(plan: Plan, todo: Survey, minutes: float | None) -> dict[str, object]:
     """What a dry run tells programs."""
+    done = {unit.key for unit in todo.done}
     return {
         "folder": str(plan.folder),
         "dataset": plan.dataset.key,
         "minutes": minutes,
-        "trainings": [path.name for path in survey.trainings],
+        "trainings": [path.name for path in todo.trainings],
         "units": [
-            {"name": unit.name, "key": unit.key, "done": unit in survey.done} for unit in plan.units
+            {"name": unit.name, "key": unit.key, "done": unit.key in done} for unit in plan.units
         ],
     }
 
@@ -67,12 +123,11 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit], json
         console.print(f"  {file}", soft_wrap=True)
     console.print(f"look further: xbench plot pairs{_options(plan, out)}", soft_wrap=True)
     if failed:
-        first = runner.store.failure_path(failed[0])
-        console.print(
-            f"{len(failed)} units failed; the traceback of the first: {first}",
-            style="red",
-            soft_wrap=True,
-        )
+        paths = [path for unit in failed if (path := runner.store.failure_path(unit)).exists()]
+        told = f"{len(paths)} units failed; the traceback of the first: {paths[0]}" if paths else ""
+        lost = len(failed) - len(paths)
+        missing = f"{lost} units were not done: give the same command again" if lost else ""
+        console.print("\n".join(filter(None, (told, missing))), style="red", soft_wrap=True)
     if json:
         answer(frame_rows(board))
 

@@ -5,12 +5,10 @@ what made them: their records have the version `external`, no parameters and no 
 """
 
 import re
-import traceback
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
 
@@ -28,9 +26,10 @@ from xbench.methods.base import MethodConfig, Pair
 from xbench.plan import Entry, Plan, Request, Unit
 from xbench.processes import cores
 from xbench.provenance import provenance
-from xbench.runner import Runner, can_be_filled
+from xbench.runner import Runner
 from xbench.settings import file_name
-from xbench.store import Failure, MethodFacts, Record, Store, from_pixels, pixels_digest
+from xbench.store import MethodFacts, Record, Store, from_pixels, pixels_digest
+from xbench.survey import can_be_filled
 
 Location = str | Path
 Pixels = NDArray[np.uint16]
@@ -58,7 +57,7 @@ def image_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower() in JUNK:
             continue
-        if path.is_dir() or not is_image(path):
+        if (path.exists() and not path.is_file()) or not is_image(path):
             raise UserError(
                 f"{path} is no image",
                 f"expected: nothing but images in {folder} ({_READABLE})",
@@ -281,22 +280,9 @@ def _score_unit(runner: Runner, unit: Unit, pixels: Pixels) -> bool:
     """Score and store what a unit stands for; False, with its traceback stored, if that failed."""
     try:
         record = _record(runner, unit, pixels)
-        runner.store.forget(unit)
-        runner.store.write_images(unit, record.data.ids, pixels)
-        runner.store.write_record(unit, record)
+        runner.store.write_unit(unit, record, pixels)
     except Exception:
-        text = traceback.format_exc()
-        failure = Failure(
-            key=unit.key,
-            label=unit.entry.label,
-            seed=unit.seed,
-            source=unit.source,
-            target=unit.target,
-            traceback=text,
-            finished=_now(),
-        )
-        runner.store.write_failure(unit, failure)
-        runner.display.failed(unit, text)
+        runner.fail(unit)
         return False
     runner.display.unit(unit, record)
     return True
@@ -318,7 +304,7 @@ def _record(runner: Runner, unit: Unit, pixels: Pixels) -> Record:
         images_sha256=pixels_digest(pixels),
         seconds={},
         provenance=provenance(str(runner.device)),
-        finished=_now(),
+        finished=facts.now(),
     )
 
 
@@ -340,7 +326,3 @@ def _method_facts(unit: Unit) -> MethodFacts:
         weights_sha256={},
         given=EXTERNAL,
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,11 +1,17 @@
 """What a record says of its method and its data."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from xbench.methods.base import Cost
 from xbench.plan import FLOOR, Entry, Plan
 from xbench.store import DataFacts, MethodFacts
 from xbench.trainings import TrainingLog
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def method_facts(entry: Entry, logs: Mapping[str, TrainingLog], cost: Cost) -> MethodFacts:

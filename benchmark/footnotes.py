@@ -21,6 +21,8 @@ def empty_columns(records: Iterable[Record]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for record in records:
         for name, value in record.metrics.items():
+            if name not in METRICS:  # of a plug-in that is not here
+                continue
             if value.reason and METRICS[name].label not in reasons.setdefault(value.reason, []):
                 reasons[value.reason].append(METRICS[name].label)
     return reasons

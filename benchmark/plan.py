@@ -33,6 +33,7 @@ class Request:
     seeds: Sequence[int] = (0,)
     assignments: Sequence[str] = ()
     out: Path = Path("runs")
+    shard: tuple[int, int] = (1, 1)
 
 
 #: `--set budget.KEY`: what is expected, and an example.
@@ -158,8 +159,15 @@ def make(request: Request) -> Plan:
         data_assignments=settings.differences(
             "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
         ),
-        units=units,
+        units=_shard(units, *request.shard),
     )
+
+
+def _shard(units: tuple[Unit, ...], number: int, count: int) -> tuple[Unit, ...]:
+    """The part `number` (from 1) of `count`; units that share an encoding stay together."""
+    blocks = dict.fromkeys((u.entry.label, u.seed, u.source) for u in units)
+    mine = set(list(blocks)[number - 1 :: count])
+    return tuple(u for u in units if (u.entry.label, u.seed, u.source) in mine)
 
 
 def folder_of(out: Path, dataset_label: str, profile: str, split: str = "test") -> Path:
@@ -222,7 +230,7 @@ def _entries(
     entries.append(Entry(FLOOR, floor, None, MethodConfig(), (0,), 0, reference=True))
     for given, method in named.items():
         entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
-        entry = replace(entry, given=given)
+        entry = replace(entry, given=methods.address(given))
         for name, values in method.references(entry.config).items():
             entries.append(
                 _entry(methods.get(name), profile, values, budget, seeds, reference=True)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,29 @@ def cores() -> int:
     """CPU cores that this process may use: a scheduler may grant fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def began(pid: int) -> str | None:
+    """When a process began, by a clock that nobody can set; None if there is none such (left)."""
+    if not Path("/proc/self/stat").exists():
+        return _began_elsewhere(pid)
+    try:
+        # The name, in brackets, may hold anything; behind it come the state and 18 more fields.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _began_elsewhere(pid: int) -> str | None:
+    """The same where there is no `/proc`."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.Error:
+        return None
 
 
 def number() -> int:

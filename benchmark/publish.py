@@ -5,7 +5,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from xbench import leaderboard, plots
+from xbench import leaderboard, plots, tables
 from xbench.errors import UserError
 from xbench.files import atomic
 from xbench.profiles import PROFILES
@@ -74,11 +74,11 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
 
 def make_views(folder: Path) -> list[Path]:
     """Tables and pictures of one folder; the trade-off plot once a method has all pairs."""
-    board, _ = leaderboard.write_tables(folder)
-    made = [folder / name for name in ("leaderboard.csv", "leaderboard.md", "pairs.csv")]
+    written = tables.write(folder)
+    made = list(written.files)
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
-        made.append(plots.tradeoff(folder))
-    if not board.empty:
+        made += plots.tradeoff(folder)
+    if not written.board.empty:
         made.append(plots.samples(folder))
     return made
 

@@ -1,60 +1,46 @@
-"""Does what a plan says: trains, translates, scores, and stores unit by unit."""
+"""Does what a plan says: trains, translates, scores, and stores unit by unit.
+
+Any number of processes may do one plan together: see `xbench.locks`.
+"""
 
 import os
+import sys
 import time
 import traceback
-import warnings
-from collections.abc import Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from xbench import facts, processes, trainings
+from xbench import facts, processes, survey
+from xbench.datasets.registry import check_names
+from xbench.deadline import deadline
 from xbench.display import Display
-from xbench.errors import UserError
-from xbench.hashing import seed_from
+from xbench.errors import UserError, full_disk
+from xbench.files import home, sweep_parts
+from xbench.guard import undisturbed
+from xbench.locks import POLL, Busy, Locks
 from xbench.methods.base import Method
 from xbench.metrics.base import METRICS
 from xbench.plan import Entry, Plan, Unit
 from xbench.provenance import provenance
 from xbench.scoring import Scorer
+from xbench.settings import file_name
 from xbench.store import (
     DataFacts,
     Failure,
     Record,
     Store,
     Value,
+    file_name_of,
     from_pixels,
     pixels_digest,
     to_pixels,
 )
+from xbench.survey import Survey
 from xbench.trainings import Trained
-
-
-@dataclass(frozen=True)
-class Needed:
-    """A training that is left to do."""
-
-    objective: str
-    images: int
-    pairwise: bool
-
-
-@dataclass
-class Survey:
-    """What of a plan is left to do."""
-
-    translate: list[Unit] = field(default_factory=list)
-    rescore: list[Unit] = field(default_factory=list)
-    done: list[Unit] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    trainings: dict[Path, Needed] = field(default_factory=dict)
+from xbench.translation import family, fix_numerics, translate, translate_path
 
 
 def pick_device(name: str) -> torch.device:
@@ -85,90 +71,124 @@ class Runner:
         self.plan = plan
         self.device = device
         self.display = display
+        self.timeout: float | None = None
         self.store = Store(plan.folder)
         self.scorer = Scorer(plan.dataset, plan.split, device)
-        # More threads than cores wait for each other.
-        torch.set_num_threads(min(plan.profile.threads, processes.cores()))
-        if device.type == "cuda":
-            # Equal results on equal devices; what has no such algorithm only warns.
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.backends.cudnn.benchmark = False
+        # Of all splits, since these share trainings.
+        self.locks = Locks(plan.trainings.parent / "locks")
+        fix_numerics(device, plan.profile.threads)
 
-    def survey(self, force: bool = False, fetch: bool = True) -> Survey:
-        """Compare the plan with what is stored.
+    def run(self, todo: Survey, timeout: float | None = None) -> list[Unit]:
+        """Do what is left, beside other processes.
 
         Args:
-            force: take nothing as done.
-            fetch: get weights of metrics and move damaged trainings aside; a dry run does not.
-        """
-        survey = Survey(missing=self.scorer.missing(fetch))
-        for unit in self.plan.units:
-            record = None if force else self.store.find(unit)
-            if record is None:
-                survey.translate.append(unit)
-            elif can_be_filled(record, survey.missing):
-                survey.rescore.append(unit)
-            else:
-                survey.done.append(unit)
-        for (entry, seed), units in _grouped(survey.translate):
-            method = self._make_method(entry)
-            if method is not None:
-                method.check()
-                pairs = [(unit.source, unit.target) for unit in units]
-                found = trainings.folders(self.plan, entry, method, pairs, seed)
-                if found and not method.needs_training:
-                    raise UserError(
-                        f"method '{entry.name}' returns trainings but declares none",
-                        "expected: `needs_training = True` in its class",
-                        "add that line to the class",
-                    )
-                for training, folder in found:
-                    if (
-                        folder not in survey.trainings
-                        and trainings.read_log(folder, training, repair=fetch) is None
-                    ):
-                        objective = str(training.recipe.get("objective"))
-                        survey.trainings[folder] = Needed(
-                            objective, entry.train_images, training.pairs is not None
-                        )
-        return survey
+            todo: what is left, of this runner's plan.
+            timeout: seconds that one translation of a source to one target may take.
 
-    def run(self, survey: Survey) -> list[Unit]:
-        """Do what is left; return the units that failed."""
-        self.display.total = len(survey.translate) + len(survey.rescore)
-        failed: list[Unit] = []
-        if not (survey.translate or survey.rescore):
-            return failed
-        with processes.first_before_others(self.device):
-            self.plan.dataset.prepare(self.display.data)
-        self._check_split()
-        together = self._train_together(survey) if processes.number() > 1 else {}
-        if not processes.is_first():
-            return failed
-        damaged = []
-        for unit in survey.rescore:
-            try:
-                if not self._rescore(unit):
-                    damaged.append(unit)
-            except Exception:
-                failed.append(self._fail(unit))
-        for (entry, seed), units in _grouped([*survey.translate, *damaged]):
-            try:
-                trained = together.get((entry.label, seed)) or self._trained(entry, seed)
-            except Exception:
-                failed += [self._fail(unit) for unit in units]
-                continue
-            for _, same_source in groupby(units, key=lambda unit: unit.source):
-                failed += self._do_source(trained, list(same_source))
-        return failed
-
-    def _check_split(self) -> None:
-        """Every domain must have images to translate.
+        Returns:
+            The units that failed, here or in another process.
 
         Raises:
-            UserError: one has none.
+            UserError: a domain has no images.
+        """
+        self.timeout = timeout
+        self.display.total = len(todo.translate) + len(todo.rescore)
+        # Also where nothing is left to do: who did the last unit may have been killed then.
+        self.locks.sweep()
+        sweep_parts(self.plan.trainings.parent)
+        sweep_parts(self.plan.folder)
+        if not self.display.total:
+            return []
+        with self.locks:
+            with processes.first_before_others(self.device):
+                self._prepare_data()
+            self._check_split()
+            together = self._train_together(todo) if processes.number() > 1 else {}
+            return self._work(todo, together) if processes.is_first() else []
+
+    def _prepare_data(self) -> None:
+        """One process makes the data ready; others wait, and find them."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # a cache that may only be read needs no lock
+                locks = stack.enter_context(Locks(home() / "locks"))
+                stack.enter_context(locks.hold(file_name(self.plan.dataset.key)))
+            self.plan.dataset.prepare(self.display.data)
+
+    def _work(self, todo: Survey, together: dict[tuple[str, int], Trained]) -> list[Unit]:
+        """Block by block; what others hold is looked at again when all else is done."""
+        failed: list[Unit] = []
+        blocks = _blocks([*todo.rescore, *todo.translate])
+        # Only the last method that was needed is kept in memory.
+        last: dict[tuple[str, int], Trained] = {}
+        while blocks:
+            left = []
+            for units in blocks:
+                row = _row(units[0])
+                if row not in together and row not in last:
+                    last.clear()
+                rest = self._do_block(todo, units, together if row in together else last, failed)
+                if rest:
+                    left.append(rest)
+            if len(left) == len(blocks):
+                self.display.waiting(left[0][0])
+                time.sleep(POLL)
+            blocks = left
+        return failed
+
+    def _do_block(
+        self,
+        todo: Survey,
+        units: list[Unit],
+        trained: dict[tuple[str, int], Trained],
+        failed: list[Unit],
+    ) -> list[Unit]:
+        """Do those units of one source that nobody else holds; return the others."""
+        locks = [f"{self.plan.split}/{file_name_of(unit)}" for unit in units]
+        held = [self.locks.take(lock) for lock in locks]
+        busy: list[Unit] = []
+        try:
+            mine = [unit for unit, taken in zip(units, held, strict=True) if taken]
+            mine = [unit for unit in mine if not self._done_elsewhere(todo, unit, failed)]
+            mine = [unit for unit in mine if not self._filled(todo, unit, failed)]
+            if mine:
+                busy = self._do_source(mine, trained, failed)
+        finally:
+            for lock, taken in zip(locks, held, strict=True):
+                if taken:
+                    self.locks.release(lock)
+        return [u for u, taken in zip(units, held, strict=True) if not taken or u in busy]
+
+    def _done_elsewhere(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
+        """Whether another process did a unit, or failed in it, since the survey."""
+        if survey.stamp(self.store, unit) == todo.stamps[unit.key]:
+            return False
+        record = self.store.find(unit)
+        if record is not None:
+            self.display.unit(unit, record)
+        elif self.store.failure_path(unit).exists():
+            failed.append(unit)
+        else:
+            return False
+        return True
+
+    def _filled(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
+        """Fill a unit's empty metrics, if that is all it needs; False if it must be translated."""
+        if unit.key not in todo.fillable:
+            return False
+        try:
+            return self._rescore(unit)
+        except Exception:
+            failed.append(self.fail(unit))
+            return True
+
+    def _check_split(self) -> None:
+        """Every domain must have images to translate, under names that can be files.
+
+        Raises:
+            UserError: one has none, or a name leads out of its folder.
         """
         dataset, split = self.plan.dataset, self.plan.split
+        check_names(dataset, split)
         for domain in dataset.domains:
             if not dataset.ids(split, domain):
                 raise UserError(
@@ -177,100 +197,88 @@ class Runner:
                     "try: --split test, or see: xbench data show",
                 )
 
-    def _train_together(self, survey: Survey) -> dict[tuple[str, int], Trained]:
+    def _train_together(self, todo: Survey) -> dict[tuple[str, int], Trained]:
         """All trainings before anything else: then the first process can go on alone."""
         found = {}
-        for (entry, seed), _ in _grouped(survey.translate):
-            if entry.method is not None and entry.method.needs_training:
+        for unit in todo.translate:
+            row, method = _row(unit), unit.entry.method
+            if row not in found and method is not None and method.needs_training:
                 with suppress(UserError):  # said again when its units are due
-                    trained = found[entry.label, seed] = self._trained(entry, seed)
-                    trained.share()
+                    found[row] = self._trained(unit.entry, unit.seed)
+                    found[row].share()
         return found
 
-    def _trained(self, entry: Entry, seed: int) -> Trained:
-        return Trained(self.plan, entry, self._make_method(entry), seed, self.display)
-
     def _make_method(self, entry: Entry) -> Method | None:
-        if entry.method is None:
-            return None
-        dataset = self.plan.dataset
-        return entry.method(entry.config, dataset.domains, dataset.config.size, self.device)
+        return survey.make_method(self.plan, entry, self.device)
 
-    def _do_source(self, trained: Trained, units: list[Unit]) -> list[Unit]:
-        """Train what one source needs, translate it to all targets, score and store each unit."""
-        failed, ready = [], []
+    def _trained(self, entry: Entry, seed: int) -> Trained:
+        method = self._make_method(entry)
+        return Trained(self.plan, entry, method, seed, self.display, self.locks)
+
+    def _do_source(
+        self, units: list[Unit], kept: dict[tuple[str, int], Trained], failed: list[Unit]
+    ) -> list[Unit]:
+        """Train what one source needs, translate it to all targets, score and store each unit.
+
+        Returns:
+            Units that wait for a training of another process.
+        """
+        row = _row(units[0])
+        busy, ready = [], []
+        try:
+            if row not in kept:
+                kept[row] = self._trained(units[0].entry, units[0].seed)
+            trained = kept[row]
+        except Exception:
+            failed += [self.fail(unit) for unit in units]
+            return []
         for unit in units:
             try:
                 trained.obtain(unit)
                 ready.append(unit)
+            except Busy:
+                busy.append(unit)
             except Exception:
-                failed.append(self._fail(unit))
-        if not ready:
-            return failed
+                failed.append(self.fail(unit))
+        if ready:
+            self._translate_and_store(trained, ready, failed)
+        return busy
+
+    def _translate_and_store(self, trained: Trained, units: list[Unit], failed: list[Unit]) -> None:
         try:
             began = time.perf_counter()
-            pixels = self._translate(trained.method, ready)
-            share = (time.perf_counter() - began) / len(ready)
+            with deadline(self.timeout and self.timeout * len(units)), undisturbed():
+                pixels = self._translate(trained.method, units)
+            seconds = (time.perf_counter() - began) / len(units)
         except Exception:
-            return [*failed, *(self._fail(unit) for unit in ready)]
-        for unit in ready:
+            failed += [self.fail(unit) for unit in units]
+            return
+        # What values of a knob took together says of none what it takes alone.
+        alone = len({unit.entry.label for unit in units}) == 1
+        what = "translate" if alone else "translate_together"
+        for unit in units:
             try:
-                self._store_unit(trained, unit, pixels[unit.target], share)
+                own = trained.sibling(unit.entry, self._make_method)
+                self._store_unit(own, unit, pixels[unit.key], {what: seconds})
             except Exception:
-                failed.append(self._fail(unit))
-        return failed
+                failed.append(self.fail(unit))
 
     def _translate(self, method: Method | None, units: list[Unit]) -> dict[str, np.ndarray]:
-        """Pixels uint16 `[n, H, W]` by target."""
-        dataset, split, source = self.plan.dataset, self.plan.split, units[0].source
+        """Pixels uint16 `[n, H, W]` of units of one source, by key."""
         if method is None:
-            return {unit.target: self._floor(unit.target) for unit in units}
+            return {unit.key: self._floor(unit.target) for unit in units}
+        dataset, split, source = self.plan.dataset, self.plan.split, units[0].source
         images, ids = dataset.images(split, source), dataset.ids(split, source)
-        parts: dict[str, list[np.ndarray]] = {unit.target: [] for unit in units}
-        batch, start = self.plan.profile.batch, 0
-        while start < len(images):
-            chosen = slice(start, start + batch)
-            try:
-                results = self._translate_batch(method, units, images[chosen], ids[chosen])
-            except (MemoryError, RuntimeError) as error:
-                if batch == 1 or not _out_of_memory(error):
-                    raise
-                torch.cuda.empty_cache()
-                batch = max(1, batch // 2)
-                warnings.warn(f"out of memory; going on with batches of {batch}", stacklevel=2)
-                continue
-            for target, result in results.items():
-                parts[target].append(to_pixels(result))
-            start += batch
-        return {target: np.concatenate(part) for target, part in parts.items()}
-
-    def _translate_batch(
-        self, method: Method, units: list[Unit], images: Tensor, ids: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """One batch to all targets; every image draws from a generator of its own."""
-        generators = {
-            unit.target: [
-                torch.Generator(self.device).manual_seed(
-                    seed_from(unit.seed, method.name, unit.source, unit.target, name)
-                )
-                for name in ids
-            ]
-            for unit in units
-        }
-        moved = images.to(self.device)
-        targets = [unit.target for unit in units]
-        results = method.translate_all(moved, units[0].source, targets, generators=generators)
-        for target in targets:
-            if not isinstance(results[target], Tensor):
-                raise TypeError(
-                    f"{method.name} returned {type(results[target]).__name__}, not a torch tensor"
-                )
-            if results[target].shape != moved.shape:
-                raise ValueError(
-                    f"{method.name} returned {tuple(results[target].shape)} "
-                    f"for images {tuple(moved.shape)}"
-                )
-        return results
+        targets = list(dict.fromkeys(unit.target for unit in units))
+        limits = {"seed": units[0].seed, "batch": self.plan.profile.batch}
+        if len({unit.entry.label for unit in units}) == 1:
+            found = translate(method, images, ids, source, targets, **limits)
+            return {unit.key: found[unit.target] for unit in units}
+        # Rows that differ in the knob alone share what they can.
+        values = {unit.key: getattr(unit.entry.config, str(method.knob)) for unit in units}
+        wanted = list(dict.fromkeys(values.values()))
+        path = translate_path(method, images, ids, source, targets, wanted, **limits)
+        return {unit.key: path[values[unit.key], unit.target] for unit in units}
 
     def _floor(self, target: str) -> np.ndarray:
         """The second exposure of the target views, or the first half of them."""
@@ -281,7 +289,7 @@ class Runner:
         return to_pixels(repeats[:])
 
     def _score(
-        self, unit: Unit, pixels: np.ndarray, only: Sequence[str] = tuple(METRICS)
+        self, unit: Unit, pixels: np.ndarray, only: Sequence[str] | None = None
     ) -> dict[str, Value]:
         """Values of metrics of what a unit made."""
         halves = self.scorer.halves(unit.target) if self._is_half(unit) else None
@@ -291,12 +299,11 @@ class Runner:
         """Whether a unit is the floor of data without second exposures."""
         return unit.entry.method is None and not self.plan.dataset.repeated(self.plan.split)
 
-    def _store_unit(self, trained: Trained, unit: Unit, pixels: np.ndarray, seconds: float) -> None:
-        """Write images, score what was written, write the record last."""
+    def _store_unit(
+        self, trained: Trained, unit: Unit, pixels: np.ndarray, seconds: dict[str, float]
+    ) -> None:
+        """Score a unit's images as they will be stored, and store them."""
         data = self._data_facts(unit)
-        # An earlier record goes when its images do, not before: a failure loses nothing.
-        self.store.forget(unit)
-        self.store.write_images(unit, data.ids, pixels)
         began = time.perf_counter()
         values = self._score(unit, pixels)
         record = Record(
@@ -310,11 +317,11 @@ class Runner:
             metrics=values,
             polarity=self._polarity(unit, pixels),
             images_sha256=pixels_digest(pixels),
-            seconds={"translate": seconds, "score": time.perf_counter() - began},
+            seconds=seconds | {"score": time.perf_counter() - began},
             provenance=provenance(str(self.device)),
-            finished=_now(),
+            finished=facts.now(),
         )
-        self.store.write_record(unit, record)
+        self.store.write_unit(unit, record, pixels)
         self.display.unit(unit, record)
 
     def _polarity(self, unit: Unit, pixels: np.ndarray) -> float | None:
@@ -335,7 +342,7 @@ class Runner:
             return False
         if pixels_digest(pixels) != record.images_sha256:
             return False
-        wanted = [name for name in METRICS if not _final(record, name)]
+        wanted = [name for name in METRICS if not survey.is_final(record, name)]
         record.metrics |= self._score(unit, pixels, wanted)
         self.store.write_record(unit, record)
         self.display.unit(unit, record)
@@ -347,8 +354,15 @@ class Runner:
         rows = self.scorer.halves(unit.target)[0] if self._is_half(unit) else None
         return facts.data_facts(self.plan, shown, rows)
 
-    def _fail(self, unit: Unit) -> Unit:
-        """Record the exception being handled and go on."""
+    def fail(self, unit: Unit) -> Unit:
+        """Record the exception being handled and go on.
+
+        Raises:
+            UserError: the disk is full: so would be all other units.
+        """
+        full = full_disk(sys.exc_info()[1])
+        if full:
+            raise full
         text = traceback.format_exc()
         self.store.write_failure(
             unit,
@@ -359,40 +373,21 @@ class Runner:
                 source=unit.source,
                 target=unit.target,
                 traceback=text,
-                finished=_now(),
+                finished=facts.now(),
             ),
         )
         self.display.failed(unit, text)
         return unit
 
 
-def _grouped(units: list[Unit]) -> list[tuple[tuple[Entry, int], list[Unit]]]:
-    """Units of one method and seed together: they share a training."""
-    groups: dict[tuple[str, int], list[Unit]] = {}
+def _row(unit: Unit) -> tuple[str, int]:
+    """What units have in common that are translated by one trained method."""
+    return family(unit.entry), unit.seed
+
+
+def _blocks(units: list[Unit]) -> list[list[Unit]]:
+    """Units of one row and source: they share an encoding, and are done together."""
+    rows: dict[tuple[str, int], dict[str, list[Unit]]] = {}
     for unit in units:
-        groups.setdefault((unit.entry.label, unit.seed), []).append(unit)
-    return [((found[0].entry, found[0].seed), found) for found in groups.values()]
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """On a GPU torch has an error of its own for it; on a CPU only the text tells."""
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or "can't allocate memory" in str(error)
-
-
-def can_be_filled(record: Record, missing: Collection[str]) -> bool:
-    """Whether a metric is new, has another definition, or waited for weights that came."""
-    return any(not _final(record, name) for name in METRICS if name not in missing)
-
-
-def _final(record: Record, name: str) -> bool:
-    """Whether a metric needs no scoring: a value by its present definition, or a lasting reason."""
-    value = record.metrics.get(name)
-    if value is None or value.identity != METRICS[name].identity or value.pending:
-        return False
-    # Values of earlier versions had no interval, nor told how many images they rest on.
-    return value.value is None or value.n is not None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        rows.setdefault(_row(unit), {}).setdefault(unit.source, []).append(unit)
+    return [block for sources in rows.values() for block in sources.values()]

@@ -69,7 +69,7 @@ class Scorer:
         output: Tensor,
         source: str,
         target: str,
-        only: Collection[str] = tuple(METRICS),
+        only: Collection[str] | None = None,
         halves: Halves | None = None,
     ) -> dict[str, Value]:
         """Score translations of all views of the split.
@@ -78,14 +78,14 @@ class Scorer:
             output: float32 `[n, 1, H, W]`, in the order of the source's ids.
             source: domain that was translated.
             target: domain that was aimed at.
-            only: names of the metrics wanted.
+            only: names of the metrics wanted; all by default.
             halves: the output is the first half of the target's own images and is compared with
                 the second; only distances between sets of images have a value then.
         """
         missing = self.missing()
         case = self._case(output, source, target, halves)
         values = {}
-        for name in only:
+        for name in METRICS if only is None else only:
             metric = METRICS[name]
             if name in missing:
                 values[name] = Value(

@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from xbench.errors import UserError, unknown
+from xbench.hashing import digest
+
+#: Bytes of a file's name: 255 is what file systems take, and endings are added to it.
+LONGEST_NAME = 180
 
 Settings = dict[str, dict[str, Any]]
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -106,8 +110,18 @@ def differences(section: str, now: Mapping[str, Any], then: Mapping[str, Any]) -
 
 
 def file_name(text: str) -> str:
-    """A label as a file name: slashes and other unsafe characters become underscores."""
-    return re.sub(r"[^\w.,=+\-\[\]]", "_", text)
+    """A label as a file name: slashes and other unsafe characters become underscores.
+
+    No text leads out of a folder: a name of dots alone is replaced, one too long for a file system
+    is cut and told apart by a hash.
+    """
+    name = re.sub(r"[^\w.,=+\-\[\]]", "_", text)
+    if not name.strip("."):
+        return "_" * max(1, len(name))
+    if len(name.encode()) > LONGEST_NAME:
+        start = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
+        return f"{start}~{digest(text, 8)}"
+    return name
 
 
 def _text(value: object) -> str:

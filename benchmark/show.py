@@ -6,11 +6,12 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from xbench import leaderboard
+from xbench import typeset
 from xbench.metrics.base import METRICS
 from xbench.plan import Plan
-from xbench.runner import Survey
+from xbench.survey import Survey
 
 
 def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) -> None:
@@ -52,7 +53,12 @@ def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
     if rows.empty:
         console.print("no finished units yet")
         return
-    cells = leaderboard.cells(rows)
+    # Of the column that ranks, the interval too; there is no room for those of the others.
+    shown = rows.drop(columns="params_total", errors="ignore")
+    cells = [
+        {head: str(cell) if head == typeset.CROSS else cell.text for head, cell in line.items()}
+        for line in typeset.lines(shown, typeset.table_metrics())
+    ]
     table = Table(title=title or None, title_justify="left")
     heads = _fitting(cells, console.width)
     for head in heads:
@@ -63,6 +69,26 @@ def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
             row["method"] += " (published)"
         table.add_row(*(row[head] for head in heads), style="dim" if reference else None)
     console.print(table)
+
+
+def table(console: Console, text: typeset.Table) -> None:
+    """A table in full, block by block, with what its signs mean."""
+    console.print(text.caption.replace("`", ""), soft_wrap=True)
+    for title, lines in text.blocks.items():
+        shown = Table(title=title or None, title_justify="left")
+        for head in text.heads:
+            words = head in typeset.WORDS
+            shown.add_column(head, justify="left" if words else "right", no_wrap=True)
+        for line in lines:
+            shown.add_row(*(_mark(line.get(head, typeset.Cell())) for head in text.heads))
+        console.print(shown)
+    for remark in text.remarks("Bold", "underlined"):
+        console.print(remark, soft_wrap=True)
+
+
+def _mark(cell: typeset.Cell) -> Text:
+    """A cell with its rank as a style."""
+    return Text(str(cell), {"": "", "best": "bold", "second": "underline"}[cell.mark])
 
 
 def pairs(console: Console, rows: pd.DataFrame) -> None:

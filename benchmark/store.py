@@ -4,137 +4,46 @@ Below `<out>/<dataset>/<profile>/`, the path of a record is its unit's name and 
 says what made it, so a unit can never stand there twice, and a stale one is seen and redone.
 """
 
+import gc
 import hashlib
-import json
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from xbench.errors import UserError
 from xbench.files import atomic, set_aside, write_text
 from xbench.plan import Unit
+from xbench.records import (
+    DataFacts,
+    Failure,
+    MethodFacts,
+    Record,
+    Stored,
+    StoredT,
+    Unreadable,
+    Value,
+    parse,
+)
 from xbench.settings import file_name
 
 #: Views of every unit that are kept as one 8-bit strip.
 STRIP_VIEWS = 6
 STRIP_SIDE = 128
+#: Files that are read one after the other, and how many such batches at the same time.
+BATCH = 64
+READERS = 8
 
 
-class Stored(BaseModel):
-    """Base of what is stored: typed, no unknown fields."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class MethodFacts(Stored):
-    """Which method made the images, and what it costs; None where nobody knows."""
-
-    name: str
-    label: str
-    version: str
-    reference: bool
-    config: dict[str, Any]
-    params: int | None
-    params_total: int | None
-    params_training: int | None
-    params_dead: int = 0
-    nfe: int | None
-    stochastic: bool
-    train_images: int | None
-    train_seconds: float | None
-    weights_sha256: dict[str, str]
-    #: What `--method` and `--set` were given.
-    given: str = ""
-    assignments: list[str] = []
-
-
-class DataFacts(Stored):
-    """Which images were translated."""
-
-    name: str
-    label: str
-    key: str
-    config: dict[str, Any]
-    split: str
-    assignments: list[str] = []
-    domains: list[str]
-    domain_groups: dict[str, str]
-    ids: list[str]
-    groups: list[str]
-
-
-class Value(Stored):
-    """A metric's value, or the reason for its absence.
-
-    Attributes:
-        identity: definition and version.
-        value: over all images.
-        reason: why there is no value.
-        pending: whether weights were missing: when they have come, the unit is scored again.
-        n: images that it rests on.
-        d: dimensions of the features that were compared.
-        ci_low: lower end of the 95 % interval over groups; None where groups are too few.
-        ci_high: its upper end.
-        inf: the value extrapolated to endless images.
-        left_out: the value without each block of groups (see `metrics.uncertainty`), from which
-            intervals of means and of differences follow.
-        per_image: the value of each image, of metrics that have one.
-    """
-
-    identity: str
-    value: float | None
-    reason: str | None = None
-    pending: bool = False
-    n: int | None = None
-    d: int | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    inf: float | None = None
-    left_out: list[float] | None = None
-    per_image: list[float] | None = None
-
-
-class Record(Stored):
-    """A finished unit."""
-
-    schema_version: Literal[1] = 1
-    key: str
-    method: MethodFacts
-    data: DataFacts
-    profile: str
-    seed: int
-    source: str
-    target: str
-    metrics: dict[str, Value]
-    #: Correlation of outputs with inputs, averaged over images; below 0 means inverted greys.
-    polarity: float | None = None
-    images_sha256: str
-    seconds: dict[str, float]
-    provenance: dict[str, Any]
-    finished: str
-
-
-class Failure(Stored):
-    """A unit that failed: kept to be looked at, never counted as done."""
-
-    key: str
-    label: str
-    seed: int
-    source: str
-    target: str
-    traceback: str
-    finished: str
-
-
-StoredT = TypeVar("StoredT", bound=Stored)
+__all__ = ["DataFacts", "Failure", "MethodFacts", "Record", "Store", "Stored", "Value"]
 
 
 class Store:
@@ -174,56 +83,111 @@ class Store:
 
     def find(self, unit: Unit) -> Record | None:
         """The record of a unit if it is there, whole, and made by the same key."""
-        path = self.record_path(unit)
-        record = read(path, Record) if path.exists() else None
-        return record if record and record.key == unit.key else None
+        record = read(self.record_path(unit), Record)
+        if record is None or name_of_record(record) != file_name_of(unit):
+            return None
+        return record if record.key == unit.key else None
 
     def records(self) -> list[Record]:
         """All whole records, in the order of their paths."""
-        return [record for _, record in self.record_files()]
+        return [record for _, record in self._read_all()]
 
-    def record_files(self) -> Iterator[tuple[Path, Record]]:
+    def record_files(self) -> list[tuple[Path, Record]]:
         """All whole records with their paths."""
-        for path in sorted((self.folder / "records").rglob("[!.]*.json")):
-            record = read(path, Record)
-            if record:
-                yield path, record
+        return [(self.folder / "records" / name, record) for name, record in self._read_all()]
+
+    def _read_all(self) -> list[tuple[str, Record]]:
+        """All whole records by file name; what is left out is told in a warning per reason.
+
+        A record that lies under another unit's name was copied or edited, and would be counted
+        for a row that it does not belong to: it is left out too.
+        """
+        folder = self.folder / "records"
+        found: list[tuple[str, Record]] = []
+        left_out: dict[str, list[str]] = {}
+        with _no_collection():
+            for name, raw in _read_files(folder, _json_files(folder)):
+                try:
+                    record = parse(raw, Record)
+                    if name != f"{name_of_record(record)}.json":
+                        raise Unreadable("edited or copied: it belongs to another place")
+                    found.append((name, record))
+                except Unreadable as error:
+                    left_out.setdefault(_set_aside(folder / name, error), []).append(name)
+        for reason, names in left_out.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            warnings.warn(f"left out: {folder / names[0]}{more}: {reason}", stacklevel=3)
+        return found
+
+    def failures(self) -> list[tuple[Path, Failure]]:
+        """All failures with their paths."""
+        folder = self.folder / "failed"
+        paths = [folder / name for name in _json_files(folder)]
+        return [(path, failure) for path in paths if (failure := read(path, Failure))]
 
     def write_record(self, unit: Unit, record: Record) -> None:
-        """Store a finished unit; an earlier failure of it is forgotten."""
-        text = re.sub(r"\[[\d\s,.eE+-]+\]", _one_line, record.model_dump_json(indent=1))
-        write_text(self.record_path(unit), text + "\n")
+        """Store a record whose images are there; an earlier failure of the unit is forgotten."""
+        write_text(self.record_path(unit), _json(record))
         self.failure_path(unit).unlink(missing_ok=True)
 
     def write_failure(self, unit: Unit, failure: Failure) -> None:
         """Store a failure."""
         write_text(self.failure_path(unit), failure.model_dump_json(indent=1) + "\n")
 
-    def forget(self, unit: Unit) -> None:
-        """Remove a record before its images are made anew."""
-        self.record_path(unit).unlink(missing_ok=True)
+    def write_unit(self, unit: Unit, record: Record, pixels: np.ndarray) -> None:
+        """Store a finished unit: its images, uint16 `[n, H, W]`, a strip of some, and its record.
 
-    def write_images(self, unit: Unit, ids: Sequence[str], pixels: np.ndarray) -> None:
-        """Write uint16 `[n, H, W]` as one 16-bit PNG per id, and the strip of some views."""
-        folder = self.images_path(unit)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, image in zip(ids, pixels, strict=True):
-            Image.fromarray(image).save(folder / f"{name}.png", compress_level=1)
-        chosen = spread(len(ids), STRIP_VIEWS)
-        path = strip_path(self.folder, unit.entry.label, unit.seed, unit.source, unit.target)
-        with atomic(path) as part:
-            Image.fromarray(make_strip(pixels[chosen])).save(part, optimize=True)
+        Nothing takes an earlier file's place before all is on the disk, so a full one loses
+        nothing. Then the earlier record goes, the images come and the record comes last: a kill
+        in between leaves a unit that is not done.
+        """
+        folder, ids = self.images_path(unit), record.data.ids
+        strip = strip_path(self.folder, unit.entry.label, unit.seed, unit.source, unit.target)
+        for path in folder.glob(".*.part.png"):  # of a process that was killed in this unit
+            path.unlink(missing_ok=True)
+        # Parts take their places in reverse order.
+        with ExitStack() as parts:
+            parts.enter_context(atomic(self.record_path(unit))).write_text(_json(record), "utf-8")
+            chosen = make_strip(pixels[spread(len(ids), STRIP_VIEWS)])
+            Image.fromarray(chosen).save(parts.enter_context(atomic(strip)), optimize=True)
+            for name, image in zip(ids, pixels, strict=True):
+                # Not flushed one by one: after a power cut their hash in the record tells.
+                part = parts.enter_context(atomic(folder / f"{name}.png", flush=False))
+                Image.fromarray(image).save(part, compress_level=1)
+            self.record_path(unit).unlink(missing_ok=True)
+        self.failure_path(unit).unlink(missing_ok=True)
 
     def read_images(self, unit: Unit, ids: Sequence[str]) -> np.ndarray:
-        """What `write_images` wrote, uint16 `[n, H, W]`.
+        """The images of a unit, uint16 `[n, H, W]`.
 
         Raises:
             OSError: an image is missing or damaged.
         """
-        folder = self.images_path(unit)
-        return np.stack(
-            [np.asarray(Image.open(folder / f"{i}.png")).astype(np.uint16) for i in ids]
-        )
+        return _read_pngs(self.images_path(unit), ids)
+
+    def images_of(self, record: Record) -> np.ndarray:
+        """The images of a record, uint16 `[n, H, W]`.
+
+        Raises:
+            OSError: an image is missing or damaged.
+            ValueError: they differ in size.
+        """
+        return _read_pngs(self.folder / "images" / name_of_record(record), record.data.ids)
+
+
+def _read_pngs(folder: Path, ids: Sequence[str]) -> np.ndarray:
+    """Images as PNG and nothing else: of other formats, some start a program to be read."""
+    images = []
+    for name in ids:
+        with Image.open(folder / f"{name}.png", formats=["PNG"]) as image:
+            images.append(np.asarray(image).astype(np.uint16))
+    return np.stack(images)
+
+
+def _json(record: Record) -> str:
+    """A record with a line for every field, but one for each list of numbers."""
+    text = re.sub(r"\[[\d\s,.eE+-]+\]", _one_line, record.model_dump_json(indent=1))
+    return text + "\n"
 
 
 def _one_line(numbers: re.Match[str]) -> str:
@@ -246,23 +210,83 @@ def strip_path(folder: Path, label: str, seed: int, source: str, target: str) ->
     return folder / "strips" / f"{unit_file(label, seed, source, target)}.png"
 
 
+def name_of_record(record: Record) -> str:
+    """The name of a record's unit, which is where it belongs below `records`."""
+    return unit_file(record.method.label, record.seed, record.source, record.target)
+
+
 def read(path: Path, kind: type[StoredT]) -> StoredT | None:
-    """Read a stored file; None, with a warning, if that cannot be.
+    """Read a stored file; None if there is none, or, with a warning, if it cannot be used.
 
     A damaged file is moved aside, and what it stood for is redone. One that another version of
     xbench wrote is left where it is.
     """
+    raw = _contents(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        aside = set_aside(path)
-        warnings.warn(f"{path} is damaged; moved to {aside.name}, to be redone", stacklevel=2)
+        return None if raw is None else parse(raw, kind)
+    except Unreadable as error:
+        warnings.warn(f"left out: {path}: {_set_aside(path, error)}", stacklevel=2)
         return None
+
+
+def _contents(path: Path) -> bytes | None:
+    """A file's bytes; None if there is no such file (any more)."""
     try:
-        return kind.model_validate(value)
-    except ValidationError:
-        warnings.warn(f"{path} was written by another version of xbench; left out", stacklevel=2)
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _set_aside(path: Path, error: Unreadable) -> str:
+    """Move a damaged file aside where that is allowed; what is to be said of it."""
+    if error.damaged:
+        with suppress(OSError):
+            set_aside(path)
+            return f"{error}; kept as .corrupt, to be redone"
+    return str(error)
+
+
+def _json_files(folder: Path) -> list[str]:
+    """Names `a/b.json` of the files below a folder; neither hidden ones nor in linked folders."""
+
+    def walk(below: str) -> Iterator[str]:
+        with suppress(FileNotFoundError), os.scandir(os.path.join(folder, below)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from walk(f"{below}{entry.name}/")
+                elif entry.name.endswith(".json") and entry.name[0] != "." and entry.is_file():
+                    yield below + entry.name
+
+    return sorted(walk(""), key=lambda name: name.split("/"))
+
+
+def _read_files(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Contents of files, some read ahead: parsing needs a core, reading waits for a disk."""
+    batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
+
+    def read_batch(batch: Sequence[str]) -> list[bytes | None]:
+        return [_contents(folder / name) for name in batch]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for batch, found in zip(batches, pool.map(read_batch, batches), strict=True):
+            for name, raw in zip(batch, found, strict=True):
+                if raw is not None:
+                    yield name, raw
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's cycle collector from looking at very many new objects without cycles."""
+    was_on, was_frozen = gc.isenabled(), gc.get_freeze_count()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not was_frozen:  # counts them as old, at once
+            gc.freeze()
+            gc.unfreeze()
+        if was_on:
+            gc.enable()
 
 
 def spread(n: int, count: int) -> list[int]:

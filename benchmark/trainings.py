@@ -3,7 +3,8 @@
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from traceback import clear_frames
@@ -17,7 +18,9 @@ from xbench.datasets.base import TrainOnly
 from xbench.display import Display
 from xbench.errors import UserError
 from xbench.files import set_aside, write_text
+from xbench.guard import undisturbed
 from xbench.hashing import digest, file_digest, seed_from
+from xbench.locks import Busy, Locks
 from xbench.methods.base import Cost, Log, Method, Pair, Training
 from xbench.plan import Entry, Plan, Unit
 from xbench.store import Stored, read
@@ -37,28 +40,48 @@ class Trained:
     """A method whose trainings are made or loaded when a unit first needs them."""
 
     def __init__(
-        self, plan: Plan, entry: Entry, method: Method | None, seed: int, display: Display
+        self,
+        plan: Plan,
+        entry: Entry,
+        method: Method | None,
+        seed: int,
+        display: Display,
+        locks: Locks,
     ) -> None:
         self.plan, self.entry, self.method, self.seed = plan, entry, method, seed
-        self.display = display
+        self.display, self.locks = display, locks
+        self._counted = method
+        self._siblings: dict[str, Trained] = {}
         self._found: list[tuple[Training, Path]] = []
         self._logs: dict[Path, TrainingLog] = {}
         self._errors: dict[Path, Exception] = {}
         self._tracebacks: dict[Path, TracebackType | None] = {}
         if method is not None:
-            method.setup(TrainOnly(plan.dataset))
+            with undisturbed():
+                method.setup(TrainOnly(plan.dataset))
             self._found = folders(plan, entry, method, plan.pairs, seed)
 
     @cached_property
     def cost(self) -> Cost:
         """What the method costs; counting builds networks, so once is enough."""
-        with torch.random.fork_rng(devices=[]):
-            return self.method.cost() if self.method else Cost()
+        with undisturbed():
+            return self._counted.cost() if self._counted else Cost()
+
+    def sibling(self, entry: Entry, make: Callable[[Entry], Method | None]) -> "Trained":
+        """The same trainings for a row that differs in the knob alone, and so in its cost."""
+        if entry.label == self.entry.label:
+            return self
+        if entry.label not in self._siblings:
+            other = self._siblings[entry.label] = copy(self)
+            other.entry, other._counted = entry, make(entry)
+            vars(other).pop("cost", None)
+        return self._siblings[entry.label]
 
     def obtain(self, unit: Unit) -> None:
         """Train or load what the unit needs.
 
         Raises:
+            Busy: another process makes a training.
             Exception: whatever the training raised, now or for an earlier unit.
         """
         for training, folder in self._needed(unit):
@@ -68,14 +91,25 @@ class Trained:
             if folder not in self._logs:
                 try:
                     self._logs[folder] = self._obtain(training, folder)
+                except Busy:
+                    raise
                 except Exception as error:
                     self._keep(folder, error)
                     raise
 
     def _obtain(self, training: Training, folder: Path) -> TrainingLog:
+        """Load or make a training; one process makes it, others are told `Busy`."""
         assert self.method is not None
+        lock = f"trainings/{folder.name}"
+        # Processes of one launch share the work by themselves; to load, nobody need wait.
+        locked = processes.number() == 1 and read_log(folder, training, repair=False) is None
+        if locked and not self.locks.take(lock):
+            raise Busy(training_name(self.entry, training, self.seed))
         plan, entry, device = self.plan, self.entry, self.method.device
-        return obtain(training, folder, plan, entry, self.seed, device, self.display)
+        try:
+            return obtain(training, folder, plan, entry, self.seed, device, self.display)
+        finally:
+            self.locks.release(lock)
 
     def _keep(self, folder: Path, error: Exception) -> None:
         """Keep an error for the units that need the training, without what its frames hold."""
@@ -149,7 +183,7 @@ def obtain(
     log = read_log(folder, training)
     if log is None:
         folder.mkdir(parents=True, exist_ok=True)
-        with display.training(training_name(entry, training, seed)) as progress:
+        with display.training(training_name(entry, training, seed)) as progress, undisturbed():
             result = training.fit(
                 TrainOnly(plan.dataset),
                 entry.train_images,

@@ -78,6 +78,8 @@ class Dataset(ABC):
     Config: ClassVar[type[DatasetConfig]]
     #: The generator's or importer's version: bump it whenever pixels change.
     version: ClassVar[int] = 1
+    #: Hash of the file of a plug-in; it stands in for the version.
+    plugin: ClassVar[str | None] = None
 
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
@@ -90,7 +92,8 @@ class Dataset(ABC):
     @property
     def key(self) -> str:
         """What published rows are matched by: the same key means the same pixels."""
-        return f"{self.name}-v{self.version}-" + digest(self.config.model_dump(mode="json"), 12)
+        version = self.plugin[:12] if self.plugin else self.version
+        return f"{self.name}-v{version}-" + digest(self.config.model_dump(mode="json"), 12)
 
     @property
     @abstractmethod

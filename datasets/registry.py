@@ -1,42 +1,76 @@
-"""Finding data sets by name, or by the folder in which they lie."""
+"""Finding data sets: by name, by the folder in which they lie, or in a plug-in."""
 
-import importlib
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from xbench.datasets.base import Dataset
+from xbench.datasets.base import Dataset, Split
 from xbench.errors import UserError, unknown
+from xbench.plugins import Registry
 
+GROUP = "xbench.datasets"
 #: Name → "module:class", imported on demand; or a function that returns the class.
 BUILT_IN = {
     "phantom": "xbench.datasets.phantom:Phantom",
     "xdigiskull": "xbench.datasets.xdigiskull:fetched",
 }
+#: What cannot be a part of a path: nothing, dots alone, separators, control characters.
+UNSAFE = re.compile(r"\.{0,2}|.*[/\\\x00-\x1f\x7f-\x9f].*", re.DOTALL)
+#: Bytes of the names of domains and images: file systems take 255, and two domains are joined.
+LONGEST_DOMAIN, LONGEST_ID = 100, 200
 
-
-def names() -> list[str]:
-    """All data sets that can be named."""
-    return list(BUILT_IN)
+REGISTRY: Registry[Dataset] = Registry("dataset", Dataset, GROUP, BUILT_IN, set())
+names = REGISTRY.names
 
 
 def get(name: str) -> type[Dataset]:
-    """The data set called `name`, or that in the folder `name`, or the three-line error."""
-    if name in BUILT_IN:
-        module, attribute = BUILT_IN[name].split(":")
-        found = getattr(importlib.import_module(module), attribute)
-        dataset: type[Dataset] = found if isinstance(found, type) else found()
-        return dataset
+    """The data set called `name`, in the folder `name`, or of `path/to/file.py:ClassName`.
+
+    Raises:
+        UserError: there is none, or the plug-in cannot be loaded.
+    """
+    if ".py:" in name or name in BUILT_IN or name in names():
+        return REGISTRY.get(name)
     path = Path(name).expanduser()
     if os.sep in name or name.startswith(("~", ".")) or path.is_dir():
         from xbench.datasets.describe import FILE
         from xbench.datasets.folder import Folder
 
         folder = Folder.at(path)
-        if folder.name in BUILT_IN:
+        if folder.name in names():
             raise UserError(
-                f"{path} would be called '{folder.name}', as a built-in data set is",
+                f"{path} would be called '{folder.name}', as another data set is",
                 "expected: a name of its own, it heads tables and folders of results",
                 f'put name = "my-{folder.name}" into {path / FILE}',
             )
         return folder
-    raise unknown("dataset", name, BUILT_IN, "see: xbench list datasets, or give a path: ./folder")
+    raise unknown("dataset", name, names(), "see: xbench list datasets, or give a path: ./folder")
+
+
+def check_names(dataset: Dataset, split: Split) -> None:
+    """Domains and ids become files: none may lead out of its folder, and none may come twice.
+
+    Raises:
+        UserError: one does.
+    """
+    _check(dataset, "domains", dataset.domains, LONGEST_DOMAIN)
+    for domain in dataset.domains:
+        _check(dataset, f"{split} images of '{domain}'", dataset.ids(split, domain), LONGEST_ID)
+
+
+def _check(dataset: Dataset, what: str, found: Sequence[str], longest: int) -> None:
+    for name in found:
+        if UNSAFE.fullmatch(name) or len(name.encode()) > longest:
+            raise UserError(
+                f"among the {what} of the data set {dataset.name} is {name[:longest]!r}",
+                f"expected: names that can be files, of 1 to {longest} bytes and without slashes",
+                "rename it in the data set",
+            )
+    if len(set(found)) < len(found):
+        twice = next(name for name in found if found.count(name) > 1)
+        raise UserError(
+            f"among the {what} of the data set {dataset.name}, {twice!r} comes twice",
+            "expected: every name once",
+            "rename one of them in the data set",
+        )

@@ -160,6 +160,8 @@ class Method(ABC):
     #: Whether two translations of one image differ by their random numbers.
     stochastic: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
+    #: Whether it takes images of other sizes than those that it was made for.
+    any_size: ClassVar[bool] = True
     about: ClassVar[str] = ""
 
     def __init__(
@@ -245,28 +247,32 @@ class Method(ABC):
         self,
         images: Tensor,
         source: str,
-        target: str,
+        targets: Sequence[str],
         values: Sequence[float],
         *,
-        generators: Sequence[torch.Generator],
-    ) -> dict[float, Tensor]:
+        generators: Mapping[str, Sequence[torch.Generator]],
+    ) -> dict[float, dict[str, Tensor]]:
         """Translate at several values of the trade-off knob; override where work can be shared.
+
+        Returns:
+            By value and target what `translate_all` gives where the knob is configured so.
 
         Raises:
             ValueError: the method has no knob.
         """
         if self.knob is None:
             raise ValueError(f"{self.name} has no trade-off knob")
-        states = [generator.get_state() for generator in generators]
+        states = {target: [g.get_state() for g in drawn] for target, drawn in generators.items()}
         config = self.config
         results = {}
         try:
             for value in values:
                 changed = {**config.model_dump(), self.knob: value}
                 self.config = type(config).model_validate(changed)
-                for generator, state in zip(generators, states, strict=True):
-                    generator.set_state(state)
-                results[value] = self.translate(images, source, target, generators=generators)
+                for target, drawn in generators.items():
+                    for generator, state in zip(drawn, states[target], strict=True):
+                        generator.set_state(state)
+                results[value] = self.translate_all(images, source, targets, generators=generators)
         finally:
             self.config = config
         return results

@@ -89,7 +89,8 @@ class LabelledMethod(Method):
     @cached_property
     def net(self) -> nn.Module:
         """The network; after training, its averaged weights."""
-        return self.make_net(self.device)
+        with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
+            return self.make_net(self.device)
 
     def make_net(self, device: torch.device) -> nn.Module:
         """The network of this configuration with fresh weights."""

@@ -6,7 +6,7 @@ image at t = 1 to the shared latent z_tau, then the target-conditioned flow forw
 (Figure 1). The authors' network and settings are not published: those here are our choice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -159,9 +159,7 @@ class MedShift(LabelledMethod):
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
         """Deterministic: the generators are not used."""
-        tau = self.config.tau
-        latents = self.encodings(images, source, [tau])[tau]
-        return self.render(latents, target, tau, images)
+        return self.translate_all(images, source, [target], generators={})[target]
 
     def translate_all(
         self,
@@ -169,25 +167,27 @@ class MedShift(LabelledMethod):
         source: str,
         targets: Sequence[str],
         *,
-        generators: Any,
+        generators: Mapping[str, Sequence[torch.Generator]],
     ) -> dict[str, Tensor]:
         """Encode once for all targets."""
         tau = self.config.tau
-        latents = self.encodings(images, source, [tau])[tau]
-        return {target: self.render(latents, target, tau, images) for target in targets}
+        return self.translate_path(images, source, targets, [tau], generators=generators)[tau]
 
     def translate_path(
         self,
         images: Tensor,
         source: str,
-        target: str,
+        targets: Sequence[str],
         values: Sequence[float],
         *,
-        generators: Sequence[torch.Generator],
-    ) -> dict[float, Tensor]:
-        """One encoding trajectory for all tau."""
+        generators: Mapping[str, Sequence[torch.Generator]],
+    ) -> dict[float, dict[str, Tensor]]:
+        """One encoding trajectory for all tau and all targets."""
         latents = self.encodings(images, source, values)
-        return {tau: self.render(latents[tau], target, tau, images) for tau in values}
+        return {
+            tau: {target: self.render(latents[tau], target, tau, images) for target in targets}
+            for tau in values
+        }
 
 
 class FlowMatching(LabelledTraining):

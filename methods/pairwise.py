@@ -81,7 +81,8 @@ class PairwiseMethod(Method):
 
     def adopt(self, pair: Pair, weights: Mapping[str, Tensor]) -> None:
         """Make a pair's generator of trained weights."""
-        net = self.make_generator()
+        with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
+            net = self.make_generator()
         net.load_state_dict(weights)
         self._nets[pair] = net.to(self.device).eval().requires_grad_(False)
 

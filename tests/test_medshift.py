@@ -108,9 +108,11 @@ def test_all_targets_at_once_equal_one_by_one(images: Tensor) -> None:
 
 def test_a_path_over_tau_equals_its_single_translations(images: Tensor) -> None:
     made = method()
-    path = made.translate_path(images, "a", "b", [0.0, 0.3, 0.5, 0.77, 1.0], generators=[])
-    for tau, result in path.items():
-        assert torch.equal(result, translate(method(tau=tau), images))
+    values = [0.0, 0.3, 0.5, 0.77, 1.0]
+    path = made.translate_path(images, "a", ["b", "c"], values, generators={})
+    for tau, results in path.items():
+        for target, result in results.items():
+            assert torch.equal(result, translate(method(tau=tau), images, "a", target))
 
 
 def test_tau_and_guidance_have_an_effect(images: Tensor) -> None:

@@ -147,7 +147,8 @@ def test_fda_without_a_window_but_for_the_mean_shifts_the_image() -> None:
     method = make("fda")
     method.setup(Greys())
     images = Greys().train("dark")[:1]
-    result = method.translate_path(images, "dark", "light", [0.0, 0.5], generators=[])
+    path = method.translate_path(images, "dark", ["light"], [0.0, 0.5], generators={"light": []})
+    result = {value: images_of["light"] for value, images_of in path.items()}
     shift = result[0.0] - images
     torch.testing.assert_close(shift, shift.mean().expand_as(shift), atol=1e-5, rtol=0)
     assert not torch.allclose(result[0.5], result[0.0], atol=1e-2)

@@ -1,5 +1,6 @@
 """Fréchet distances against clean-fid, SciPy and the literal formulas; feature spaces."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +13,16 @@ from numpy.typing import NDArray
 from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
 from xbench.metrics.spaces import FeatureSpace
 
+independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
+by_roots = independent["frechet_by_roots"]
+literal = independent["conditional_frechet"]
+moments = independent["moments"]
 Array = NDArray[np.float64]
 
 
 def sample(count: int, size: int, seed: int, shift: float = 0.0) -> Array:
     rng = np.random.default_rng(seed)
     return rng.standard_normal((count, size)) @ rng.standard_normal((size, size)) + shift
-
-
-def moments(features: Array) -> tuple[Array, Array]:
-    return features.mean(axis=0), np.cov(features, rowvar=False)
-
-
-def by_roots(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
-    """The formula with explicit symmetric roots, for covariances of any rank."""
-
-    def root(matrix: Array) -> Array:
-        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        half: Array = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-        return half
-
-    middle = root(cov_a) @ cov_b @ root(cov_a)
-    gap = mean_a - mean_b
-    return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * np.trace(root(middle)))
 
 
 @pytest.mark.parametrize(("n", "m", "size"), [(200, 150, 8), (64, 64, 20), (500, 90, 62)])
@@ -111,18 +99,6 @@ def triplet(count: int, size: int) -> tuple[Array, Array, Array]:
     y = np.tanh(x) @ sample(size, size, 5) + 0.5 * sample(count, size, 2)
     h = np.tanh(x) @ sample(size, size, 6) + 0.4 * sample(count, size, 3, shift=0.1)
     return x, y, h
-
-
-def literal(x: Array, y: Array, h: Array) -> float:
-    """The conditional distance term by term."""
-    size, joint = x.shape[1], np.cov(np.hstack([x, y, h]), rowvar=False)
-    blocks = [[joint[i : i + size, j : j + size] for j in range(0, 3 * size, size)]
-              for i in range(0, 3 * size, size)]  # fmt: skip
-    inverse = np.linalg.pinv(blocks[0][0], rcond=1e-10, hermitian=True)
-    difference = blocks[1][0] - blocks[2][0]
-    given = [blocks[k][k] - blocks[k][0] @ inverse @ blocks[0][k] for k in (1, 2)]
-    explained = np.trace(difference @ inverse @ difference.T)
-    return by_roots(y.mean(axis=0), given[0], h.mean(axis=0), given[1]) + float(explained)
 
 
 @pytest.mark.parametrize(("count", "size"), [(64, 16), (200, 8), (40, 10), (20, 15)])

@@ -1,5 +1,8 @@
 """The kernel distance against the double sum, torchmetrics and the moments that it compares."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,23 +12,13 @@ from torchmetrics.image.kid import poly_mmd
 from xbench.metrics import kernel
 from xbench.metrics.kernel import kernel_distance
 
+independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
+pair_by_pair = independent["kernel_distance"]
 Array = NDArray[np.float64]
 
 
 def sample(count: int, size: int, seed: int, shift: float = 0.0) -> Array:
     return np.random.default_rng(seed).standard_normal((count, size)) + shift
-
-
-def pair_by_pair(a: Array, b: Array) -> float:
-    """The formula without any matrix."""
-
-    def mean(pairs: list[tuple[Array, Array]]) -> float:
-        return float(np.mean([(u @ v / len(u) + 1) ** 3 for u, v in pairs]))
-
-    def others(x: Array) -> list[tuple[Array, Array]]:
-        return [(u, v) for i, u in enumerate(x) for j, v in enumerate(x) if i != j]
-
-    return mean(others(a)) + mean(others(b)) - 2 * mean([(u, v) for u in a for v in b])
 
 
 @pytest.mark.parametrize(("n", "m", "size"), [(30, 20, 5), (2, 2, 1), (12, 40, 62)])

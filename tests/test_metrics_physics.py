@@ -1,7 +1,9 @@
 """Physics metrics on pictures whose noise, edges and greys are known, and on the phantom."""
 
 import math
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,6 @@ import scipy.ndimage
 import scipy.stats
 import torch
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from xbench.datasets.phantom import Phantom
@@ -30,6 +31,10 @@ from xbench.metrics.physics import (
 )
 from xbench.profiles import get_profile
 
+independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
+darkest_part = independent["dark_distance"]
+otsu = independent["otsu"]
+patch_by_patch = independent["noise_spectrum"]
 Array = NDArray[np.float64]
 Distance = Callable[[Tensor, Tensor], float]
 DISTANCES = (nps_distance, attenuation_distance, edge_ratio, tissue_contrast)
@@ -45,10 +50,6 @@ def head(seed: int = 0, noise: float = 0.0, side: int = 64, blur: float = 1.0) -
     return np.clip(smooth + noise * rng.standard_normal(smooth.shape), 0, 1)
 
 
-def otsu(image: Array) -> float:
-    return float(threshold_otsu(image))  # type: ignore[no-untyped-call]
-
-
 def heads(count: int = 6, seed: int = 0, **how: float) -> Tensor:
     pictures = [head(seed=100 * seed + index, **how) for index in range(count)]  # type: ignore[arg-type]
     return torch.from_numpy(np.stack(pictures))[:, None]
@@ -56,30 +57,6 @@ def heads(count: int = 6, seed: int = 0, **how: float) -> Tensor:
 
 def batch(*pictures: Array) -> Tensor:
     return torch.from_numpy(np.stack(pictures))[:, None]
-
-
-def patch_by_patch(image: Array) -> Array:
-    """The noise power spectrum of one image, as its definition reads."""
-    y, x = np.mgrid[:8, :8]
-    terms = np.stack([np.ones((8, 8)), x, y, x * x, x * y, y * y], -1).reshape(64, 6)
-    window = np.sin(np.pi * (np.arange(8) + 0.5) / 8) ** 2
-    window = np.outer(window, window)
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(8), np.fft.fftfreq(8)))
-    found = []
-    for top in range(0, image.shape[0] - 7, 4):
-        for left in range(0, image.shape[1] - 7, 4):
-            patch = image[top : top + 8, left : left + 8]
-            if patch.mean() >= otsu(image):
-                continue
-            fit = terms @ np.linalg.lstsq(terms, patch.ravel(), rcond=None)[0]
-            power = np.abs(np.fft.fft2((patch - fit.reshape(8, 8)) * window)) ** 2
-            power /= (window**2).sum()
-            edges = ((0.5, 1.5), (3.5, 4.5), (4.5, 9))  # around 1/8, 4/8 and beyond
-            inside = [(frequency > low / 8) & (frequency < high / 8) for low, high in edges]
-            found.append([power[ring].mean() for ring in inside])
-    smoothest = np.array(sorted(found))[: math.ceil(len(found) / 4), 1:]
-    spectrum: Array = 10 * np.log10(np.median(smoothest, axis=0) + (2 / 255) ** 2)
-    return spectrum
 
 
 def test_noise_spectrum_is_what_its_definition_says() -> None:
@@ -122,12 +99,6 @@ def test_noise_spectrum_sees_neither_smooth_anatomy_nor_rounding() -> None:
     assert nps_distance(clean, (clean * 255).round() / 255) < 0.2
     flat = torch.full((1, 1, 32, 32), 0.4)
     assert noise_spectra(flat)[0].tolist() == pytest.approx([floor, floor], abs=1e-6)
-
-
-def darkest_part(a: Array, b: Array, share: float) -> float:
-    """The mean difference of the sorted greys, of equally many pixels."""
-    first, second = np.sort(a.ravel()), np.sort(b.ravel())
-    return float(np.abs(first - second)[: round(share * first.size)].mean())
 
 
 def test_attenuation_distance_equals_sorting_and_scipy() -> None:

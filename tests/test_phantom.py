@@ -1,10 +1,8 @@
 """The phantom data set: splits, alignment, cache."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 from xbench.datasets.phantom import Phantom, PhantomConfig
 from xbench.datasets.phantom import dataset as module
 from xbench.errors import UserError
+from xbench.files import atomic
 from xbench.profiles import PROFILES
 
 TINY = PhantomConfig(
@@ -175,19 +174,19 @@ def test_a_damaged_file_is_named_kept_and_made_again(fresh: Phantom) -> None:
 
 
 def test_leftovers_of_killed_runs_are_removed(fresh: Phantom) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = fresh.cache() / f".test000.{gone.pid}.part.npy"
-    alive = fresh.cache() / f".val000.{os.getpid()}.part.npy"
-    young = fresh.cache() / f".val000.{gone.pid}.part.npy"
-    for path in (dead, alive, young):
-        path.write_bytes(b"half")
-    for path in (dead, alive):
-        os.utime(path, (time.time() - 300,) * 2)
-    fresh.prepare()
+    code = (
+        "import os, sys; from pathlib import Path; from xbench.files import atomic\n"
+        "with atomic(Path(sys.argv[1])) as part:\n"
+        "    part.write_bytes(b'half'); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(fresh.cache() / "test000.npy")]
+    subprocess.run(command, check=False, timeout=60)
+    (dead,) = fresh.cache().glob(".*.part*")
+    with atomic(fresh.cache() / "mine.npy") as alive:
+        alive.write_bytes(b"half")
+        fresh.prepare()
+        assert alive.exists()
     assert not dead.exists()
-    assert alive.exists()
-    assert young.exists()
 
 
 def test_workers_end_with_their_parent() -> None:

@@ -141,9 +141,11 @@ def test_translations_stay_within_the_range_at_any_size() -> None:
 
 def test_a_path_over_the_knob_equals_separate_translations(images: Tensor) -> None:
     [made] = seeded_methods({"tau": 0.1})
-    path = made.translate_path(images, "a", "b", [1, 3, 5], generators=generators(1, 2))
-    assert torch.equal(path[5], made.translate(images, "a", "b", generators=generators(1, 2)))
-    assert not torch.equal(path[1], path[3])
+    drawn = {"b": generators(1, 2)}
+    path = made.translate_path(images, "a", ["b"], [1, 3, 5], generators=drawn)
+    single = made.translate(images, "a", "b", generators=generators(1, 2))
+    assert torch.equal(path[5]["b"], single)
+    assert not torch.equal(path[1]["b"], path[3]["b"])
 
 
 def test_it_refuses_more_evaluations_than_the_grid_has() -> None:

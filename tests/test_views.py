@@ -16,7 +16,11 @@ from xbench.store import Record, Store
 
 Xbench = Callable[..., Any]
 
-VIEWS = ("leaderboard.csv", "leaderboard.md", "pairs.csv", "tradeoff.png", "samples.png")
+VIEWS = (
+    *("leaderboard.csv", "leaderboard.md", "pairs.csv"),
+    *(f"tables/{name}" for name in ("leaderboard.tex", "by-pair.csv", "by-group.md")),
+    *("tradeoff.png", "tradeoff.svg", "tradeoff.csv", "samples.png"),
+)
 
 
 @pytest.fixture
@@ -33,8 +37,7 @@ def records(finished: Path) -> list[Record]:
 
 
 def remake(xbench: Xbench, out: str) -> None:
-    for command in ("leaderboard", "plot tradeoff", "plot samples"):
-        assert xbench(*command.split(), "--profile", "smoke", "--out", out).code == 0
+    assert xbench("plot", "all", "--profile", "smoke", "--out", out).code == 0
 
 
 def test_deleted_views_come_back_byte_for_byte(xbench: Xbench, runs: Path) -> None:
@@ -134,7 +137,7 @@ def test_no_table_mixes_what_cannot_be_compared(records: list[Record], what: str
         other.metrics["ftd"].identity = "ftd-v0"
     kept, notes = leaderboard.comparable([*records, other])
     assert kept == records
-    assert "left out 1 records" in notes[0]
+    assert "left out 1 record " in notes[0]
 
 
 def test_the_trade_off_plot_uses_one_realism_metric_for_all(
@@ -149,7 +152,7 @@ def test_the_trade_off_plot_uses_one_realism_metric_for_all(
             path = runs / "records" / record.method.label / f"seed{record.seed}"
             text = record.model_dump_json(indent=1)
             (path / f"{record.source}--{record.target}.json").write_text(text)
-        pictures.append(plots.tradeoff(runs).read_bytes())
+        pictures.append(plots.tradeoff(runs)[0].read_bytes())
     assert pictures[0] == pictures[1]
     assert pictures[0] != pictures[2]
 

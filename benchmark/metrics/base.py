@@ -1,7 +1,11 @@
 """What each metric declares about itself. Importing this module imports neither torch nor numpy."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Space = Literal["pixels", "texture", "inception", "clip", "user"]
 Kind = Literal["per image", "frechet", "conditional", "kernel", "measures"]
@@ -33,6 +37,8 @@ class Metric:
         of_source: whether outputs are compared with what they were made of, and not with targets.
         needs_masks: whether true bone masks are needed.
         in_tables: whether leaderboards for people have the column; CSV files have all.
+        function: of a plug-in, which brings its own: output and target (or source, `of_source`)
+            `[B, 1, H, W]` to one value per image `[B]`.
     """
 
     name: str
@@ -50,13 +56,17 @@ class Metric:
     of_source: bool = False
     needs_masks: bool = False
     in_tables: bool = True
+    function: "Callable[[Tensor, Tensor], Tensor] | None" = field(
+        default=None, repr=False, compare=False
+    )
 
 
 # A covariance of fewer images says next to nothing, and at 16 the conditional forms still have
 # 16 // 4 = 4 dimensions. The definitions ask it of `ftd` and `cfid`; the others follow suit.
 FRECHET_MIN_N = 16
 
-# The first eight columns of `pairs.csv` are fixed; new ones follow them.
+# The first eight columns of `pairs.csv` are fixed; new ones follow them. Plug-ins add theirs at
+# the end (see `custom`), before a plan is made: what depends on it must not be fixed on import.
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (

@@ -8,7 +8,6 @@ built around them in float32, which is what clean-fid computes with on a CPU (on
 precision).
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from xbench.metrics.base import Unavailable
 from xbench.metrics.images import check_images
 from xbench.metrics.inception import eight_bit
+from xbench.metrics.torchscript import load_torchscript
 from xbench.weights import obtain
 
 SIZE = 512
@@ -60,11 +60,7 @@ class ClipExtractor:
         """
         path = obtain("clip")
         try:
-            with warnings.catch_warnings():
-                # TorchScript is deprecated, but the file exists in no other form.
-                warnings.simplefilter("ignore", FutureWarning)
-                state = torch.jit.load(path, map_location="cpu").state_dict()
-            encoder = _encoder(state)
+            encoder = _encoder(load_torchscript(path, "cpu").state_dict())
         except (RuntimeError, KeyError, ValueError) as error:
             raise Unavailable(f"{path.name} is not the TorchScript archive of CLIP") from error
         return cls(encoder.to(device), torch.device(device))

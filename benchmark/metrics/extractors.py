@@ -8,7 +8,6 @@ executes TorchScript alone, never Python from the file (a pickled module, which 
 import importlib.util
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from xbench.errors import UserError, unknown
 from xbench.hashing import file_digest
 from xbench.metrics.images import check_images
+from xbench.metrics.torchscript import load_torchscript
 
 Compute = Callable[[Tensor], Tensor]
 
@@ -188,9 +188,7 @@ def _is_own_callable(value: object, module: str) -> bool:
 def _from_torchscript(path: Path, device: torch.device) -> Extractor:
     """An extractor from a TorchScript archive."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the user chose the format
-            network = torch.jit.load(path, map_location=device).eval()
+        network = load_torchscript(path, device)
     except RuntimeError as error:
         raise UserError(
             f"{path} is not a TorchScript archive",

@@ -93,8 +93,9 @@ def feature_matrix(features: Features, name: str) -> Array:
         raise ValueError(f"{name}: expected a matrix [N, d] of features, got {list(matrix.shape)}")
     if len(matrix) < 2:
         raise ValueError(f"{name}: expected at least 2 samples, got {len(matrix)}")
-    bad = int((~np.isfinite(matrix)).any(axis=1).sum())
-    if bad:
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        bad = len(matrix) - int(finite.all(axis=1).sum())
         raise ValueError(
             f"{name}: expected finite features, {bad} of {len(matrix)} samples have NaN or infinity"
         )
@@ -103,21 +104,32 @@ def feature_matrix(features: Features, name: str) -> Array:
 
 def _centred(matrix: Array) -> Array:
     """Rows minus their mean, divided by √(N − 1): the covariance is then AᵀA."""
-    rows: Array = (matrix - matrix.mean(axis=0)) / np.sqrt(len(matrix) - 1)
+    rows: Array = matrix - matrix.mean(axis=0)
+    rows /= np.sqrt(len(matrix) - 1)
     return rows
 
 
 def _covariance_distance(a: Array, b: Array) -> float:
     """Tr(Σa + Σb − 2 √(Σa Σb)) of two centred matrices [N, d] and [M, d]."""
-    if min(len(a), len(b)) < a.shape[1]:
+    # N centred rows have rank N − 1 at most, so up to here one covariance is singular.
+    if min(len(a), len(b)) <= a.shape[1]:
         root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     else:
-        values, vectors = np.linalg.eigh(a.T @ a)
-        # √Σa Σb √Σa has the eigenvalues of Σa Σb and is symmetric: they stay real.
-        half = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-        middle = half @ (b.T @ b) @ half
-        root = np.sqrt(np.linalg.eigvalsh((middle + middle.T) / 2).clip(min=0)).sum()
-    return float(np.square(a).sum() + np.square(b).sum() - 2 * root)
+        # With R Rᵀ = Σa, Rᵀ Σb R has the eigenvalues of Σa Σb and is symmetric: they stay real.
+        factor = _factor(a.T @ a)
+        middle = factor.T @ (b.T @ b) @ factor
+        root = np.sqrt(np.linalg.eigvalsh(middle).clip(min=0)).sum()
+    return float(np.vdot(a, a) + np.vdot(b, b) - 2 * root)
+
+
+def _factor(covariance: Array) -> NDArray[np.floating]:
+    """A matrix R with R Rᵀ = covariance, [d, d]."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:  # singular, as where features are constant
+        values, vectors = np.linalg.eigh(covariance)
+        factor: Array = vectors * np.sqrt(values.clip(min=0))
+        return factor
 
 
 def _basis(x: Array) -> Array:

@@ -1,6 +1,5 @@
 """Inception features as clean-fid computes them (mode `clean`), from images in memory."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from xbench.metrics.base import Unavailable
 from xbench.metrics.images import check_images
+from xbench.metrics.torchscript import load_torchscript
 from xbench.weights import obtain
 
 SIZE = 2048
@@ -39,11 +39,7 @@ class InceptionExtractor:
         """
         path = obtain("inception")
         try:
-            with warnings.catch_warnings():
-                # TorchScript is deprecated, but the file exists in no other form.
-                warnings.simplefilter("ignore", FutureWarning)
-                network = torch.jit.load(path, map_location=device).eval()
-            return cls(network.layers, torch.device(device))
+            return cls(load_torchscript(path, device).layers, torch.device(device))
         except (RuntimeError, AttributeError) as error:
             raise Unavailable(f"{path.name} is not the TorchScript Inception network") from error
 

@@ -69,14 +69,12 @@ class FeatureSpace:
         if components < 1:
             raise ValueError(f"expected at least 1 component, got {components}")
         matrix = feature_matrix(features, "features")
-        mean = matrix.mean(axis=0)
-        std = np.ones_like(mean)
-        if scale:
-            deviation = matrix.std(axis=0)
-            # Rounding leaves a constant with a tiny deviation; dividing by it would blow it up.
-            varies = deviation > 1e-12 * np.abs(matrix).max(axis=0)
-            std[varies] = deviation[varies]
-        return cls(mean, std, _principal_axes((matrix - mean) / std, components))
+        mean, deviation = matrix.mean(axis=0), matrix.std(axis=0)
+        # Rounding leaves a constant with a tiny deviation; dividing by it would blow it up, and an
+        # axis along it would show nothing else.
+        varies = deviation > 1e-12 * np.abs(matrix).max(axis=0)
+        std = np.where(varies, deviation, 1.0) if scale else np.ones_like(mean)
+        return cls(mean, std, _principal_axes(varies * (matrix - mean) / std, components))
 
     def standardise(self, features: Features) -> Array:
         """Features [N, d] minus mean, divided by standard deviation, float64."""

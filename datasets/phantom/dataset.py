@@ -1,8 +1,6 @@
 """The phantom data set: cached image files of seeded heads, one per head and split."""
 
 import json
-import os
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from xbench.datasets.phantom.generate import (
 from xbench.datasets.phantom.render import LOOKS
 from xbench.datasets.phantom.volume import EXTENT
 from xbench.errors import UserError
-from xbench.files import home, set_aside
+from xbench.files import home, set_aside, sweep_parts
 from xbench.hashing import digest, file_digest
 from xbench.processes import cores
 from xbench.profiles import Profile
@@ -145,7 +143,7 @@ class Phantom(Dataset):
         """Make what is missing or damaged; a damaged file is named in a warning and set aside."""
         folder = self.cache()
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        sweep_parts(folder)
         jobs = self._jobs()
         todo = [job for job in jobs if not _is_whole(job)]
         done = len(jobs) - len(todo)
@@ -342,26 +340,3 @@ def _damaged(job: Job) -> Path | None:
     if len(views) != job.views:
         return job.sidecar
     return None if file_digest(job.array) == expected else job.array
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Delete unfinished files of processes that were killed a minute ago or more."""
-    for part in folder.glob(".*.part*"):
-        owner = part.name.split(".part")[0].rsplit(".", 1)[-1]
-        # Files are written within seconds; a minute spares those of other machines.
-        try:
-            old = time.time() - part.stat().st_mtime > 60
-        except FileNotFoundError:
-            continue
-        if old and not (owner.isdigit() and _alive(int(owner))):
-            part.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -1,47 +1,84 @@
-"""Timings of the metrics, not collected by default.
+"""SSIM against scikit-image and torchmetrics, and what the texture descriptors cost.
 
-`pytest tests/benchmarks/bench_metrics.py --benchmark-enable`
+On one thread and in processor seconds, so that other work on the machine counts little:
+
+    OMP_NUM_THREADS=1 pytest tests/benchmarks/bench_metrics.py --benchmark-enable \
+        --benchmark-timer=time.process_time --benchmark-json=metrics.json
+    python tests/benchmarks/table.py metrics.json
 """
 
 import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from xbench.metrics.frechet import frechet_distance
 from xbench.metrics.structural import ssim
 from xbench.metrics.texture import descriptors
 
-SIZES = [64, 256, 780]
+#: Side of the images → how many are handed over at once, as `xbench score` has them in hand.
+SIZES = {64: 64, 256: 16, 780: 1}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def pairs(size: int, count: int) -> tuple[Tensor, Tensor]:
+    """Smooth pictures with noise, `[count, 1, size, size]` float32 in [0, 1]."""
+    rng = np.random.default_rng(size)
+    white = rng.standard_normal((2, count, size, size))
+    smooth = 0.5 + 2 * gaussian_filter(white, (0, 0, 5, 5))
+    noisy = (smooth + 0.02 * rng.standard_normal(smooth.shape)).clip(0, 1)
+    first, second = torch.from_numpy(noisy.astype(np.float32))[:, :, None]
+    return first, (0.7 * first + 0.3 * second).clamp(0, 1)
+
+
+def by_xbench(a: Tensor, b: Tensor) -> float:
+    return float(ssim(a, b).mean())
+
+
+def by_skimage(a: Tensor, b: Tensor) -> float:
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    values = [
+        structural_similarity(  # type: ignore[no-untyped-call]
+            x[0].double().numpy(), y[0].double().numpy(), data_range=1, **options
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    return float(np.mean(values))
+
+
+def by_torchmetrics(a: Tensor, b: Tensor) -> float:
+    """Its own value keeps borders that were padded; the map without them has ours."""
+    _, image = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True)
+    return float(image[..., 5:-5, 5:-5].mean())
+
+
+PROGRAMS = {
+    "xbench": (by_xbench, 1e-6),
+    "scikit-image": (by_skimage, 1e-6),
+    "torchmetrics (float32)": (by_torchmetrics, 1e-3),
+}
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_ssim(benchmark: BenchmarkFixture, size: int) -> None:
-    benchmark(ssim, *torch.rand(2, 1, 1, size, size))
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_ssim_of_scikit_image(benchmark: BenchmarkFixture, size: int) -> None:
-    a, b = torch.rand(2, size, size, dtype=torch.float64).numpy()
-    benchmark(
-        structural_similarity,
-        a,
-        b,
-        data_range=1,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_ssim(benchmark: BenchmarkFixture, name: str, size: int) -> None:
+    function, tolerance = PROGRAMS[name]
+    images = pairs(size, SIZES[size])
+    benchmark.group = f"SSIM, pairs of {size} x {size} px: {SIZES[size]}"
+    value = benchmark.pedantic(function, images, rounds=10, warmup_rounds=1)
+    benchmark.extra_info |= {"peer": name, "value": value}
+    assert value == pytest.approx(by_skimage(*images), abs=tolerance)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_descriptors(benchmark: BenchmarkFixture, size: int) -> None:
-    benchmark(descriptors, torch.rand(max(1, 2**16 // size**2), 1, size, size))
-
-
-@pytest.mark.parametrize(("count", "size"), [(64, 62), (64, 2048), (1000, 2048), (5000, 2048)])
-def test_frechet(benchmark: BenchmarkFixture, count: int, size: int) -> None:
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((2, count, size))
-    benchmark(frechet_distance, *features)
+    benchmark.group = f"62 texture descriptors, images of {size} x {size} px: {SIZES[size]}"
+    benchmark.pedantic(descriptors, (pairs(size, SIZES[size])[0],), rounds=5, warmup_rounds=1)
+    benchmark.extra_info["peer"] = "xbench"

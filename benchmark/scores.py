@@ -51,19 +51,6 @@ class Scores:
     notes: list[str]
 
 
-def score(
-    translated: Location,
-    source: Location | None = None,
-    target: Location | None = None,
-    metrics: Sequence[str] | None = None,
-    extractor: Location | None = None,
-    stats: Location | None = None,
-    group: str | None = None,
-) -> dict[str, Value]:
-    """Metrics of a folder of translated images; see `score_folders`."""
-    return score_folders(translated, source, target, metrics, extractor, stats, group).values
-
-
 def score_folders(
     translated: Location,
     source: Location | None = None,
@@ -74,7 +61,7 @@ def score_folders(
     group: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Scores:
-    """Metrics of a folder of translated images, with notes.
+    """Metrics of a folder of translated images.
 
     Args:
         translated: folder of images of one size, grey or RGB, 8 or 16 bits, or floating point in

@@ -1,0 +1,236 @@
+"""The command line's commands as Python functions that return pandas frames.
+
+They are `xbench.run`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score`: the same names,
+defaults, skipping and errors (`xbench.errors.UserError`) as on the command line.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xbench import plan, plugins
+from xbench.cli_options import choice, results_folder
+from xbench.display import Display
+from xbench.execute import Options, execute
+from xbench.external import Location
+from xbench.leaderboard import board_table, comparable, pairs_table
+from xbench.methods import registry
+from xbench.methods.base import Method
+from xbench.plan import Request
+from xbench.runner import Runner, pick_device
+from xbench.scores import score_folders
+from xbench.selection import Selection, chosen_pairs, sort_column
+from xbench.store import Record, Store
+
+
+@plugins.loaded()
+def run(
+    methods: str | type[Method] | Sequence[str | type[Method]],
+    dataset: str = "phantom",
+    profile: str = "quick",
+    *,
+    pairs: Sequence[str] = (),
+    split: str = "test",
+    seeds: Sequence[int] = (0,),
+    settings: Mapping[str, Any] | None = None,
+    out: Location = "runs",
+    device: str = "auto",
+    force: bool = False,
+    timeout: float | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Train, translate and score; what is done already is skipped.
+
+    For example:
+
+        board = xbench.run("medshift", profile="smoke", settings={"medshift.tau": 0.3})
+        board = xbench.run(["histogram", MyMethod], pairs=["synthetic_low:real_normal"])
+
+    Args:
+        methods: names, `path/to/file.py:Class`, or classes; one or several.
+        dataset: a name, or a folder of images.
+        profile: `smoke`, `quick`, `standard` or `paper`.
+        pairs: `SRC:TGT` each; all by default.
+        split: `test`, or `val` to choose settings on.
+        seeds: of trainings and random numbers.
+        settings: `SECTION.KEY` → value, as by `--set`.
+        out: folder of the results.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        force: redo finished units.
+        timeout: seconds that a unit's translation may take.
+        quiet: show no progress.
+
+    Returns:
+        The leaderboard of the run's folder, as `leaderboard` returns it. Units that failed are
+        named in `attrs["failed"]`, and in a warning.
+
+    Raises:
+        UserError: a mistake in the arguments; nothing has been done then.
+    """
+    given = [methods] if isinstance(methods, str | type) else methods
+    request = Request(
+        methods=[_name(method) for method in given],
+        dataset=dataset,
+        profile=profile,
+        pairs=pairs,
+        split=choice("split", split, ("test", "val")),
+        seeds=seeds,
+        assignments=[f"{key}={_text(value)}" for key, value in (settings or {}).items()],
+        out=Path(out),
+    )
+    made = plan.make(request)
+    runner = Runner(made, pick_device(device), Display(made.dataset.domains))
+    runner.display.console.quiet |= quiet
+    execute(runner, Path(out), Options(force=force, timeout=timeout))
+    failed = [unit.name for unit in made.units if runner.store.failure_path(unit).exists()]
+    if failed:
+        folder = runner.store.folder / "failed"
+        warnings.warn(f"{len(failed)} units failed; tracebacks: {folder}", stacklevel=3)
+    board = _board(made.folder)
+    board.attrs["failed"] = failed
+    return board
+
+
+@plugins.loaded()
+def leaderboard(
+    dataset: str = "phantom",
+    profile: str = "quick",
+    *,
+    split: str = "test",
+    out: Location = "runs",
+    group: str = "",
+    pairs: Sequence[str] = (),
+    sort: str = "",
+) -> pd.DataFrame:
+    """One row per method, ranked, from the records of earlier runs; nothing is written.
+
+    For example:
+
+        xbench.leaderboard(profile="quick", out="results").set_index("method").ftd_cross
+
+    Args:
+        dataset: a name, a folder of images, or a label as `phantom[noise=off]`.
+        profile: of the runs.
+        split: `test` or `val`.
+        out: folder of the results.
+        group: pairs to average over, as `--group` names them.
+        pairs: the same, `SRC:TGT` each; all by default.
+        sort: the column to rank by.
+
+    Returns:
+        The columns of `leaderboard.csv` and `reference`; `attrs["notes"]` says what was left out.
+
+    Raises:
+        UserError: there are no records, or a name is not known.
+    """
+    return _board(results_folder(dataset, profile, split, Path(out)), group, pairs, sort)
+
+
+@plugins.loaded()
+def pairs(
+    dataset: str = "phantom", profile: str = "quick", *, split: str = "test", out: Location = "runs"
+) -> pd.DataFrame:
+    """One row per method, seed and pair of domains, from the records of earlier runs.
+
+    For example:
+
+        xbench.pairs(out="results").query("method == 'medshift'").pivot(
+            index="source", columns="target", values="ftd"
+        )
+
+    Args:
+        dataset: a name, a folder of images, or a label as `phantom[noise=off]`.
+        profile: of the runs.
+        split: `test` or `val`.
+        out: folder of the results.
+
+    Returns:
+        The columns of `pairs.csv`; `attrs["notes"]` says what was left out.
+
+    Raises:
+        UserError: there are no records, or a name is not known.
+    """
+    records, notes = _records(results_folder(dataset, profile, split, Path(out)))
+    frame = pairs_table(records)
+    frame.attrs["notes"] = notes
+    return frame
+
+
+@plugins.loaded()
+def score(
+    translated: Location,
+    source: Location | None = None,
+    target: Location | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    extractor: Location | None = None,
+    stats: Location | None = None,
+    group: str | None = None,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Metrics of a folder of translated images, whoever made them.
+
+    For example:
+
+        xbench.score("translated", source="sources", target="real").value["ftd"]
+
+    Args:
+        translated: folder of images; see `xbench.scores.score_folders` for this and the others.
+        source: what they were made of, under the same names.
+        target: true images; the same names mean the same views.
+        metrics: names; all by default.
+        extractor: `FILE.py:callable` or `FILE.pt`, for `fd`, `cfd` and `kd`.
+        stats: units of the texture descriptors, as a run keeps them.
+        group: regular expression; its first brackets name the group within a file's name.
+        device: `auto`, `cpu`, `cuda`, …
+
+    Returns:
+        A row per metric, indexed by its name: value, ends of the 95 % interval, n, identity of the
+        definition, and the reason where there is no value; `attrs["notes"]` has what else there is.
+
+    Raises:
+        UserError: a folder or file is not as it should be, or a name is not known.
+    """
+    place = pick_device(device)
+    found = score_folders(translated, source, target, metrics, extractor, stats, group, place)
+    columns = ("value", "ci_low", "ci_high", "n", "identity", "reason")
+    rows = {name: value.model_dump(include=set(columns)) for name, value in found.values.items()}
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    frame = frame.astype({"value": float, "ci_low": float, "ci_high": float, "n": "Int64"})
+    frame.attrs["notes"] = found.notes
+    return frame.rename_axis("metric")
+
+
+def _board(
+    folder: Path, group: str = "", wanted: Sequence[str] = (), sort: str = ""
+) -> pd.DataFrame:
+    """The leaderboard of a folder, over some pairs."""
+    records, notes = _records(folder)
+    selection = Selection()
+    if records:
+        selection = Selection(chosen_pairs(records[0], group, wanted), sort_column(sort))
+    board = board_table(records, selection)
+    board.attrs["notes"] = notes
+    return board
+
+
+def _records(folder: Path) -> tuple[list[Record], list[str]]:
+    return comparable(Store(folder).records())
+
+
+def _name(method: str | type[Method]) -> str:
+    """A name by which the plan finds a method; a class of the user's is registered for it."""
+    if isinstance(method, str):
+        return method
+    name = str(vars(method).get("name", ""))
+    if name not in registry.names() or registry.get(name) is not method:
+        plugins.register(method)
+    return method.name
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,157 @@
+"""The command lines that make records again, and what a record asks to be run.
+
+Records may come from strangers: code that one names (a plug-in, a data set of one's own) is only
+looked for if the user names it too.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xbench.datasets import registry as datasets
+from xbench.errors import UserError
+from xbench.methods import registry as methods
+from xbench.plan import FLOOR, Request
+from xbench.store import Record
+
+#: Version of rows that xbench did not make (`xbench score --as`).
+EXTERNAL = "external"
+
+
+def commands(records: Sequence[Record]) -> list[str]:
+    """The command lines that make these records; reference rows come by themselves."""
+    rows: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
+    others: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        method = record.method
+        if method.version == EXTERNAL:
+            others.setdefault((method.label, record.seed), []).append(record)
+        elif not method.reference:
+            name = method.given or method.name
+            rows.setdefault((name, tuple(method.assignments)), []).append(record)
+    # Rows that differ in the method alone share a line.
+    lines: dict[tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]], list[str]] = {}
+    for (name, assignments), own in rows.items():
+        seeds = tuple(sorted({record.seed for record in own}))
+        lines.setdefault((assignments, seeds, _pairs(own)), []).append(name)
+    return [
+        *(shlex.join(_run(records[0], names, *line)) for line, names in lines.items()),
+        *(
+            shlex.join(_scoring(own[0], label, seed, _pairs(own)))
+            for (label, seed), own in others.items()
+        ),
+    ]
+
+
+def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
+    """The words of the command that makes one record again.
+
+    Args:
+        record: of any row, reference rows too.
+        method: what `--method` is given instead of what the record says (where a plug-in lies).
+        dataset: the same for `--dataset`.
+    """
+    pair = (f"{record.source}:{record.target}",)
+    if record.method.version == EXTERNAL:
+        return _scoring(record, record.method.label, record.seed, pair, dataset)
+    name = method or _method_name(record)
+    return _run(record, [name], record.method.assignments, [record.seed], pair, dataset)
+
+
+def request(records: Sequence[Record], out: Path, method: str = "", dataset: str = "") -> Request:
+    """What to plan to get the units of records that differ in seed and pair alone.
+
+    Args:
+        records: of one label, data set and profile.
+        out: folder of the results.
+        method: as the user names it; needed for anything that is not built in.
+        dataset: the same.
+
+    Raises:
+        UserError: the record needs code that the user did not name, or nobody can make it.
+    """
+    first = records[0]
+    if first.method.version == EXTERNAL and not method:
+        raise UserError(
+            f"the row '{first.method.label}' was made by another program",
+            "expected: a record of a method of xbench",
+            "score its images again: xbench score --as NAME --translated FOLDER",
+        )
+    named = method or _method_name(first)
+    if not method and named not in methods.BUILT_IN:
+        raise _unnamed("method", named)
+    place = dataset or first.data.name
+    if not dataset and place not in datasets.BUILT_IN:
+        raise _unnamed("dataset", place)
+    split: Any = first.data.split
+    return Request(
+        methods=[named],
+        dataset=place,
+        profile=first.profile,
+        pairs=[*dict.fromkeys(f"{record.source}:{record.target}" for record in records)],
+        split=split,
+        seeds=sorted({record.seed for record in records}),
+        assignments=[*first.data.assignments, *first.method.assignments],
+        out=out,
+    )
+
+
+def _unnamed(kind: str, name: str) -> UserError:
+    return UserError(
+        f"the record names the {kind} '{name}', which is not built in",
+        f"expected: --{kind} from you, as code that a record names is never run",
+        f"if you trust it: --{kind} {shlex.quote(name)}, or where it lies here",
+    )
+
+
+def _method_name(record: Record) -> str:
+    """What `--method` takes; the floor comes with any method."""
+    method = record.method
+    return "identity" if method.name == FLOOR else method.given or method.name
+
+
+def _pairs(records: Sequence[Record]) -> tuple[str, ...]:
+    """The pairs of a row as `--pairs` takes them; none if it has all."""
+    number = len(records[0].data.domains)
+    pairs = tuple(dict.fromkeys(f"{record.source}:{record.target}" for record in records))
+    return () if len(pairs) == number * (number - 1) else pairs
+
+
+def _run(
+    like: Record,
+    names: Sequence[str],
+    assignments: Sequence[str],
+    seeds: Sequence[int],
+    pairs: Sequence[str],
+    dataset: str = "",
+) -> list[str]:
+    words = ["xbench", "run", "--method", ",".join(names), *_place(like, seeds, pairs, dataset)]
+    for assignment in (*like.data.assignments, *assignments):
+        words += ["--set", assignment]
+    return words
+
+
+def _scoring(
+    like: Record, label: str, seed: int, pairs: Sequence[str], dataset: str = ""
+) -> list[str]:
+    """The line that makes a row of images that another program translated."""
+    words = ["xbench", "score", "--as", label, "--translated", f"path/to/{label}"]
+    return [*words, *_place(like, [seed], pairs, dataset)]
+
+
+def _place(
+    like: Record, seeds: Sequence[int], pairs: Sequence[str], dataset: str = ""
+) -> list[str]:
+    """Options that say where records belong."""
+    words = []
+    if dataset or like.data.name != "phantom":
+        known = like.data.name in datasets.names()
+        name = like.data.name if known else f"path/to/{like.data.name}"
+        words += ["--dataset", dataset or name]
+    words += ["--profile", like.profile, "--seed", ",".join(map(str, seeds))]
+    if pairs:
+        words += ["--pairs", ",".join(pairs)]
+    if like.data.split != "test":
+        words += ["--split", like.data.split]
+    return words

@@ -1,0 +1,132 @@
+"""Source × target heat maps of one metric, one panel per row of the leaderboard."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+
+from xbench.errors import UserError, unknown
+from xbench.leaderboard import board_of
+from xbench.metrics.base import METRICS
+from xbench.plan import FLOOR
+from xbench.plots.style import (
+    at_most,
+    chosen_rows,
+    load,
+    paper,
+    save_drawing,
+    where,
+    wrapped,
+)
+from xbench.rows import Row
+from xbench.settings import name_of
+
+#: Inches of a panel.
+SIDE = 1.3
+
+
+def pairs(
+    folder: Path, metric: str = "ftd", to: Path | None = None, labels: Sequence[str] = ()
+) -> list[Path]:
+    """One colour scale for all panels; references first, then by rank, or these labels.
+
+    Raises:
+        UserError: an unknown metric or label, or a metric without any value.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS, "see: xbench list metrics")
+    records = load(folder)
+    rows = chosen_rows(records, labels)
+    ranked = (
+        labels or board_of(rows).sort_values("reference", ascending=False, kind="stable").method
+    )
+    shown, remark = at_most(list(ranked))
+    domains = records[0].data.domains
+    tables = {label: _table(rows[label], metric, domains) for label in shown}
+    # The floor is so far from all others that its values would leave them one colour.
+    others = [table for label, table in tables.items() if name_of(label) != FLOOR]
+    finite = np.concatenate([table.to_numpy().ravel() for table in others or tables.values()])
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        raise UserError(
+            f"{METRICS[metric].label} is empty in every record",
+            "expected: a metric that was computed",
+            "see the reason in leaderboard.md, or try: xbench plot pairs --metric ftd",
+        )
+    facts = METRICS[metric]
+    arrow = "higher" if facts.higher_is_better else "lower"
+    with paper():
+        columns = min(5, len(tables))
+        lines = math.ceil(len(tables) / columns)
+        figure, grid = plt.subplots(
+            *(lines, columns),
+            figsize=(SIDE * columns + 0.9, (SIDE + 0.2) * lines + 1.0),
+            squeeze=False,
+            layout="constrained",
+        )
+        _panels(list(grid.flat), tables, _scale(finite, metric), columns)
+        figure.suptitle(
+            f"{facts.label} by pair ({arrow} is better): {where(records[0])}{remark}", fontsize=8
+        )
+        figure.supxlabel("target", fontsize=8)
+        figure.supylabel("source", fontsize=8)
+        return save_drawing(figure, folder, f"pairs-{metric}", to)
+
+
+def _table(row: Row, metric: str, domains: Sequence[str]) -> pd.DataFrame:
+    """Sources × targets, NaN where there is no value."""
+    there = {pair: row.of_pair(pair).get(metric, math.nan) for pair in row.pairs}
+    values = [[there.get((s, t), math.nan) for t in domains] for s in domains]
+    return pd.DataFrame(values, index=list(domains), columns=list(domains))
+
+
+def _scale(finite: "np.ndarray[tuple[int], np.dtype[np.float64]]", metric: str) -> Normalize:
+    """Distances span decades, similarities do not; values that fall below 0 neither."""
+    low, high = float(finite.min()), float(finite.max())
+    if METRICS[metric].higher_is_better or METRICS[metric].span[0] != 0:
+        return Normalize(low, high if high > low else low + 1e-6)
+    low = max(low, 1e-3)
+    return LogNorm(low, max(high, low * 1.001))
+
+
+def _panels(
+    grid: list[Axes], tables: Mapping[str, pd.DataFrame], norm: Normalize, columns: int
+) -> None:
+    import seaborn as sns
+
+    for axes in grid[len(tables) :]:
+        axes.set_visible(False)
+    domains = len(next(iter(tables.values())))
+    colours = "cividis_r" if isinstance(norm, LogNorm) else "cividis"
+    for place, (axes, (label, table)) in enumerate(zip(grid, tables.items(), strict=False)):
+        sns.heatmap(
+            table,
+            ax=axes,
+            norm=norm,
+            annot=table.map(_short),
+            fmt="",
+            cmap=colours,
+            square=True,
+            cbar=False,
+            annot_kws={"size": min(5.5, 28 / domains)},
+        )
+        axes.set_title(wrapped(label, 22), fontsize=7)
+        axes.tick_params(labelsize=5.5, length=0)
+        axes.tick_params(axis="x", rotation=90)
+        axes.tick_params(axis="y", rotation=0)
+        if place % columns:
+            axes.set_yticks([])
+        if place // columns < (len(tables) - 1) // columns:
+            axes.set_xticks([])
+
+
+def _short(value: float) -> str:
+    """A number in at most four characters where that is possible; nothing for none."""
+    if not math.isfinite(value):
+        return ""
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"

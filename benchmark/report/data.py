@@ -1,0 +1,210 @@
+"""What a report's script computes with: methods, units and metrics as JSON-able, finite values."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xbench.errors import UserError
+from xbench.leaderboard import cross_group
+from xbench.methods import registry
+from xbench.methods.base import Pair
+from xbench.metrics.base import METRICS
+from xbench.plan import FLOOR
+from xbench.rows import Row
+from xbench.selection import SORT
+from xbench.settings import name_of
+from xbench.store import Record
+from xbench.tradeoffs import Curve, curves
+
+#: Best and worst images of each method that are shown.
+EXTREMES = 6
+#: Colours of rows in plots, told apart by the colour-blind, on light and on dark ground.
+#: Their number and that of the shapes have no common divisor: a pair comes again after 28 rows.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F5FBF")
+SHAPES = ("circle", "rect", "triangle", "rectRot")
+#: Digits of numbers that the page computes with; more would only make it larger.
+DIGITS = 5
+
+
+def finite(value: object) -> float | None:
+    """A number, or None where it is absent or not finite."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS + 2}g}")
+
+
+def per_image(records: Iterable[Record]) -> list[str]:
+    """Metrics that say something about single images, those of the true target first."""
+    told = {name for record in records for name, value in record.metrics.items() if value.per_image}
+    known = [name for name in METRICS if name in told]
+    return sorted(known, key=lambda name: not METRICS[name].paired)
+
+
+def page_data(board: pd.DataFrame, by_label: Mapping[str, Row]) -> dict[str, Any]:
+    """Everything that the script needs; methods are named by their place in the leaderboard."""
+    labels = [str(label) for label in board["method"]]
+    records = [record for row in by_label.values() for record in row.records]
+    told = {n for r in records for n, v in r.metrics.items() if finite(v.value) is not None}
+    names = [name for name in METRICS if name in told]
+    ids: dict[tuple[str, ...], int] = {}
+    units = [
+        {"method": place, **_unit(by_label[label], pair, names, ids)}
+        for place, label in enumerate(labels)
+        for pair in by_label[label].pairs
+    ]
+    ranked = [unit for unit in units if not by_label[labels[unit["method"]]].reference] or units
+    for name in names:
+        _shade(units, ranked, name)
+    swept = _curves(by_label)
+    knobs = _knobs(by_label, swept)
+    return {
+        "domains": records[0].data.domains,
+        "metrics": [*map(_metric, names), {**_metric("ftd"), "name": SORT, "label": "FTD cross"}],
+        "perPair": names,
+        "perImage": per_image(records),
+        "extremes": EXTREMES,
+        "start": _start(labels, by_label),
+        "methods": _methods(board, knobs, [*names, SORT]),
+        "curves": [[labels.index(point.label) for point in curve.points] for curve in swept],
+        "ids": [list(known) for known in ids],
+        "units": units,
+        # Without views of the same anatomy there is no true target to show.
+        "aligned": any(METRICS[name].paired for name in names),
+    }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    metric = METRICS[name]
+    return {
+        "name": name,
+        "label": metric.label + (f" ({metric.unit})" if metric.unit else ""),
+        "about": metric.about,
+        "decimals": metric.decimals,
+        "higher": metric.higher_is_better,
+    }
+
+
+def _methods(
+    board: pd.DataFrame, knobs: Mapping[str, tuple[str, float]], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Label, knob, looks and means of every row; rows without all pairs have no means."""
+    return [
+        {
+            "label": str(row["method"]),
+            "name": name_of(str(row["method"])),
+            "reference": bool(row["reference"]),
+            "knob": knobs.get(str(row["method"])),
+            **_looks(place, row),
+            "means": {
+                name: [finite(row[key]) for key in (name, f"{name}_ci_low", f"{name}_ci_high")]
+                for name in names
+                if finite(row[name]) is not None
+            },
+        }
+        for place, row in enumerate(board.to_dict("records"))
+    ]
+
+
+def _looks(place: int, row: Mapping[Hashable, Any]) -> dict[str, str]:
+    """Colour and shape both change from row to row, so that grey prints can be read too."""
+    if row["reference"]:
+        floor = name_of(str(row["method"])) == FLOOR
+        return {"colour": "#888888", "shape": "star" if floor else "crossRot"}
+    return {"colour": COLOURS[place % len(COLOURS)], "shape": SHAPES[place % len(SHAPES)]}
+
+
+def _curves(by_label: Mapping[str, Row]) -> list[Curve]:
+    """Rows that differ in one number alone; none where no row has all pairs."""
+    with suppress(UserError):
+        return [curve for curve in curves(by_label)[1] if curve.knob]
+    return []
+
+
+def _knobs(by_label: Mapping[str, Row], swept: Iterable[Curve]) -> dict[str, tuple[str, float]]:
+    """Label → trade-off knob and its value.
+
+    What rows differ in, else what a built-in method declares: nothing that a record names is
+    imported to find out.
+    """
+    found = {
+        point.label: (curve.knob, point.value)
+        for curve in swept
+        for point in curve.points
+        if point.value is not None
+    }
+    for label, row in by_label.items():
+        method = row.records[0].method
+        knob = registry.get(method.name).knob if method.name in registry.BUILT_IN else None
+        value = finite(method.config.get(knob)) if knob else None
+        if knob and value is not None:
+            found.setdefault(label, (knob, value))
+    return found
+
+
+def _unit(
+    row: Row, pair: Pair, names: Sequence[str], ids: dict[tuple[str, ...], int]
+) -> dict[str, Any]:
+    """Values of one method and pair over its seeds; per image, of the first seed."""
+    own = [record for record in row.records if (record.source, record.target) == pair]
+    first, means = own[0], row.of_pair(pair)
+    values = {
+        name: [_short(number) for number in (means[name], *_ends(row, own, name))]
+        for name in names
+        if finite(means[name]) is not None
+    }
+    images = {
+        name: [_short(number) for number in value.per_image]
+        for name, value in first.metrics.items()
+        if name in METRICS and value.per_image
+    }
+    domains = first.data.domains
+    return {
+        "source": domains.index(pair[0]),
+        "target": domains.index(pair[1]),
+        "ids": ids.setdefault(tuple(first.data.ids), len(ids)),
+        "values": values,
+        "images": images,
+    }
+
+
+def _ends(row: Row, own: Sequence[Record], name: str) -> tuple[float | None, float | None]:
+    """The 95 % interval of one pair: the recorded one, or that of the mean over seeds."""
+    if len(own) > 1:
+        low, high = row.interval(name, [(own[0].source, own[0].target)])
+        return low, high
+    value = own[0].metrics.get(name)
+    return (value.ci_low, value.ci_high) if value else (None, None)
+
+
+def _shade(units: Sequence[dict[str, Any]], ranked: Sequence[dict[str, Any]], name: str) -> None:
+    """Add to each value how good it is among those of the methods, from 0 to 1."""
+    values = [unit["values"][name] for unit in units if name in unit["values"]]
+    among = [unit["values"][name][0] for unit in ranked if name in unit["values"]]
+    numbers = np.array([value[0] for value in values])
+    ends = np.array([min(among), max(among)]) if among else numbers[:1].repeat(2)
+    higher = METRICS[name].higher_is_better
+    # Distances span decades, similarities do not.
+    if not higher and numbers.min() > 0:
+        numbers, ends = np.log(numbers), np.log(ends)
+    share = ((numbers - ends[0]) / (ends[1] - ends[0] or 1)).clip(0, 1)
+    for value, part in zip(values, share if higher else 1 - share, strict=True):
+        value.append(round(float(part), 2))
+
+
+def _start(labels: Sequence[str], by_label: Mapping[str, Row]) -> dict[str, int]:
+    """What the page shows first: the best method, translating between groups if it did so."""
+    place = next((k for k, label in enumerate(labels) if not by_label[label].reference), 0)
+    row = by_label[labels[place]]
+    cross = [pair for pair in cross_group(row.records[0]) if pair in row.pairs]
+    domains = row.records[0].data.domains
+    source, target = (cross or row.pairs)[0]
+    return {"method": place, "source": domains.index(source), "target": domains.index(target)}
+
+
+def _short(value: float | None) -> float | None:
+    number = finite(value)
+    return None if number is None else float(f"{number:.{DIGITS}g}")

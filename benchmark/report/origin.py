@@ -1,0 +1,85 @@
+"""Where each row of a report comes from: settings, weights, code, machine, and its units."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from xbench.metrics.base import METRICS
+from xbench.store import Record
+
+
+class Origin(NamedTuple):
+    """One row: facts by name, and its records."""
+
+    label: str
+    facts: dict[str, str]
+    records: list[Record]
+
+
+def origins(records: Sequence[Record]) -> list[Origin]:
+    """Every label with what made its numbers, in the order of the records."""
+    rows: dict[str, list[Record]] = {}
+    for record in records:
+        rows.setdefault(record.method.label, []).append(record)
+    return [Origin(label, _facts(own), own) for label, own in rows.items()]
+
+
+def data_facts(record: Record) -> dict[str, str]:
+    """The data that all rows share."""
+    data = record.data
+    domains = ", ".join(f"{name} ({data.domain_groups.get(name, '–')})" for name in data.domains)
+    return {
+        "data set key": data.key,
+        "settings of the data": text(data.config),
+        "split": data.split,
+        "profile": record.profile,
+        "domains": domains,
+    }
+
+
+def definitions(records: Iterable[Record]) -> dict[str, str]:
+    """Label of each metric → identity of its definition."""
+    found = {name: value.identity for r in records for name, value in r.metrics.items()}
+    return {metric.label: found[name] for name, metric in METRICS.items() if name in found}
+
+
+def _facts(records: Sequence[Record]) -> dict[str, str]:
+    """What the records of one row agree in, or all that they do not agree in."""
+    facts = {
+        "method": _all(records, lambda r: f"{r.method.name}, version {r.method.version}"),
+        "given": _all(records, lambda r: r.method.given),
+        "settings given": _all(records, lambda r: text(r.method.assignments)),
+        "configuration": _all(records, lambda r: text(r.method.config)),
+        "seeds": _all(records, lambda r: str(r.seed)),
+        "training images": _all(records, lambda r: text(r.method.train_images)),
+        "weights (SHA-256)": _weights(records),
+        "finished": " to ".join(
+            dict.fromkeys(end(r.finished for r in records) for end in (min, max))
+        ),
+    }
+    for key in dict.fromkeys(key for record in records for key in record.provenance):
+        facts[key] = "; ".join(
+            dict.fromkeys(filter(None, (text(record.provenance.get(key)) for record in records)))
+        )
+    return {name: value for name, value in facts.items() if value}
+
+
+def _all(records: Iterable[Record], of: Callable[[Record], str]) -> str:
+    """Every different value once."""
+    return "; ".join(dict.fromkeys(filter(None, map(of, records))))
+
+
+def _weights(records: Iterable[Record]) -> str:
+    found = {k: v for record in records for k, v in record.method.weights_sha256.items()}
+    return ", ".join(f"{key}: {value}" for key, value in found.items())
+
+
+def text(value: Any) -> str:
+    """A stored value to read: `key value, key value`; nothing for what is absent."""
+    if value is None or value == [] or value == {}:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text(item) or '–'}" for key, item in value.items())
+    if isinstance(value, list):
+        return "[" + ", ".join(map(text, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)

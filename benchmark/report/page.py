@@ -1,0 +1,136 @@
+"""The page: template, styles, scripts, data and pictures put into one file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from xbench.commands import commands
+from xbench.files import write_text
+from xbench.report.gather import Content, extremes, gather
+from xbench.report.origin import data_facts, definitions, origins
+from xbench.report.pictures import Album, album
+from xbench.tradeoffs import REALISM, STRUCTURE
+
+HERE = Path(__file__).parent
+#: Libraries of other authors, unchanged; `vendor/README.md` tells versions and hashes.
+SCRIPTS = (
+    "dataTables.min.js",
+    "dataTables.columnControl.min.js",
+    "chart.umd.min.js",
+    "chartjs-chart-error-bars.umd.min.js",
+)
+STYLES = ("dataTables.dataTables.min.css", "columnControl.dataTables.min.css")
+LICENCES = (
+    "LICENSE-datatables.txt",
+    "LICENSE-lucide.txt",
+    "LICENSE-chartjs.txt",
+    "LICENSE-chartjs-chart-error-bars.txt",
+)
+#: Size of a page, in millions of bytes, that still goes by mail.
+LIMIT_MB = 15.0
+
+
+def write(folder: Path, to: Path | None = None, limit_mb: float = LIMIT_MB) -> Path:
+    """Write the report of a folder's records; equal records give equal bytes.
+
+    Args:
+        folder: `<out>/<dataset>/<profile>`.
+        to: the file; by default `report.html` in the folder.
+        limit_mb: millions of bytes that the page may have; pictures beyond that are left out.
+
+    Raises:
+        UserError: there are no records.
+    """
+    content = gather(folder)
+    page = _Page(content)
+    room = int(limit_mb * 1e6) - len(page.render(Album({}, {}, 0, 0)).encode())
+    # Pictures differ in size, and each has a tag around it: a little is kept free.
+    pictures = album(folder, content.first, extremes(content.first), int(room * 0.94))
+    path = to or folder / "report.html"
+    write_text(path, page.render(pictures))
+    return path
+
+
+class _Page:
+    """The filled template, apart from the pictures."""
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        environment = Environment(
+            loader=FileSystemLoader(HERE / "page"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
+        environment.policies["json.dumps_kwargs"] = {
+            "allow_nan": False,
+            "ensure_ascii": False,
+            "separators": (",", ":"),
+        }
+        self.template = environment.get_template("report.html.j2")
+        records = content.records
+        self.values: dict[str, Any] = {
+            "content": content,
+            "first": records[0],
+            "n": sorted({len(record.data.ids) for record in records}),
+            "origins": origins(records),
+            "data_facts": data_facts(records[0]),
+            "definitions": definitions(records),
+            "commands": commands(records),
+            "libraries": [_inlined(HERE / "vendor" / name) for name in SCRIPTS],
+            "script": _inlined(HERE / "page" / "report.js"),
+            "styles": [
+                *(_inlined(HERE / "vendor" / name) for name in STYLES),
+                _inlined(HERE / "page" / "report.css"),
+            ],
+            **_choices(content.data),
+            "licences": [(HERE / "vendor" / name).read_text("utf-8") for name in LICENCES],
+        }
+
+    def render(self, pictures: Album) -> str:
+        """The page with these pictures."""
+        data = self.content.data
+        labels, domains = [m["label"] for m in data["methods"]], data["domains"]
+        units = []
+        for unit in data["units"]:
+            pair = (domains[unit["source"]], domains[unit["target"]])
+            place = pictures.places.get((labels[unit["method"]], pair))
+            units.append({**unit, "picture": place and {"file": place[0], "views": place[1]}})
+        return self.template.render(**self.values, data={**data, "units": units}, pictures=pictures)
+
+
+def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's lists offer, as (value, text), and what is chosen at first."""
+    facts = {metric["name"]: metric for metric in data["metrics"]}
+    domains = list(enumerate(data["domains"]))
+    pairs = sorted({(unit["source"], unit["target"]) for unit in data["units"]})
+    arrow = " → "
+    scopes = [
+        (f"{s},{t}", arrow.join(data["domains"][place] for place in (s, t))) for s, t in pairs
+    ]
+    complete = [method["means"] for method in data["methods"] if method["means"]]
+    if complete:
+        scopes.insert(0, ("means", "the means over all pairs"))
+    # One axis for all: the best known measure that every row has.
+    shared = [name for name in data["perPair"] if all(name in means for means in complete)]
+    return {
+        "facts": facts,
+        "methods": [(place, method["label"]) for place, method in enumerate(data["methods"])],
+        "domains": domains,
+        "scopes": scopes,
+        "metrics": [(name, metric["label"]) for name, metric in facts.items()],
+        "pair_metrics": [(name, facts[name]["label"]) for name in data["perPair"]],
+        "image_metrics": [(name, facts[name]["label"]) for name in data["perImage"]],
+        "realism": next((name for name in REALISM if name in shared), ""),
+        "structure": STRUCTURE if STRUCTURE in shared else "",
+    }
+
+
+def _inlined(path: Path) -> Markup:
+    """A style or script of ours as it is, without the pointer to a file that is not there."""
+    lines = path.read_text("utf-8").splitlines()
+    return Markup("\n".join(line for line in lines if not line.startswith("//# sourceMapping")))

@@ -1,0 +1,177 @@
+"""Pictures of a report: views of each unit side by side in one 8-bit PNG, within a size."""
+
+import base64
+import hashlib
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from PIL import Image
+
+from xbench.methods.base import Pair
+from xbench.store import STRIP_VIEWS, Record, make_strip, name_of_record, spread, strip_path
+
+#: Units whose pictures are made to learn how large pictures get.
+PROBES = 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is stored of one unit.
+
+    Attributes:
+        record: the unit.
+        views: which of its ids have a picture.
+        folder: where its 16-bit images lie; None if there is only the strip.
+        strip: its strip of some views.
+    """
+
+    record: Record
+    views: tuple[int, ...]
+    folder: Path | None
+    strip: Path
+
+    def png(self, views: Sequence[int]) -> bytes:
+        """These views side by side, 8 bit, at most 128 pixels high.
+
+        Raises:
+            OSError: an image is damaged or missing.
+        """
+        if self.folder is None:
+            return self._of_strip(views)
+        ids = self.record.data.ids
+        paths = [self.folder / f"{ids[view]}.png" for view in views]
+        return encoded(make_strip(np.stack([_pixels(path).astype(np.uint16) for path in paths])))
+
+    def _of_strip(self, views: Sequence[int]) -> bytes:
+        if tuple(views) == self.views:
+            return self.strip.read_bytes()
+        parts = np.split(_pixels(self.strip), len(self.views), axis=1)
+        return encoded(np.concatenate([parts[self.views.index(view)] for view in views], axis=1))
+
+
+@dataclass(frozen=True)
+class Album:
+    """The pictures of a page.
+
+    Attributes:
+        files: name → PNG in base64.
+        places: for each record: name of its picture, and which ids stand in it from left to right.
+        shown: views of each unit that all methods show.
+        stored: views of each unit that are stored.
+    """
+
+    files: dict[str, str]
+    places: dict[tuple[str, Pair], tuple[str, list[int]]]
+    shown: int
+    stored: int
+
+
+def album(
+    folder: Path, records: Sequence[Record], wanted: Mapping[tuple[str, Pair], set[str]], size: int
+) -> Album:
+    """As many views of every unit as fit, the same ones for all; those wanted come first.
+
+    Args:
+        folder: of the records.
+        records: units to show.
+        wanted: (label, pair) → ids that are shown even where the other views of a unit are not.
+        size: characters that all pictures together may take.
+    """
+    sources = [source for record in records if (source := _stored(folder, record))]
+    most = max((len(source.views) for source in sources), default=0)
+    asked = _with_references(sources, wanted)
+    each = fmean(_sizes(sources)) if sources else 0
+
+    def needed(count: int) -> int:
+        return math.ceil(each * sum(len(_views(s, count, asked[id(s)])) for s in sources))
+
+    count = bisect_right(range(1, most + 1), size, key=needed)
+    files: dict[str, str] = {}
+    places = {}
+    for source in sources if count else ():
+        views = _views(source, count, asked[id(source)])
+        try:
+            png = source.png(views)
+        except OSError:
+            continue  # what is damaged is not shown; `verify` tells of it
+        name = "p" + hashlib.sha256(png).hexdigest()[:16]
+        files[name] = base64.b64encode(png).decode()
+        places[_unit(source.record)] = (name, views)
+    return Album(files, places, count, most)
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """8-bit pixels `[H, W]` as a PNG."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _stored(folder: Path, record: Record) -> Source | None:
+    """Where a unit's pictures are, if there are any."""
+    images = folder / "images" / name_of_record(record)
+    strip = strip_path(folder, record.method.label, record.seed, record.source, record.target)
+    ids = record.data.ids
+    if images.is_dir() and all((images / f"{name}.png").is_file() for name in ids):
+        return Source(record, tuple(range(len(ids))), images, strip)
+    try:
+        with Image.open(strip, formats=["PNG"]) as picture:
+            width, height = picture.size
+    except OSError:
+        return None
+    views = spread(len(ids), STRIP_VIEWS)
+    # A strip of another number of views would show each under a wrong name.
+    return Source(record, tuple(views), None, strip) if width == len(views) * height else None
+
+
+def _with_references(
+    sources: Iterable[Source], wanted: Mapping[tuple[str, Pair], set[str]]
+) -> dict[int, set[str]]:
+    """The ids wanted of each unit; references show whatever some method shows of their domains."""
+    domains: dict[str, set[str]] = {}
+    for (_, pair), ids in wanted.items():
+        for domain in pair:
+            domains.setdefault(domain, set()).update(ids)
+    found = {}
+    for source in sources:
+        record = source.record
+        found[id(source)] = (
+            domains.get(record.source, set()) | wanted.get(_unit(record), set())
+            if record.method.reference
+            else wanted.get(_unit(record), set())
+        )
+    return found
+
+
+def _views(source: Source, count: int, wanted: set[str]) -> list[int]:
+    """Which views of a unit are shown: `count` spread ones, and those wanted."""
+    ids = source.record.data.ids
+    common = set(range(len(ids)) if count >= len(ids) else spread(len(ids), count))
+    return [view for view in source.views if view in common or ids[view] in wanted]
+
+
+def _sizes(sources: Sequence[Source]) -> Iterable[float]:
+    """Characters that one view takes in some of the units."""
+    for place in spread(len(sources), PROBES):
+        source = sources[place]
+        views = source.views[:STRIP_VIEWS]
+        try:
+            yield len(source.png(views)) * 4 / 3 / len(views)
+        except OSError:
+            yield 0
+
+
+def _pixels(path: Path) -> np.ndarray:
+    # As PNG and nothing else: of other formats, some start a program to be read.
+    with Image.open(path, formats=["PNG"]) as picture:
+        return np.asarray(picture)
+
+
+def _unit(record: Record) -> tuple[str, Pair]:
+    return record.method.label, (record.source, record.target)

@@ -1,0 +1,88 @@
+"""Records with given values: tables and figures need no run to be tested."""
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from xbench.metrics.base import METRICS
+from xbench.records import DataFacts, MethodFacts, Record, Value
+from xbench.store import unit_file
+
+DOMAINS = {"sim": "synthetic", "real_a": "real", "real_b": "real"}
+PAIRS = tuple(permutations(DOMAINS, 2))
+#: Eight heads of two views each.
+GROUPS = [f"head{place // 2}" for place in range(16)]
+#: How far each head lies from the mean, by default.
+HEADS = (0.3, -0.2, 0.1, -0.4, 0.25, -0.15, 0.35, -0.25)
+
+
+def record(
+    label: str,
+    pair: tuple[str, str],
+    values: Mapping[str, float | None],
+    *,
+    heads: Sequence[float] = HEADS,
+    seed: int = 0,
+    **changes: Any,
+) -> Record:
+    """One record; `heads` are what each head adds, and `changes` are fields of the method."""
+    name = label.partition("[")[0]
+    facts: dict[str, Any] = {
+        **{"name": name, "label": label, "version": "1", "config": {}, "given": name},
+        **{"reference": name in ("identity", "floor"), "stochastic": False, "nfe": 1},
+        **{"params": 1_500_000, "params_total": 3_000_000, "params_training": 250_000},
+        **{"train_images": 64, "train_seconds": 5.0, "weights_sha256": {}},
+    }
+    return Record(
+        key=f"{label}{seed}{pair}",
+        method=MethodFacts(**{**facts, **changes}),
+        data=DataFacts(
+            **{"name": "phantom", "label": "phantom", "key": "phantom-v1-made", "config": {}},
+            split="test",
+            domains=list(DOMAINS),
+            domain_groups=DOMAINS,
+            ids=[f"{group}-{place % 2}" for place, group in enumerate(GROUPS)],
+            groups=GROUPS,
+        ),
+        profile="smoke",
+        seed=seed,
+        source=pair[0],
+        target=pair[1],
+        metrics={
+            metric: Value(
+                identity=METRICS[metric].identity,
+                value=value,
+                reason="not computed" if value is None else None,
+                left_out=None if value is None else [value - head / 7 for head in heads],
+            )
+            for metric, value in values.items()
+        },
+        images_sha256="0" * 64,
+        seconds={"translate": 0.032},
+        provenance={},
+        finished=f"2026-01-01T00:00:{seed:02d}+00:00",
+    )
+
+
+def row(label: str, values: Mapping[str, float | None], **options: Any) -> list[Record]:
+    """A record for every pair, all with the same values."""
+    return [record(label, pair, values, **options) for pair in PAIRS]
+
+
+def references() -> list[Record]:
+    """Identity and floor, as they stand in every results folder."""
+    return [
+        *row("identity", {"ssim": 1.0, "ftd": 100.0}, params=0, params_total=0, train_images=0),
+        *row("floor", {"ssim": 0.5, "ftd": 0.0}, params=0, params_total=0, train_images=0),
+    ]
+
+
+def write(folder: Path, records: Sequence[Record]) -> Path:
+    """Store records as a run does; returns the folder."""
+    for one in records:
+        unit = unit_file(one.method.label, one.seed, one.source, one.target)
+        path = folder / "records" / f"{unit}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(one.model_dump_json())
+    return folder

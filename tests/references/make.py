@@ -1,0 +1,187 @@
+"""Writes `values.json`: what every metric must say of the images beside this file, and by whom.
+
+    pip install -e ".[bench]"
+    python tests/references/make.py            # the values, from the images
+    python tests/references/make.py --images   # the images too, from the phantom
+
+No metric code of xbench is used: values come from scikit-image, torchmetrics, torch-fidelity,
+clean-fid and, where no package has a metric, the published formula (`independent.py`). Features of
+Inception and CLIP are those of clean-fid with small stand-ins for the networks (`stand_ins.py`);
+so the values are no one's FID, but whoever changes a step on the way is found out.
+
+Each sheet shows 4 heads (rows) in 4 views (columns) of 48 px, with 16 bits; `output` plays the
+translation of `source`, `target` shows the same views as they should be.
+"""
+
+import json
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+HERE = Path(__file__).parent
+SHEETS = {"source": "synthetic_low", "output": "synthetic_high", "target": "real_normal"}
+HEADS, VIEWS, SIDE = 4, 4, 48
+independent = runpy.run_path(str(HERE / "independent.py"))
+# TorchScript asks for a name that a module can have.
+stand_ins = runpy.run_path(str(HERE.parent / "stand_ins.py"), run_name="stand_ins")
+
+Array = np.ndarray[Any, Any]
+Values = dict[str, dict[str, Any]]
+
+
+def cut(sheet: Path) -> Array:
+    """The pictures of a sheet, uint16 or uint8 [16, 48, 48], head by head."""
+    pixels = np.asarray(Image.open(sheet))
+    rows = pixels.reshape(HEADS, SIDE, VIEWS, SIDE).swapaxes(1, 2)
+    return rows.reshape(HEADS * VIEWS, SIDE, SIDE)
+
+
+def make_images() -> None:
+    """Render the phantom and write the sheets, and one of the true bone."""
+    from xbench.datasets.phantom import Phantom
+    from xbench.profiles import get_profile
+
+    heads = {"train_heads": 1, "train_views": 1, "val_heads": 1, "val_views": 1}
+    config = Phantom.configure(get_profile("smoke")).model_copy(
+        update={"size": SIDE, "test_heads": HEADS, "test_views": VIEWS, **heads}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XBENCH_HOME"] = folder
+        data = Phantom(config)
+        data.prepare()
+        for name, domain in SHEETS.items():
+            pictures = data.images("test", domain)[:][:, 0].double().numpy()
+            _write(name, np.round(pictures * 65535).astype(np.uint16))
+        _write("bone", 255 * data.masks("test", SHEETS["source"]).astype(np.uint8))
+
+
+def _write(name: str, pictures: Array) -> None:
+    rows = pictures.reshape(HEADS, VIEWS, SIDE, SIDE).swapaxes(1, 2)
+    sheet = np.ascontiguousarray(rows.reshape(HEADS * SIDE, VIEWS * SIDE))
+    Image.fromarray(sheet).save(HERE / f"{name}.png", optimize=True)
+
+
+def entry(value: float, by: str, tolerance: float = 1e-6) -> dict[str, Any]:
+    """A value, who computed it, and how far ours may lie from it, relative to the value."""
+    return {"value": float(value), "relative_tolerance": tolerance, "by": by}
+
+
+def structure(output: Array, source: Array, target: Array) -> Values:
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    found = {}
+    for suffix, others in (("", source), ("_ref", target)):
+        pairs = list(zip(others, output, strict=True))
+        ssim = [structural_similarity(a, b, data_range=1, **options) for a, b in pairs]
+        psnr = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]
+        found["ssim" + suffix] = entry(np.mean(ssim), "scikit-image structural_similarity")
+        found["psnr" + suffix] = entry(np.mean(psnr), "scikit-image peak_signal_noise_ratio")
+    return found
+
+
+def distances(
+    names: tuple[str, str, str | None],
+    sets: tuple[Array, Array, Array],
+    most: int,
+    features: str,
+    tolerance: float,
+    *,
+    scaled: bool,
+) -> Values:
+    """Fréchet, conditional Fréchet and kernel distance of features of output, source, target."""
+    from torch_fidelity.metric_fid import fid_statistics_to_metric
+    from torchmetrics.image.kid import poly_mmd
+
+    pooled = np.concatenate(sets[1:])
+    mean = pooled.mean(axis=0)
+    std = pooled.std(axis=0) if scaled else 1.0
+    output, source, target = ((x - mean) / std for x in sets)
+    first, second = (
+        dict(zip(("mu", "sigma"), independent["moments"](x), strict=True)) for x in (output, target)
+    )
+    (frechet,) = fid_statistics_to_metric(first, second, verbose=False).values()
+    axes = independent["principal_components"]((pooled - mean) / std, min(most, len(output) // 4))
+    conditional = independent["conditional_frechet"](source @ axes, target @ axes, output @ axes)
+    found = {
+        names[0]: entry(frechet, f"{features}, torch-fidelity fid_statistics_to_metric", tolerance),
+        names[1]: entry(conditional, f"{features}, formula of arXiv 2103.11521", tolerance),
+    }
+    if names[2]:
+        # Where features are not scaled, the kernel sees them as they are.
+        a, b = (output, target) if scaled else (sets[0], sets[2])
+        kernel = poly_mmd(torch.from_numpy(a), torch.from_numpy(b)).item()
+        found[names[2]] = entry(kernel, f"{features}, torchmetrics poly_mmd", tolerance)
+    return found
+
+
+def networks(sets: tuple[Array, Array, Array]) -> Values:
+    """Distances on the features of the stand-ins, by clean-fid's own path from files."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        patch.setenv("XBENCH_HOME", name)
+        weights = stand_ins["place"]("inception", stand_ins["inception"](), patch).parent
+        network = stand_ins["clip"]().float()
+        inception = tuple(
+            stand_ins["inception_features"](images, weights, folder / f"inception{place}")
+            for place, images in enumerate(sets)
+        )
+        clip = tuple(
+            stand_ins["clip_features"](images, network, folder / f"clip{place}", patch)
+            for place, images in enumerate(sets)
+        )
+    both = {("fid", "cfid", "kid"): inception, ("clip_fid", "clip_cfid", None): clip}
+    found: Values = {}
+    for names, features in both.items():
+        wide = tuple(x.astype(np.float64) for x in features)
+        by = "clean-fid's features of a stand-in network"
+        found |= distances(names, wide, 32, by, 1e-4, scaled=False)
+    return found
+
+
+def texture(sets: tuple[Array, Array, Array]) -> Values:
+    features = tuple(np.stack([independent["descriptors"](x) for x in images]) for images in sets)
+    by = "62 descriptors with scikit-image, SciPy and NumPy"
+    return distances(("ftd", "cftd", "ktd"), features, 16, by, 1e-6, scaled=True)
+
+
+def physics(output: Array, target: Array, bone: Array) -> Values:
+    def gap(name: str) -> float:
+        a, b = (np.mean([independent[name](x) for x in images], 0) for images in (output, target))
+        return float(np.sqrt(np.mean(np.square(a - b))))
+
+    bins = independent["dark_distance_of_bins"](output, target)
+    exact = independent["dark_distance"](output, target)
+    assert abs(bins - exact) < 1 / 1024, "the bins of hist_emd cost more than they may"
+    overlap = [independent["dice"](x, mask) for x, mask in zip(output, bone, strict=True)]
+    return {
+        "nps": entry(gap("noise_spectrum"), "NumPy, patch by patch"),
+        "hist_emd": entry(bins, f"NumPy, from histograms; {exact:.6f} from sorted greys"),
+        "edge_ratio": entry(gap("sharpness"), "scipy.ndimage gaussian_filter"),
+        "tissue_contrast": entry(gap("tissue_share"), "NumPy quantile"),
+        "bone_dice": entry(np.mean(overlap), "scikit-image threshold_otsu"),
+    }
+
+
+def main() -> None:
+    if "--images" in sys.argv[1:]:
+        make_images()
+    output, source, target = (
+        cut(HERE / f"{n}.png") / 65535 for n in ("output", "source", "target")
+    )
+    bone = cut(HERE / "bone.png") > 0
+    sets = (output, source, target)
+    values = structure(*sets) | texture(sets) | networks(sets) | physics(output, target, bone)
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    (HERE / "values.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

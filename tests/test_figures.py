@@ -1,0 +1,214 @@
+"""Figures: what they show as numbers, that they are the same each time, and odd names."""
+
+import json
+import runpy
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from xbench.latents import probe
+from xbench.plots.spectra import edge_profile, power_spectrum
+from xbench.tradeoffs import Point, hypervolume, pareto_front
+
+made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
+record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))
+
+Xbench = Callable[..., Any]
+
+FOLDER = Path("runs/phantom/smoke")
+SMOKE = ("--profile", "smoke")
+ODD = "$\\frac{_x&<script>|%#"
+
+
+def plot(xbench: Xbench, *options: object) -> list[Path]:
+    """`xbench plot …`, which must go well; the files that it names, which must be there."""
+    result = xbench("plot", *options, *SMOKE)
+    assert result.code == 0, result.err
+    files = [Path(line) for line in result.out.split("\n") if line]
+    assert all(file.stat().st_size for file in files)
+    return files
+
+
+def sweep() -> list[Any]:
+    """A curve of three rows, a point that it beats, and one that it does not."""
+    records = references()
+    for tau, ssim, ftd in ((0.1, 0.7, 20.0), (0.5, 0.8, 40.0), (0.9, 0.9, 90.0)):
+        label = "shift" if tau == 0.1 else f"shift[tau={tau}]"
+        records += row(label, {"ssim": ssim, "ftd": ftd}, config={"tau": tau, "steps": 4})
+    records += row("beaten", {"ssim": 0.75, "ftd": 50.0})
+    return [*records, *row("ahead", {"ssim": 0.85, "ftd": 45.0})]
+
+
+def test_the_trade_off_tells_curves_front_and_hypervolume(xbench: Xbench) -> None:
+    write(FOLDER, sweep())
+    plot(xbench, "tradeoff")
+    table = pd.read_csv(FOLDER / "tradeoff.csv").set_index("method")
+    shift = table[table.curve == "shift"]
+    assert shift.value.tolist() == [0.1, 0.5, 0.9]
+    assert set(shift.knob) == {"tau"}
+    assert table.index[table.pareto].tolist() == [
+        "ahead",
+        "shift",
+        "shift[tau=0.5]",
+        "shift[tau=0.9]",
+    ]
+    # Of the unit square: 0.8 x 0.4, then 0.6 x 0.2 and 0.1 x 0.2 on top of it.
+    assert shift.hypervolume.tolist() == pytest.approx([0.8 * 0.4 + 0.6 * 0.2 + 0.1 * 0.2] * 3)
+    assert table.hypervolume["beaten"] == pytest.approx(0.5 * 0.5)
+    assert table.hypervolume[["identity", "floor"]].tolist() == [0, 0]
+
+
+def test_the_hypervolume_is_a_union_within_the_references() -> None:
+    identity, floor = Point("identity", None, 100, 1.0), Point("floor", None, 0, 0.5)
+
+    def point(realism: float, structure: float) -> Point:
+        return Point("", None, realism, structure)
+
+    perfect, worse = point(-5, 1.2), point(200, 0.2)
+    assert hypervolume([perfect], identity, floor) == 1
+    assert hypervolume([worse], identity, floor) == 0
+    some = [point(50, 0.75), point(50, 0.75), point(60, 0.7)]
+    assert hypervolume(some, identity, floor) == pytest.approx(0.25)
+    assert pareto_front([*some, worse]) == [some[0]]
+
+
+def test_equal_records_draw_equal_files(xbench: Xbench) -> None:
+    write(FOLDER, sweep())
+    commands = (("tradeoff",), ("pairs", "--metric", "ssim"))
+    files = [file for command in commands for file in plot(xbench, *command)]
+    assert {file.suffix for file in files} == {".png", ".svg", ".csv"}
+    before = {file: file.read_bytes() for file in files}
+    for command in commands:
+        plot(xbench, *command)
+    assert {file: file.read_bytes() for file in files} == before
+
+
+def test_odd_names_are_drawn_as_text(xbench: Xbench) -> None:
+    write(FOLDER, [*references(), *row(ODD, {"ssim": 0.8, "ftd": 9.0}, name="odd")])
+    for command in ("tradeoff", "pairs"):
+        _, svg, *_ = plot(xbench, command)
+        tags = {element.tag.rpartition("}")[2] for element in ET.parse(svg).iter()}
+        assert "path" in tags
+        assert "script" not in tags
+    plot(xbench, "samples")
+
+
+def test_one_row_on_one_pair_has_a_heat_map_and_no_trade_off(xbench: Xbench) -> None:
+    write(FOLDER, [record("one", ("sim", "real_a"), {"ssim": 0.5, "ftd": None})])
+    (picture,) = plot(xbench, "pairs", "--metric", "ssim", "--to", "one.png")
+    assert Image.open(picture).width > 200
+    for command, wrong in (
+        (("tradeoff",), "no method has all pairs"),
+        (("pairs",), "FTD is empty in every record"),
+        (("pairs", "--metric", "ssim", "--row", "two"), "finished row called 'two'"),
+        (("pairs", "--metric", "ssim", "--to", "one.gif"), "cannot be written as one.gif"),
+        (("training",), "no log of a training"),
+        (("spectra",), "no translated images"),
+    ):
+        result = xbench("plot", *command, *SMOKE)
+        assert result.code == 2
+        assert wrong in result.err
+        assert len(result.err.strip().splitlines()) == 3
+
+
+def test_training_curves_come_from_the_logs_that_records_name(xbench: Xbench) -> None:
+    write(FOLDER, row("one", {"ssim": 0.5}, weights_sha256={"abc": "0", "gone": "0"}))
+    log = {
+        **{"recipe": {}, "weights_sha256": "0", "images": 640, "seconds": 1.0},
+        "curve": {"flow": [1 / (k + 1) for k in range(50)], "none": []},
+    }
+    path = FOLDER / "trainings" / "abc" / "training.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(log))
+    png, _ = plot(xbench, "training")
+    assert Image.open(png).width > 300
+
+
+def test_spectra_compare_translations_with_source_and_target(xbench: Xbench) -> None:
+    pair = ("sim", "real_a")
+    pairs = (pair, pair[::-1])
+    records = [record(name, p, {"ssim": 0.5}) for name in ("identity", "one") for p in pairs]
+    write(FOLDER, records)
+    noise = np.random.default_rng(0)
+    for each in records:
+        unit = f"{each.method.label}/seed0/{each.source}--{each.target}"
+        folder = FOLDER / "images" / unit
+        folder.mkdir(parents=True)
+        for name in each.data.ids:
+            pixels = noise.integers(0, 2**16, (16, 16), dtype=np.uint16)
+            Image.fromarray(pixels).save(folder / f"{name}.png")
+    png, _ = plot(xbench, "spectra")
+    assert Image.open(png).height > 300
+    next((FOLDER / "images/one/seed0/sim--real_a").glob("*.png")).write_bytes(b"damaged")
+    plot(xbench, "spectra", "--pairs", "real_a:sim")
+    assert xbench("plot", "spectra", *SMOKE, "--pairs", "sim:real_a").code == 2
+
+
+def test_white_noise_has_its_variance_as_power_at_every_frequency() -> None:
+    images = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((64, 48, 64))
+    frequency, power = power_spectrum(images)
+    assert frequency[0] == pytest.approx(1 / 48)
+    assert frequency[-1] == pytest.approx(0.5)
+    assert power[2:] == pytest.approx(np.full(len(power) - 2, -20), abs=0.5)
+
+
+def test_blurred_edges_have_wider_profiles() -> None:
+    disc = (np.hypot(*np.mgrid[-32:32, -32:32]) > 20).astype(float)
+    widths = []
+    for sigma in (0.7, 1.5, 2.5):
+        at, profile = edge_profile(ndimage.gaussian_filter(disc, sigma)[None])
+        assert profile[[0, -1]] == pytest.approx([0, 1], abs=0.05)
+        middle = np.interp([0.25, 0.75], profile, at)
+        widths.append(middle[1] - middle[0])
+        # Quartiles of a Gaussian lie 1.35 standard deviations apart.
+        assert widths[-1] == pytest.approx(1.35 * np.hypot(sigma, 0.4), rel=0.15)
+
+
+def test_the_probe_tells_domains_only_where_other_heads_do() -> None:
+    noise = np.random.default_rng(0)
+    groups = [f"head{k // 4}" for k in range(40)]
+    labels = ["a", "b"] * 20
+    sign = np.array([1.0, -1.0] * 20)
+    told = noise.standard_normal((40, 60))
+    told[:, 0] += 20 * sign
+    assert probe(told, labels, groups).mean() == 1
+    assert 0.2 < probe(noise.standard_normal((40, 60)), labels, groups).mean() < 0.8
+    # What tells the domain in another direction for every head is no domain.
+    own = np.zeros((40, 10))
+    own[np.arange(40), np.arange(40) // 4] = sign
+    assert probe(own, labels, groups).mean() == pytest.approx(0.5)
+
+
+def test_latents_of_a_trained_method_are_drawn_and_told_apart(
+    xbench: Xbench, finished: Path
+) -> None:
+    out = finished.parents[1]
+    options = ("--out", out, "--set", "budget.images=64", "--embedding", "pca")
+    assert plot(xbench, "latents", *options, "--taus", "1,0.2", "--to", "latents.png")
+    for wrong, text in (
+        (("--method", "histogram"), "no latents at a time tau"),
+        (("--seed", "7"), "xbench run --method medshift"),
+        (("--taus", "0,2"), "--taus 0,2 cannot be read"),
+    ):
+        result = xbench("plot", "latents", *SMOKE, *options, *wrong)
+        assert result.code == 2
+        assert text in result.err
+
+
+def test_umap_is_asked_for_before_any_work(xbench: Xbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = xbench("plot", "latents", *SMOKE)
+    assert result.code == 2
+    assert "pip install 'xbench-xray[umap]', or --embedding pca" in result.err
+
+
+def test_domains_of_any_data_set_stand_side_by_side(xbench: Xbench) -> None:
+    (picture,) = plot(xbench, "domains", "--views", 2, "--to", "domains.png")
+    assert Image.open(picture).width > 600

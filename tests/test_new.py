@@ -1,0 +1,72 @@
+"""`xbench new` and `xbench check`: from nothing to a row of the leaderboard."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+Xbench = Callable[..., Any]
+
+
+def test_what_is_written_is_short_and_its_tests_pass_as_they_are(xbench: Xbench) -> None:
+    made = xbench("new", "method", "sharpen")
+    assert made.code == 0
+    assert made.out.split() == ["sharpen.py", "test_sharpen.py"]
+    assert xbench("new", "method", "small_net", "--kind", "trained", "--to", "nets").code == 0
+    for name in ("sharpen.py", "nets/small_net.py"):
+        assert len(Path(name).read_text().splitlines()) <= 60
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert "2 passed" in result.stdout, result.stdout
+
+
+def test_two_edits_lead_from_a_new_method_to_a_row(xbench: Xbench) -> None:
+    assert xbench("new", "method", "darken").code == 0
+    text = Path("darken.py").read_text()
+    text = text.replace("setting(0.5,", "setting(0.8,")
+    text = text.replace("images + self.config.amount * fine", "images * self.config.amount")
+    Path("darken.py").write_text(text)
+    assert xbench("check", "darken.py:Darken").code == 0
+    options = ("--profile", "smoke", "--pairs", "synthetic_low:real_normal")
+    assert xbench("run", "--method", "darken.py:Darken", *options).code == 0
+    assert "darken" in pd.read_csv("runs/phantom/smoke/leaderboard.csv").method.tolist()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../sharpen", "two words", "schärfer", "class", "identity", "Sharpen", "torch", "", "."],
+)
+def test_a_name_that_cannot_be_used_is_explained(xbench: Xbench, name: str) -> None:
+    result = xbench("new", "method", name)
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 3
+    assert "xbench new method my_" in result.err
+    assert not list(Path().rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", ["sharpen.py", "test_sharpen.py"])
+def test_nothing_is_overwritten(xbench: Xbench, file: str) -> None:
+    Path(file).write_text("precious")
+    assert xbench("new", "method", "sharpen").code == 2
+    assert Path(file).read_text() == "precious"
+    assert len(list(Path().iterdir())) == 1
+
+
+def test_check_tells_people_and_programs(xbench: Xbench) -> None:
+    assert xbench("new", "method", "sharpen").code == 0
+    found = json.loads(xbench("check", "sharpen.py:Sharpen", "--json").out)
+    assert {finding["outcome"] for finding in found} == {"pass", "skip"}
+    text = Path("sharpen.py").read_text().replace("return images +", "return 255 *")
+    Path("sharpen.py").write_text(text)
+    result = xbench("check", "sharpen.py:Sharpen")
+    assert result.code == 1
+    assert "images are in [0, 1], in and out" in result.out

@@ -1,0 +1,64 @@
+"""Every metric against a value of an independent implementation (see references/make.py).
+
+The values are stored: a change of a library that moves a metric fails here too.
+"""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xbench.evaluate import Case, Sample, measure
+from xbench.metrics.base import METRICS
+from xbench.scores import score_folders
+from xbench.store import Value
+
+BUILT_IN = tuple(METRICS)
+REFERENCES = Path(__file__).with_name("references")
+EXPECTED: dict[str, dict[str, Any]] = json.loads((REFERENCES / "values.json").read_text())
+cut = runpy.run_path(str(REFERENCES / "make.py"))["cut"]
+stand_ins = runpy.run_path(str(Path(__file__).with_name("stand_ins.py")), run_name="stand_ins")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Value]:
+    """What `xbench score` says of the sheets, each view a file of its own."""
+    root = tmp_path_factory.mktemp("references")
+    for name in ("source", "output", "target"):
+        (root / name).mkdir()
+        for view, pixels in enumerate(cut(REFERENCES / f"{name}.png")):
+            Image.fromarray(pixels).save(root / name / f"head{view // 4}-view{view % 4}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XBENCH_HOME", str(root / "home"))
+        for name in ("inception", "clip"):
+            stand_ins["place"](name, stand_ins[name](), patch)
+        values = score_folders(root / "output", root / "source", root / "target").values
+    return values | {"bone_dice": bone_dice()}
+
+
+def bone_dice() -> Value:
+    """The one metric that needs masks, which folders have not."""
+    pixels = torch.from_numpy(cut(REFERENCES / "output.png").astype(np.float32) / 65535)
+    output = Sample(
+        pixels[:, None],
+        [f"head{view // 4}" for view in range(16)],
+        masks=cut(REFERENCES / "bone.png") > 0,
+    )
+    return measure(METRICS["bone_dice"], Case(output, output, output, aligned=True), None)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_metric_has_its_reference_value(found: dict[str, Value], name: str) -> None:
+    expected = EXPECTED[name]
+    assert found[name].value == pytest.approx(
+        expected["value"], rel=expected["relative_tolerance"], abs=0
+    ), expected["by"]
+
+
+def test_no_value_is_left_without_a_metric() -> None:
+    assert EXPECTED.keys() == set(BUILT_IN)

@@ -1,0 +1,159 @@
+"""`xbench sweep`: values of a knob, grids of settings, and what they share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from xbench import sweep, translation
+from xbench.datasets.base import Images
+from xbench.methods.medshift import MedShift, MedShiftConfig
+
+Xbench = Callable[..., Any]
+
+PAIR = "synthetic_low:real_normal"
+SMALL = ("--profile", "smoke", "--pairs", PAIR, "--set", "budget.images=32")
+FOLDER = Path("runs/phantom/smoke")
+VALUES = [0.0, 0.5, 0.77, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0:1:0.25", ["0", "0.25", "0.5", "0.75", "1"]),
+        ("0.1:0.3:0.1", ["0.1", "0.2", "0.3"]),
+        ("0:0.7:0.1", ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]),
+        ("0:1:0.3", ["0", "0.3", "0.6", "0.9"]),
+        ("1:0:-.5", ["1", "0.5", "0"]),
+        ("1:20:10", ["1", "11"]),
+        ("0:2e-3:1e-3", ["0", "0.001", "0.002"]),
+        ("2, 4,8", ["2", "4", "8"]),
+        ("euler,heun", ["euler", "heun"]),
+        ("[16,32],[32,64]", ["[16,32]", "[32,64]"]),
+    ],
+)
+def test_values_are_exact(text: str, expected: list[str]) -> None:
+    assert sweep.values(text) == expected
+
+
+def planned(result: Any) -> set[str]:
+    """The rows of a plan that was shown with --dry-run --json."""
+    assert result.code == 0, result.err
+    return {unit["name"].partition("/")[0] for unit in json.loads(result.out)["units"]}
+
+
+def test_the_value_of_the_profile_keeps_the_plain_label(xbench: Xbench) -> None:
+    arguments = ("--method", "medshift", "--knob", "0:0.2:0.1", "--profile", "smoke")
+    rows = planned(xbench("sweep", *arguments, "--dry-run", "--json"))
+    assert rows == {"identity", "floor", "medshift[tau=0]", "medshift", "medshift[tau=0.2]"}
+
+
+def test_several_settings_make_all_combinations(xbench: Xbench) -> None:
+    arguments = ("--method", "medshift", "--set", "steps=2,3", "--set", "medshift.solver=heun,rk4")
+    rows = planned(xbench("sweep", *arguments, "--profile", "smoke", "--dry-run", "--json"))
+    assert rows - {"identity", "floor"} == {
+        f"medshift[solver={solver},steps={steps}]" for steps in (2, 3) for solver in ("heun", "rk4")
+    }
+
+
+def test_each_method_has_a_knob_of_its_own(xbench: Xbench) -> None:
+    arguments = ("--method", "medshift,ddib", "--knob", "0,0.5", "--set", "ddib.steps=7")
+    rows = planned(xbench("sweep", *arguments, "--profile", "smoke", "--dry-run", "--json"))
+    assert rows - {"identity", "floor"} == {
+        *("medshift[tau=0]", "medshift[tau=0.5]"),
+        *("ddib[steps=7,depth=0]", "ddib[steps=7,depth=0.5]"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--method medshift", "nothing to sweep over"),
+        ("--method medshift --set steps=4", "nothing to sweep over"),
+        ("--method histogram --knob 0,1", "no trade-off knob"),
+        ("--method medshift --knob 0:1:0", "towards STOP"),
+        ("--method medshift --knob 0:1:-0.1", "towards STOP"),
+        ("--method medshift --knob 0:1:1e-9", "towards STOP"),
+        ("--method medshift --knob 0:2:1", "less than or equal to 1"),
+        ("--method medshift --knob 0,1 --set tau=0.3", "either --knob or --set"),
+        ("--method medshift --set steps=2,4 --set data.noise=on,off", "on the same data"),
+        ("--method medshift --set stepz=2,4", "did you mean medshift.steps?"),
+        ("--method medshift --set medshfit.steps=2,4", "did you mean medshift?"),
+        ("--method medshift,ddib --set steps=2,4", "SECTION.KEY=VALUE"),
+        ("--method medshift --set steps=,", "has no value"),
+        ("--method medshift --knob 0.5,0.50000001", "first six digits"),
+    ],
+)
+def test_a_mistake_is_found_before_any_work(xbench: Xbench, arguments: str, reason: str) -> None:
+    result = xbench("sweep", "--profile", "smoke", *arguments.split())
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 3
+    assert reason in result.err
+    assert not Path("runs").exists()
+
+
+def row(folder: Path, label: str) -> dict[str, Any]:
+    """The record of the only pair of a row."""
+    source, _, target = PAIR.partition(":")
+    record = folder / "records" / label / f"seed0/{source}--{target}.json"
+    found: dict[str, Any] = json.loads(record.read_text())
+    return found
+
+
+def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
+    assert xbench("sweep", "--method", "medshift", "--knob", "0,0.5,1", *SMALL).code == 0
+    rows = {tau: row(FOLDER, f"medshift[tau={tau},images=32]") for tau in ("0", "0.5", "1")}
+    assert rows["0.5"]["method"]["config"]["tau"] == 0.5
+    structure = [rows[tau]["metrics"]["ssim"]["value"] for tau in ("0", "0.5", "1")]
+    assert structure == sorted(structure)
+    assert len(list((FOLDER / "trainings").iterdir())) == 1
+
+    single = ("run", "--method", "medshift", *SMALL, "--set", "medshift.tau=0.5")
+    assert xbench(*single, "--out", "single").code == 0
+    alone = row(Path("single/phantom/smoke"), "medshift[tau=0.5,images=32]")
+    assert alone["key"] == rows["0.5"]["key"]
+    assert alone["images_sha256"] == rows["0.5"]["images_sha256"]
+
+    stamps = {path: path.stat().st_mtime_ns for path in (FOLDER / "records").rglob("*.json")}
+    assert xbench("sweep", "--method", "medshift", "--knob", "0,0.5,1", *SMALL).code == 0
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def medshift(**settings: Any) -> MedShift:
+    """An untrained network, the same each time."""
+    config = MedShiftConfig(channels=(8, 16), attention=(False, False), layers=1, **settings)
+    method = MedShift(config, ("a", "b", "c"), 16, torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for weights in method.net.parameters():
+            torch.nn.init.normal_(weights, std=0.1)
+    return method
+
+
+def count_calls(method: MedShift) -> list[int]:
+    """A list that grows by the images of every call of the network."""
+    calls: list[int] = []
+    method.net.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    return calls
+
+
+def test_along_a_knob_pixels_are_those_of_single_translations() -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (5, 16, 16), np.uint16)
+    where = (Images([pixels]), list("vwxyz"), "a", ["b", "c"])
+    together = medshift(tau=0.3)
+    calls = count_calls(together)
+    path = translation.translate_path(together, *where, VALUES, seed=0, batch=2)
+    shared, separate = sum(calls), 0
+    for tau in VALUES:
+        alone = medshift(tau=tau)
+        calls = count_calls(alone)
+        single = translation.translate(alone, *where, seed=0, batch=2)
+        separate += sum(calls)
+        for target in ("b", "c"):
+            np.testing.assert_array_equal(path[tau, target], single[target])
+    assert len({path[tau, "b"].tobytes() for tau in VALUES}) == len(VALUES)
+    assert shared < separate

@@ -1,0 +1,242 @@
+"""Tables of every kind: what is marked, what is left out, and that names are shown as text."""
+
+import json
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
+record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))
+
+Xbench = Callable[..., Any]
+
+FOLDER = Path("runs/phantom/smoke")
+SMOKE = ("--profile", "smoke")
+
+
+def board(xbench: Xbench, *options: object) -> Any:
+    """`xbench leaderboard`, which must go well."""
+    result = xbench("leaderboard", *SMOKE, *options)
+    assert result.code == 0, result.err
+    return result
+
+
+def rows_of(xbench: Xbench, *options: object) -> list[dict[str, Any]]:
+    """The rows that `xbench leaderboard --json` prints."""
+    rows: list[dict[str, Any]] = json.loads(board(xbench, *options, "--json").out)
+    return rows
+
+
+def test_the_best_is_marked_where_the_difference_is_no_chance(xbench: Xbench) -> None:
+    write(
+        FOLDER,
+        [
+            *references(),
+            *row("good", {"ssim": 0.900, "ftd": 10.0}),
+            *row("fair", {"ssim": 0.899, "ftd": 20.0}),
+            # The heads of this one differ in another way, by more than the rows do in ssim.
+            *row("poor", {"ssim": 0.898, "ftd": 30.0}, heads=made["HEADS"][::-1]),
+        ],
+    )
+    board(xbench)
+    text = (FOLDER / "leaderboard.md").read_text()
+    good, fair, poor = (
+        next(line for line in text.splitlines() if f"| {name} |" in line)
+        for name in ("good", "fair", "poor")
+    )
+    assert "| **10.00** ± " in good
+    assert "| *20.00* ± " in fair
+    assert "| 30.00 ± " in poor
+    # In ssim good is ahead of fair on every head, yet not of poor: no lead, so no second either.
+    assert "| 0.900 ± " in good
+    assert "| 0.899 ± " in fair
+    latex = (FOLDER / "tables" / "leaderboard.tex").read_text()
+    assert r"\textbf{10.00} $\pm$" in latex
+    assert r"\underline{20.00} $\pm$" in latex
+    assert "**100" not in text
+
+
+def test_heads_shared_by_all_rows_cancel_in_differences(xbench: Xbench) -> None:
+    """The intervals of both overlap by far, that of their difference has no width."""
+    write(FOLDER, [*row("one", {"ftd": 10.0}), *row("other", {"ftd": 10.1})])
+    board(xbench)
+    text = (FOLDER / "leaderboard.md").read_text()
+    assert re.search(r"\| \*\*10.00\*\* ± 0.2\d \|", text)
+    assert re.search(r"\| 10.10 ± 0.2\d \|", text)
+
+
+def test_without_intervals_nothing_is_marked(xbench: Xbench) -> None:
+    records = [*row("one", {"ftd": 10.0}), *row("other", {"ftd": 90.0})]
+    for each in records:
+        each.metrics["ftd"].left_out = None
+    write(FOLDER, records)
+    board(xbench)
+    text = (FOLDER / "leaderboard.md").read_text()
+    assert "| 10.00 |" in text
+    assert "**" not in text
+
+
+def test_several_seeds_show_their_deviation(xbench: Xbench) -> None:
+    write(
+        FOLDER,
+        [
+            *row("one", {"ftd": 10.0}, seed=0),
+            *row("one", {"ftd": 12.0}, seed=1),
+            *row("other", {"ftd": 50.0}),
+        ],
+    )
+    board(xbench)
+    text = (FOLDER / "leaderboard.md").read_text()
+    assert re.search(r"\*\*11.00\*\* ± 0.2\d \(σ 1.41\)", text)
+    assert "σ is the standard deviation over seeds" in text
+    assert re.search(r"50.00 ± 0.2\d \|", text)
+
+
+def test_filters_change_what_is_shown_and_no_file(xbench: Xbench) -> None:
+    records = [*references(), *row("one", {"ssim": 0.8, "ftd": 10.0})]
+    for pair, ftd, ssim in ((("sim", "real_a"), 4.0, 0.9), (("sim", "real_b"), 6.0, 0.7)):
+        records.append(record("some", pair, {"ftd": ftd, "ssim": ssim}))
+    write(FOLDER, records)
+    board(xbench)
+    before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    some = {row["method"]: row for row in rows_of(xbench)}["some"]
+    assert some["pairs"] == "2/6"
+    assert some["ftd"] is None
+    there = rows_of(xbench, "--group", "synthetic:real")
+    assert [(r["method"], r["rank"], r["ftd"]) for r in there] == [
+        ("floor", None, 0.0),
+        ("some", 1, 5.0),
+        ("one", 2, 10.0),
+        ("identity", None, 100.0),
+    ]
+    assert there[1]["gap_closed"] == pytest.approx(0.95)
+    one_pair = ("--pairs", "sim:real_b")
+    by_ssim = rows_of(xbench, *one_pair, "--sort", "ssim")
+    assert [r["method"] for r in by_ssim] == ["identity", "one", "some", "floor"]
+    shown = board(xbench, *one_pair, "--metrics", "ssim").out
+    assert "SSIM ↑" in shown
+    assert "FTD" not in shown
+    assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (("--group", "syntetic:real"), "did you mean synthetic:real?"),
+        (("--group", "within", "--pairs", "sim:real_a"), "none of these pairs"),
+        (("--pairs", "sim:real_c"), "domain called 'real_c'"),
+        (("--metrics", "simm"), "did you mean ssim?"),
+        (("--sort", "param"), "did you mean params?"),
+        (("--table", "pair"), "did you mean pairs?"),
+        (("--table", "ablation"), "no method has finished in two configurations"),
+        (("--to", "board.xls"), "expected: a file name that ends in .csv, .md or .tex"),
+    ],
+)
+def test_mistakes_are_named(xbench: Xbench, options: tuple[str, ...], wrong: str) -> None:
+    write(FOLDER, [*references(), *row("one", {"ssim": 0.8, "ftd": 10.0})])
+    result = xbench("leaderboard", *SMOKE, *options)
+    assert result.code == 2
+    assert wrong in result.err
+    assert len(result.err.strip().splitlines()) == 3
+
+
+def test_groups_are_means_over_their_pairs(xbench: Xbench) -> None:
+    values = dict(zip(made["PAIRS"], (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), strict=True))
+    write(FOLDER, [record("one", pair, {"ftd": value}) for pair, value in values.items()])
+    board(xbench)
+    table = pd.read_csv(FOLDER / "tables" / "by-group.csv").set_index("group").ftd
+    assert table["synthetic → real"] == (1 + 2) / 2
+    assert table["real → synthetic"] == (3 + 5) / 2
+    assert table["within"] == (4 + 6) / 2
+    by_pair = pd.read_csv(FOLDER / "tables" / "by-pair.csv").set_index("pair").ftd
+    assert {f"{a} → {b}": value for (a, b), value in values.items()} == by_pair.to_dict()
+
+
+def test_a_sweep_becomes_an_ablation_in_the_order_of_its_settings(xbench: Xbench) -> None:
+    records = []
+    for tau in (0.5, 0.1, 0.05, 1):
+        label = "shift" if tau == 0.1 else f"shift[tau={tau:g}]"
+        config = {"tau": tau, "solver": "euler", "widths": [1, 2]}
+        records += row(label, {"ssim": 0.5 + tau / 4, "ftd": 90 * tau}, config=config)
+    half = {"tau": 0.1, "solver": "euler", "widths": [1, 2]}
+    records += row("shift[images=32]", {"ftd": 20.0}, config=half, train_images=32)
+    write(FOLDER, [*references(), *records, *row("alone", {"ftd": 1.0})])
+    board(xbench)
+    table = pd.read_csv(FOLDER / "tables" / "ablation-shift.csv")
+    assert table.tau.tolist() == [0.05, 0.1, 0.1, 0.5, 1]
+    assert table.images.tolist() == [64, 32, 64, 64, 64]
+    assert "solver" not in table
+    assert table.ftd.tolist() == pytest.approx([4.5, 20, 9, 45, 90])
+    assert not (FOLDER / "tables" / "ablation-alone.csv").exists()
+    shown = board(xbench, "--table", "ablation", "--to", "taus.tex").out
+    assert shown.index("0.05") < shown.index("0.5")
+    assert r"tau & images & SSIM $\uparrow$" in Path("taus.tex").read_text()
+
+
+def test_parameters_are_told_for_one_pair_and_for_all(xbench: Xbench) -> None:
+    write(FOLDER, [*references(), *row("one", {"ftd": 1.0}, params_dead=500_000)])
+    shown = board(xbench, "--table", "parameters").out
+    assert "1.50 M (1.00 M live)" in shown
+    (one,) = (r for r in rows_of(xbench, "--table", "parameters") if r["method"] == "one")
+    assert (one["params"], one["params_total"], one["params_training"]) == (1.5e6, 3e6, 2.5e5)
+    assert one["seconds_per_image"] == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize("what", ["key", "profile", "identity"])
+def test_what_cannot_be_compared_is_named(xbench: Xbench, what: str) -> None:
+    (other,) = [record("old", ("sim", "real_a"), {"ftd": 1.0})]
+    other.finished = "1999-01-01T00:00:00+00:00"
+    if what == "key":
+        other.data.key = "phantom-v0-old"
+    elif what == "profile":
+        other.profile = "paper"
+    else:
+        other.metrics["ftd"].identity = "ftd-v0"
+    write(FOLDER, [*row("one", {"ftd": 1.0}), other])
+    result = board(xbench)
+    assert "left out 1 record of another" in result.err
+    named = {"key": "phantom-v0-old", "profile": "profile paper", "identity": "ftd-v0"}
+    assert named[what] in result.err
+    assert "old" not in set(pd.read_csv(FOLDER / "pairs.csv").method)
+
+
+def test_names_are_shown_as_text_whatever_is_in_them(xbench: Xbench) -> None:
+    name = "<script>a_b&$x^2$|50%#{c}~\\"
+    write(FOLDER, row(name, {"ftd": 1.0}, name="odd"))
+    assert name in board(xbench).out
+    markdown = (FOLDER / "leaderboard.md").read_text()
+    assert "&lt;script&gt;a\\_b&amp;\\$x^2\\$\\|50%#{c}\\~\\\\ |" in markdown
+    latex = (FOLDER / "tables" / "leaderboard.tex").read_text()
+    expected = (
+        r"\textless{}script\textgreater{}a\_b\&\$x\textasciicircum{}2\$\textbar{}50\%\#\{c\}"
+        r"\textasciitilde{}\textbackslash{} &"
+    )
+    assert expected in latex
+
+
+def test_one_method_on_one_pair_and_missing_metrics_make_tables(xbench: Xbench) -> None:
+    write(FOLDER, [record("one", ("sim", "real_a"), {"ssim": 0.5, "ftd": None})])
+    for table in ("leaderboard", "pairs", "groups", "parameters"):
+        board(xbench, "--table", table)
+    text = (FOLDER / "leaderboard.md").read_text()
+    assert "| one (pairs 1/6) |" in text
+    assert "Empty: FTD: not computed" in text
+    (pair,) = pd.read_csv(FOLDER / "tables" / "by-pair.csv").to_dict("records")
+    assert pair["ssim"] == 0.5
+    assert pd.isna(pair["ftd"])
+
+
+def test_equal_records_make_equal_files(xbench: Xbench) -> None:
+    write(FOLDER, [*references(), *row("one", {"ssim": 0.8, "ftd": 10.0})])
+    board(xbench)
+    before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    for path in before:
+        if "records" not in path.parts:
+            path.unlink()
+    board(xbench)
+    assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before

@@ -1,0 +1,125 @@
+"""`xbench verify`: does a record tell the truth?"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xbench.cli import main
+
+Xbench = Callable[..., Any]
+NAME = "seed0/synthetic_low--real_normal"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one pair; tests work on copies."""
+    out = tmp_path_factory.mktemp("done") / "runs"
+    pair = "synthetic_low:real_normal"
+    arguments = ("--profile", "smoke", "--pairs", pair, "--set", "budget.images=64")
+    with pytest.raises(SystemExit):
+        main(["run", "--method", "medshift", *arguments, "--out", str(out)])
+    return out
+
+
+@pytest.fixture
+def record(done: Path, tmp_path: Path) -> Path:
+    """The record in a copy, in the folder where commands are run."""
+    shutil.copytree(done, tmp_path / "runs")
+    (found,) = (tmp_path / "runs/phantom/smoke/records").glob(f"medshift*/{NAME}.json")
+    return found
+
+
+def outcomes(result: Any) -> dict[str, str]:
+    return {check["check"]: check["outcome"] for check in json.loads(result.out)}
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def images_of(record: Path) -> Path:
+    return Path(str(record).replace("/records/", "/images/")).with_suffix("")
+
+
+def test_an_honest_record_is_verified(xbench: Xbench, record: Path) -> None:
+    result = xbench("verify", record, "--json")
+    assert result.code == 0
+    assert outcomes(result) == {"images": "same", "translation": "same", "metrics": "same"}
+
+
+@pytest.mark.parametrize("label", ["identity", "floor"])
+def test_reference_rows_are_verified_too(xbench: Xbench, record: Path, label: str) -> None:
+    place = record.parents[2] / label / "seed0" / record.name
+    assert set(outcomes(xbench("verify", place, "--json")).values()) == {"same"}
+
+
+def test_an_edited_value_is_found(xbench: Xbench, record: Path) -> None:
+    edit(record, lambda r: r["metrics"]["ftd"].update(value=0.1))
+    result = xbench("verify", record, "--json")
+    assert result.code == 1
+    assert outcomes(result)["metrics"] == "differs"
+    edit(record, lambda r: r["metrics"]["ssim"].update(value=0.99))
+    assert outcomes(xbench("verify", record, "--json"))["values"] == "differs"
+
+
+def test_changed_images_are_found(xbench: Xbench, record: Path) -> None:
+    path = next(images_of(record).glob("*.png"))
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    result = xbench("verify", record, "--json")
+    assert result.code == 1
+    assert outcomes(result)["images"] == "differs"
+
+
+def test_images_of_another_training_are_found(xbench: Xbench, record: Path) -> None:
+    """All is consistent, but the method makes other images."""
+    from xbench.records import Record
+    from xbench.store import Store, pixels_digest
+
+    other = record.parents[2] / "identity" / "seed0" / record.name
+    shutil.copytree(images_of(other), images_of(record), dirs_exist_ok=True)
+    found = Record.model_validate_json(record.read_bytes())
+    pixels = Store(record.parents[3]).images_of(found)
+    edit(record, lambda r: r.update(images_sha256=pixels_digest(pixels)))
+    result = xbench("verify", record, "--json")
+    assert result.code == 1
+    assert outcomes(result)["translation"] == "differs"
+
+
+def test_without_images_all_are_made_again_and_compared_by_hash(
+    xbench: Xbench, record: Path
+) -> None:
+    shutil.rmtree(images_of(record))
+    result = xbench("verify", record)
+    assert result.code == 2
+    assert "--images" in result.out
+    result = xbench("verify", record, "--images", 1000, "--json")
+    assert result.code == 0
+    assert outcomes(result)["translation"] == "same"
+
+
+def test_what_cannot_be_verified_is_said(xbench: Xbench, record: Path) -> None:
+    shutil.rmtree(record.parents[3] / "trainings")
+    result = xbench("verify", record, "--json")
+    assert outcomes(result)["translation"] == "not verified"
+    assert outcomes(result)["metrics"] == "same"
+    edit(record, lambda r: r.update(key="0123") or r["data"].update(key="phantom-v0-cafe"))
+    result = xbench("verify", record)
+    assert "phantom-v0-cafe" in result.out
+
+
+def test_what_is_no_record_is_a_mistake(xbench: Xbench) -> None:
+    Path("note.json").write_text("{}")
+    for name in ("note.json", "nothing.json"):
+        result = xbench("verify", name)
+        assert result.code == 2
+        assert len(result.err.strip().splitlines()) == 3
