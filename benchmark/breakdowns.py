@@ -8,7 +8,6 @@ import pandas as pd
 from xbench import tradeoffs
 from xbench.leaderboard import board_of, known
 from xbench.methods.base import Pair
-from xbench.metrics.base import METRICS
 from xbench.plan import parse_pairs
 from xbench.rows import KINDS, Row
 from xbench.selection import COST_COLUMNS, SORT, Selection, directions
@@ -114,10 +113,3 @@ def parameters(by_label: Mapping[str, Row]) -> pd.DataFrame:
     at = list(table.columns).index("params_total") + 1
     table.insert(at, "params_training", board["method"].map(training).astype("Int64"))
     return table.sort_values(["params", "method"], ignore_index=True)
-
-
-def without_empty(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame without metrics that have no value in any row."""
-    empty = [name for name in METRICS if name in frame and frame[name].isna().all()]
-    gone = {*empty, *(f"{name}_{kind}" for name in empty for kind in KINDS)}
-    return frame[[name for name in frame.columns if name not in gone]]

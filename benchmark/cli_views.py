@@ -225,7 +225,7 @@ def plot_latents(
     out: Out = Path("runs"),
     taus: Annotated[
         str, typer.Option(help="VALUE[,VALUE], each 0 to 1")
-    ] = "0,0.1,0.2,0.4,0.6,0.8,1",
+    ] = "0,0.1,0.3,0.6,1",
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
     set_: Set = None,
     embedding: Annotated[str, typer.Option(help="umap (needs the extra umap) or pca")] = "umap",

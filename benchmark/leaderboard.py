@@ -218,12 +218,6 @@ def pair_means(records: Iterable[Record]) -> dict[str, dict[Pair, dict[str, floa
     }
 
 
-def value_of(record: Record, name: str) -> float | None:
-    """A metric's value; None where it is empty, or unknown to the version that wrote the record."""
-    value = record.metrics.get(name)
-    return value.value if value else None
-
-
 def _reference(by_label: Mapping[str, Row], name: str, pairs: Sequence[Pair]) -> float:
     """Mean `ftd` of a reference row; NaN if it lacks a pair."""
     row = {name_of(label): row for label, row in by_label.items()}.get(name)

@@ -75,7 +75,7 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
 def make_views(folder: Path) -> list[Path]:
     """Tables and pictures of one folder; the trade-off plot once a method has all pairs."""
     written = tables.write(folder)
-    made = list(written.files)
+    made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
         made += plots.tradeoff(folder)
     if not written.board.empty:

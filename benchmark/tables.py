@@ -31,6 +31,8 @@ from xbench.typeset import (
 
 #: What `shown` knows.
 TABLES = ("leaderboard", "pairs", "groups", "ablation", "parameters")
+#: Rows up to which the table by pair is written; a longer one is made when it is asked for.
+MOST_BY_PAIR = 50
 #: Further tables lie in this folder, beside `leaderboard.*` and `pairs.csv`.
 FOLDER = "tables"
 
@@ -165,10 +167,13 @@ def write(folder: Path) -> Written:
         _text(folder / "leaderboard.md", text),
         _text(folder / FOLDER / "leaderboard.tex", latex(made.text)),
     ]
-    further = [pairs(by_label), groups(by_label), parameters(by_label), *ablations(by_label)]
+    further = [groups(by_label), parameters(by_label), *ablations(by_label)]
+    if len(by_label) <= MOST_BY_PAIR:
+        further.append(pairs(by_label))
     for table in further:
         files += save(table, folder / FOLDER)
-    for stale in {*(folder / FOLDER).glob("ablation-*")} - {*files}:
+    known = {file for name in ("by-pair.*", "ablation-*") for file in (folder / FOLDER).glob(name)}
+    for stale in known - {*files}:
         stale.unlink()
     return Written(made.frame, notes, files, by_label)
 
