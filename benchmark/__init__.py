@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xbench.api import pairs, run
+    from xbench.api import leaderboard, pairs, run, score
     from xbench.metrics.custom import metric
     from xbench.plugins import register
 
-__all__ = ["metric", "pairs", "register", "run"]
+__all__ = ["leaderboard", "metric", "pairs", "register", "run", "score"]
 
 try:
     __version__ = version("xbench-xray")

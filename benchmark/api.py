@@ -13,18 +13,18 @@ from typing import Any
 import pandas as pd
 
 from xbench import plan, plugins
-from xbench.cli_options import choice, results_folder
+from xbench.cli.options import choice, results_folder
 from xbench.display import Display
 from xbench.execute import Options, execute
 from xbench.external import Location
-from xbench.leaderboard import board_table, comparable, pairs_table
 from xbench.methods import registry
 from xbench.methods.base import Method
 from xbench.plan import Request
 from xbench.runner import Runner, pick_device
 from xbench.scores import score_folders
-from xbench.selection import Selection, chosen_pairs, sort_column
 from xbench.store import Record, Store
+from xbench.views.leaderboard import board_table, comparable, pairs_table
+from xbench.views.selection import Selection, chosen_pairs, sort_column
 
 
 @plugins.loaded()

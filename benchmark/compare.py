@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from xbench.errors import UserError, unknown
-from xbench.leaderboard import comparable, pair_means
 from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS, Metric, Unavailable
 from xbench.metrics.paired import (
@@ -25,6 +24,7 @@ from xbench.metrics.paired import (
 )
 from xbench.metrics.uncertainty import Interval, bootstrap_mean, jackknife_interval, left_out
 from xbench.store import Record, Store
+from xbench.views.leaderboard import comparable, pair_means
 
 Array = NDArray[np.float64]
 

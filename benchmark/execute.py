@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from xbench import estimate, executors, footnotes, processes, publish, show, survey
+from xbench import estimate, executors, processes, publish, show, survey
 from xbench.answers import answer, frame_rows
 from xbench.executors import Team
-from xbench.leaderboard import board_table, comparable, pairs_table, with_published
 from xbench.plan import Plan, Unit, parse_pairs
 from xbench.runner import Runner
 from xbench.store import Store
 from xbench.survey import Survey
+from xbench.views import footnotes
+from xbench.views.leaderboard import board_table, comparable, pairs_table, with_published
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xbench import facts, plan
+from xbench.commands import EXTERNAL
 from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read
 from xbench.datasets.layout import JUNK
 from xbench.datasets.prepare import LEAST_SIDE, normalise
@@ -33,8 +34,6 @@ from xbench.survey import can_be_filled
 
 Location = str | Path
 Pixels = NDArray[np.uint16]
-#: Version of all rows that xbench did not make, and how they were given.
-EXTERNAL = "external"
 _READABLE = ", ".join(sorted(suffix.lstrip(".") for suffix in SUFFIXES))
 
 

@@ -5,11 +5,12 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from xbench import leaderboard, plots, tables
+from xbench import plots
 from xbench.errors import UserError
 from xbench.files import atomic
 from xbench.profiles import PROFILES
 from xbench.store import Record, Store
+from xbench.views import leaderboard, tables
 
 #: What a published profile may take.
 LIMIT_MB = 20

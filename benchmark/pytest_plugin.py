@@ -24,7 +24,7 @@ def check_method() -> CheckMethod:
 
 def _check_method(method: "type[Method] | str", profile: str = "smoke") -> "list[Finding]":
     from xbench.conformance import check
-    from xbench.conformance_checks import ESSENTIAL
+    from xbench.conformance.checks import ESSENTIAL
     from xbench.methods.registry import get
     from xbench.profiles import get_profile
 

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xbench import typeset
 from xbench.metrics.base import METRICS
 from xbench.plan import Plan
 from xbench.survey import Survey
+from xbench.views import typeset
 
 
 def plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) -> None:

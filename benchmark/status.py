@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from xbench import commands, plan
 from xbench.errors import UserError
-from xbench.leaderboard import row_identity
 from xbench.locks import SILENCE, Held, held
 from xbench.plan import Plan, Unit
 from xbench.store import Failure, Record, Store, file_name_of, name_of_record, read, unit_file
+from xbench.views.leaderboard import row_identity
 
 State = Literal["done", "failed", "missing", "stale", "running"]
 STATES: tuple[State, ...] = ("done", "failed", "missing", "stale", "running")

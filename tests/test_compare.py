@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import stats
 
 from xbench import compare as comparing
-from xbench.cli_compare import sentences
+from xbench.cli.compare import sentences
 from xbench.compare import Comparison, compare
 from xbench.errors import UserError
 from xbench.methods.base import MethodConfig

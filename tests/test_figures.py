@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from xbench.latents import probe
 from xbench.plots.spectra import edge_profile, power_spectrum
-from xbench.tradeoffs import Point, hypervolume, pareto_front
+from xbench.views.tradeoffs import Point, hypervolume, pareto_front
 
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xbench import leaderboard, plots
+from xbench import plots
 from xbench.metrics.base import METRICS
 from xbench.store import Record, Store
+from xbench.views import leaderboard
 
 Xbench = Callable[..., Any]
 

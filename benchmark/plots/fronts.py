@@ -28,9 +28,9 @@ from xbench.plots.style import (
     save_drawing,
     where,
 )
-from xbench.rows import Row
 from xbench.settings import name_of
-from xbench.tradeoffs import STRUCTURE, Curve, curves, pareto_front
+from xbench.views.rows import Row
+from xbench.views.tradeoffs import STRUCTURE, Curve, curves, pareto_front
 
 #: Where a distance of (almost) 0 is drawn.
 LEAST = 1e-3

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xbench.datasets.base import Dataset
-from xbench.leaderboard import cross_group
 from xbench.metrics.base import METRICS
 from xbench.plan import parse_pairs
 from xbench.plots.style import (
@@ -26,7 +25,9 @@ from xbench.plots.style import (
     translated,
     wrapped,
 )
+from xbench.settings import name_of
 from xbench.store import Record, Value, spread, strip_path
+from xbench.views.leaderboard import cross_group
 
 
 def samples(
@@ -43,7 +44,8 @@ def samples(
         folder: results; their 8-bit strips are shown.
         chosen: pairs as `SRC:TGT`; by default one into each domain.
         to: file to write.
-        labels: rows to show; by default all that are no references, the oldest first.
+        labels: rows to show; by default all plain ones that are no references (others where no
+            row is plain), the oldest first.
         difference: add |translation − true target| below each row of images.
     """
     records = load(folder)
@@ -56,6 +58,8 @@ def samples(
         there = translated(chosen_rows(records, ()))
         order = dict.fromkeys(record.method.label for record in oldest)
         rows = [label for label in order if label in there]
+        # Rows of a sweep differ too little from the plain one to be seen here.
+        rows = [label for label in rows if label == name_of(label)] or rows
     rows, _ = at_most(rows)
     seeds = {label: min(r.seed for r in records if r.method.label == label) for label in rows}
     aligned = any(value.value is not None for r in records for value in _paired(r))
@@ -131,7 +135,7 @@ def _domain_strip(folder: Path, domain: str, domains: Sequence[str]) -> Path:
 def _view(strip: Path, number: int) -> Pixels | None:
     """One of a strip's square views, None if there is no strip or it is damaged."""
     try:
-        with Image.open(strip) as file:
+        with Image.open(strip, formats=["PNG"]) as file:
             picture = np.asarray(file)
     except (OSError, SyntaxError, ValueError):
         return None

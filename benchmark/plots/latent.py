@@ -99,5 +99,5 @@ def _accuracy(axes: Axes, told: Sequence[Separability]) -> None:
             axes.plot([row.tau] * 2, [row.ci_low, row.ci_high], color="0.15", linewidth=0.8)
     axes.axhline(rows[0].chance, color="0.5", linestyle="--", linewidth=0.8)
     axes.annotate("chance", (min(taus), rows[0].chance), fontsize=6, va="bottom", color="0.4")
-    axes.set(ylim=(0, 1.03), xlabel="τ", title="probe's accuracy, other heads")
+    axes.set(ylim=(0, 1.03), xlabel="τ", title="probe on other heads")
     axes.grid(visible=True)

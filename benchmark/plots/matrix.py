@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
 from xbench.errors import UserError, unknown
-from xbench.leaderboard import board_of
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR
 from xbench.plots.style import (
@@ -23,8 +22,9 @@ from xbench.plots.style import (
     where,
     wrapped,
 )
-from xbench.rows import Row
 from xbench.settings import name_of
+from xbench.views.leaderboard import board_of
+from xbench.views.rows import Row
 
 #: Inches of a panel.
 SIDE = 1.3

@@ -12,7 +12,6 @@ from PIL import Image
 from scipy import ndimage
 
 from xbench.errors import UserError
-from xbench.leaderboard import board_of
 from xbench.metrics.physics import COARSE, STEEPEST, edge_sharpness, noise_spectra
 from xbench.plan import parse_pairs
 from xbench.plots.style import (
@@ -28,6 +27,7 @@ from xbench.plots.style import (
     where,
 )
 from xbench.store import Record, from_pixels, unit_file
+from xbench.views.leaderboard import board_of
 
 Array = NDArray[np.float64]
 
@@ -197,7 +197,7 @@ def _add(found: dict[str, Array], name: str, folder: Path, record: Record) -> No
     images = []
     try:
         for image in record.data.ids:
-            with Image.open(folder / "images" / unit / f"{image}.png") as file:
+            with Image.open(folder / "images" / unit / f"{image}.png", formats=["PNG"]) as file:
                 images.append(np.asarray(file).astype(np.float64) / 65535)
         stack = np.stack(images)
     except (OSError, SyntaxError, ValueError):

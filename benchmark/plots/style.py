@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from xbench.errors import UserError, unknown
 from xbench.files import atomic
-from xbench.leaderboard import comparable
 from xbench.plan import FLOOR
-from xbench.rows import Row, make
 from xbench.settings import name_of
 from xbench.store import Record, Store
+from xbench.views.leaderboard import comparable
+from xbench.views.rows import Row, make
 
 matplotlib.use("Agg")
 

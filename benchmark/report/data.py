@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from xbench.errors import UserError
-from xbench.leaderboard import cross_group
 from xbench.methods import registry
 from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR
-from xbench.rows import Row
-from xbench.selection import SORT
 from xbench.settings import name_of
 from xbench.store import Record
-from xbench.tradeoffs import Curve, curves
+from xbench.views.leaderboard import cross_group
+from xbench.views.rows import Row
+from xbench.views.selection import SORT
+from xbench.views.tradeoffs import Curve, curves
 
 #: Best and worst images of each method that are shown.
 EXTREMES = 6

@@ -8,16 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from xbench import footnotes, rows
 from xbench.errors import UserError
-from xbench.leaderboard import board_of, comparable
 from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
 from xbench.plan import parse_pairs
 from xbench.report.data import EXTREMES, finite, page_data, per_image
-from xbench.rows import Mark, Row
-from xbench.selection import SORT, crossing
 from xbench.store import Failure, Record, Store
+from xbench.views import footnotes, rows
+from xbench.views.leaderboard import board_of, comparable
+from xbench.views.rows import Mark, Row
+from xbench.views.selection import SORT, crossing
 
 
 @dataclass(frozen=True)

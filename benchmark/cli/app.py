@@ -1,0 +1,219 @@
+"""The command line: parses, calls, prints. Heavy imports stay inside the commands.
+
+People read stderr, programs read stdout; tables that were asked for go to stdout. Exit codes:
+0 done, 1 a recorded failure, 2 the user's mistake, 130 interrupted.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xbench import plugins
+from xbench.answers import listing
+from xbench.cli.compare import compare
+from xbench.cli.data import data_app
+from xbench.cli.options import (
+    DatasetName,
+    Json,
+    Out,
+    ProfileName,
+    SplitName,
+)
+from xbench.cli.plugins import check, new_app
+from xbench.cli.repair import clean, doctor, rerun, status, verify
+from xbench.cli.report import report
+from xbench.cli.run import (
+    Device,
+    DryRun,
+    Executor,
+    ExecutorOption,
+    Force,
+    Methods,
+    Pairs,
+    Published,
+    RetryFailed,
+    Seeds,
+    Shard,
+    Timeout,
+    Worker,
+    Workers,
+    perform,
+    request_of,
+    team_of,
+)
+from xbench.cli.score import score_command
+from xbench.cli.sweep import sweep_command
+from xbench.cli.translate import translate_command
+from xbench.cli.views import leaderboard, plot_app
+from xbench.errors import UserError, full_disk
+
+app = typer.Typer(
+    help="Compare methods of unpaired X-ray image translation.",
+    epilog="Start here: xbench run --method medshift. Every command takes --plugin FILE.py "
+    "(methods, data sets and metrics of your own, repeatable) and --debug.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
+app.add_typer(plot_app, name="plot")
+app.add_typer(list_app, name="list")
+app.add_typer(data_app, name="data")
+app.add_typer(new_app, name="new")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; mistakes of the user become three lines and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    with _plain_warnings(debug):
+        try:
+            with plugins.session([a for a in arguments if a != "--debug"]) as rest:
+                app(args=rest, prog_name="xbench")
+        except UserError as error:
+            if debug:
+                raise
+            _complain(str(error))
+        except OSError as error:
+            # What failed inside a unit is recorded; what gets here is a path of the user's.
+            if debug:
+                raise
+            _complain(
+                str(full_disk(error) or "")
+                or f"{error.filename or 'a file'}: {error.strerror or error}\n"
+                "expected: files and folders that can be read and written\n"
+                "look at --out, --to and XBENCH_HOME, or see more with --debug"
+            )
+
+
+def _complain(text: str) -> None:
+    """Print the three lines and exit with code 2."""
+    print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
+    sys.exit(2)
+
+
+@contextmanager
+def _plain_warnings(debug: bool) -> Iterator[None]:
+    """Show our warnings as one line each, and those of libraries only when debugging."""
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", module=r"xbench(\.|$)")
+            warnings.showwarning = lambda message, *_, **__: print(
+                f"warning: {message}", file=sys.stderr
+            )
+        yield
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    method: Methods,
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    pairs: Pairs = "",
+    split: SplitName = "test",
+    seed: Seeds = "0",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. medshift.tau=0.3")
+    ] = None,
+    out: Out = Path("runs"),
+    published: Published = Path("results"),
+    device: Device = "auto",
+    force: Force = False,
+    retry_failed: RetryFailed = False,
+    shard: Shard = "1/1",
+    timeout: Timeout = None,
+    workers: Workers = 1,
+    executor: Executor = "local",
+    executor_option: ExecutorOption = None,
+    worker: Worker = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Train, translate and score; what is done already is skipped."""
+    from xbench.execute import Options
+    from xbench.plan import make
+
+    plan = make(request_of(method, dataset, profile, pairs, split, seed, set_, out, shard))
+    team = team_of(context, workers, executor, executor_option)
+    options = Options(published, force, retry_failed, dry_run, timeout, json, worker, team)
+    perform(plan, out, device, options)
+
+
+@app.command("publish")
+def publish_command(
+    out: Out = Path("runs"),
+    to: Annotated[Path, typer.Option(help="Folder to publish in.")] = Path("results"),
+) -> None:
+    """Copy finished records and small evidence, and make the views there."""
+    from xbench import publish
+
+    for folder in publish.publish(out, to):
+        print(folder)
+
+
+app.command("leaderboard")(leaderboard)
+app.command("check")(check)
+app.command("compare")(compare)
+app.command("report")(report)
+app.command("score")(score_command)
+for mend in (status, verify, rerun, doctor, clean):
+    app.command(mend.__name__)(mend)
+app.command("sweep")(sweep_command)
+app.command("translate")(translate_command)
+
+
+@app.command("fetch")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="inception, clip or vae")],
+) -> None:
+    """Fetch the weights of a pretrained network into the cache, and check them."""
+    from xbench import weights
+    from xbench.display import Display
+    from xbench.metrics.base import Unavailable
+
+    try:
+        with Display(()) as display:
+            print(weights.obtain(name, display.data))
+    except Unavailable as reason:
+        raise UserError(
+            str(reason),
+            f"expected: {', '.join(w.file for w in weights.WEIGHTS[name])}, as published",
+            f"see: {weights.WEIGHTS[name][0].url}",
+        ) from reason
+
+
+@list_app.command("methods")
+def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Methods with their cost on the phantom's domains; --json tells more."""
+    from xbench.catalogue import METHOD_COLUMNS, methods
+
+    rows = methods(profile)
+    shown = rows if json else [{name: row[name] for name in METHOD_COLUMNS} for row in rows]
+    listing(shown, json=json)
+
+
+@list_app.command("datasets")
+def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Data sets as a profile makes them."""
+    from xbench.catalogue import datasets
+
+    listing(datasets(profile), json=json)
+
+
+@list_app.command("metrics")
+def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Metrics with the identity of their definition, the same in every profile."""
+    from xbench.catalogue import metrics
+    from xbench.profiles import get_profile
+
+    get_profile(profile)
+
+    listing(metrics(), json=json)

@@ -1,0 +1,208 @@
+"""`xbench data …`: fetch, describe, look at, check and export data sets."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xbench.answers import answer, listing
+from xbench.cli.options import Json, ProfileName, To
+from xbench.errors import UserError
+
+if TYPE_CHECKING:
+    from xbench.datasets.base import Dataset
+    from xbench.datasets.folder import Folder
+    from xbench.datasets.recognise import Recognised
+
+data_app = typer.Typer(help="Fetch, describe, look at and check data sets.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="NAME, or a folder of your own images.")]
+Root = Annotated[Path, typer.Argument(help="A folder with a sub-folder per domain.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="data.KEY=VALUE")]
+
+
+@data_app.command("list")
+def data_list(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Data sets as a profile makes them."""
+    from xbench.catalogue import datasets
+
+    listing(datasets(profile), json=json)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="xdigiskull")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Archive or folder that is here already.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="PATTERN=DOMAIN, or PATTERN=skip")
+    ] = None,
+) -> None:
+    """Download a data set, recognise its domains, and make it ready for --dataset NAME."""
+    from xbench.datasets.recognise import summary
+    from xbench.datasets.xdigiskull import obtain
+    from xbench.display import Display
+
+    def say(recognised: "Recognised") -> None:
+        listing(summary(recognised), json=False)
+
+    with Display(()) as display:
+        print(obtain(name, source, mapping or [], display.data, say))
+
+
+@data_app.command("init")
+def data_init(
+    root: Root,
+    to: To = None,
+    force: Annotated[bool, typer.Option(help="Replace the dataset.toml that is there.")] = False,
+) -> None:
+    """Look at a folder of images and write its dataset.toml, with a preview as a picture."""
+    from xbench import plots
+    from xbench.datasets.describe import FILE, write_description
+    from xbench.datasets.suggest import suggest
+
+    if (root / FILE).exists() and not force:
+        raise UserError(
+            f"{root / FILE} is there already",
+            "expected: a folder that is not described yet",
+            f"edit it, or replace it: xbench data init {root} --force",
+        )
+    description, remarks = suggest(root)
+    about = ["What xbench cannot see in the files. Guessed by `xbench data init`; please check:"]
+    about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
+    written = write_description(root, description, "\n".join(about), defaults=True)
+    dataset = _prepared(_folder(str(root.resolve())))
+    listing(_counts(dataset), json=False)
+    for line in [*remarks, *dataset.notes()]:
+        typer.echo(line, err=True)
+    print(written)
+    print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))
+
+
+@data_app.command("show")
+def data_show(
+    name: Name = "phantom", profile: ProfileName = "quick", set_: Set = None, to: To = None
+) -> None:
+    """Contact sheet: domains × views of the test split, with their statistics."""
+    from xbench import plots
+
+    dataset = _dataset(name, profile, set_)
+    print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-{profile}.png")))
+
+
+@data_app.command("stats")
+def data_stats(
+    name: Name = "phantom", profile: ProfileName = "quick", set_: Set = None, json: Json = False
+) -> None:
+    """Grey values and sharpness of every domain, beside the phantom's and the paper's."""
+    from xbench.datasets import stats
+
+    dataset = _dataset(name, profile, set_)
+    references: dict[str, Sequence[stats.Row]] = {"published": stats.published()}
+    if dataset.name != "phantom":
+        phantom = _dataset("phantom", profile, [f"data.size={dataset.config.size}"])
+        references = {"phantom": stats.domain_statistics(phantom), **references}
+    listing(stats.beside(stats.domain_statistics(dataset), references), json=json)
+    for note in stats.notes(dataset.config.size):
+        typer.echo(note, err=True)
+
+
+@data_app.command("verify")
+def data_verify(root: Name, json: Json = False) -> None:
+    """Find damaged, doubled, inverted and misaligned images; exit code 1 if there are errors."""
+    from xbench.datasets.verify import check
+    from xbench.display import Display, make_console
+
+    folder = _folder(root)
+    layout = folder.layout
+    with Display(layout.domains) as display:
+        aligned = layout.aligned["val"] or layout.aligned["test"]
+        problems = check(
+            layout.items, folder.load, lambda *done: display.data(*done), aligned=aligned
+        )
+    if json:
+        answer([asdict(problem) for problem in problems])
+    else:
+        console = make_console()
+        for problem in problems:
+            console.print(
+                f"{problem.severity}: {problem.check}: {problem.domain}: {problem.text}",
+                soft_wrap=True,
+                style="red" if problem.severity == "error" else None,
+            )
+        for note in folder.notes():
+            console.print(note, soft_wrap=True)
+        errors = sum(problem.severity == "error" for problem in problems)
+        console.print(
+            f"{len(layout.items)} images, {errors} errors, {len(problems) - errors} warnings"
+        )
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+@data_app.command("export")
+def data_export(
+    name: Name,
+    to: Annotated[Path, typer.Argument(help="A new folder.")],
+    profile: ProfileName = "quick",
+    size: Annotated[int | None, typer.Option(help="Pixels; the profile's by default.")] = None,
+    set_: Set = None,
+) -> None:
+    """Write a data set as 16-bit PNGs that --dataset FOLDER reads."""
+    from xbench.datasets.export import export
+    from xbench.display import Display
+
+    changes = [*(set_ or []), *([f"data.size={size}"] if size else [])]
+    dataset = _dataset(name, profile, changes)
+    with Display(dataset.domains) as display:
+        export(dataset, to, display.data)
+    print(to)
+
+
+def _dataset(name: str, profile: str, changes: list[str] | None) -> "Dataset":
+    """A data set with settings, made ready."""
+    from xbench.plan import Request, make
+
+    request = Request(dataset=name, profile=profile, assignments=changes or [])
+    return _prepared(make(request).dataset)
+
+
+def _prepared(dataset: "Dataset") -> "Dataset":
+    """A data set, made ready."""
+    from xbench.display import Display
+
+    with Display(dataset.domains) as display:
+        dataset.prepare(display.data)
+    return dataset
+
+
+def _folder(name: str) -> "Folder":
+    """The data set in a folder, not decoded."""
+    from xbench.datasets import registry
+    from xbench.datasets.folder import Folder
+    from xbench.profiles import get_profile
+
+    kind = registry.get(name)
+    if not issubclass(kind, Folder):
+        raise UserError(
+            f"the {name} is made, not read from files",
+            "expected: a folder of images, or xdigiskull",
+            "for example: xbench data verify path/to/folder",
+        )
+    return kind(kind.configure(get_profile("quick")))
+
+
+def _counts(dataset: "Dataset") -> list[dict[str, object]]:
+    """Images of every domain and split."""
+    return [
+        {
+            "domain": domain,
+            "train": len(dataset.train(domain)),
+            "val": len(dataset.ids("val", domain)),
+            "test": len(dataset.ids("test", domain)),
+        }
+        for domain in dataset.domains
+    ]

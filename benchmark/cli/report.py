@@ -1,0 +1,24 @@
+"""`xbench report`: the whole comparison as one HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xbench.cli.options import DatasetName, Out, ProfileName, SplitName, To, results_folder
+
+
+def report(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    to: To = None,
+    max_mb: Annotated[
+        float, typer.Option(min=1, help="Millions of bytes; pictures beyond them are left out.")
+    ] = 15,
+) -> None:
+    """Write one HTML file with tables, plot, images and provenance; it needs no network."""
+    from xbench import report as reporting
+
+    print(reporting.write(results_folder(dataset, profile, split, out), to, max_mb))

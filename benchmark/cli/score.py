@@ -1,0 +1,207 @@
+"""`xbench score`: metrics of folders of images, and rows for images that other programs made."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xbench.answers import answer
+from xbench.cli.options import Json
+from xbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from xbench.metrics.base import Metric
+    from xbench.scores import Scores
+    from xbench.store import Value
+
+#: What a row is made with where nothing else is said.
+DEFAULTS = {"dataset": "phantom", "profile": "quick", "split": "test", "seed": 0, "pairs": ""}
+
+
+def score_command(
+    translated: Annotated[
+        Path, typer.Option(help="Folder of translated images; with --as, of such folders.")
+    ],
+    source: Annotated[
+        Path | None, typer.Option(help="What they were made of, under the same names.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="True images: same names mean the same views.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="NAME[,NAME], see: xbench list metrics; all by default")
+    ] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="FILE.py:callable or FILE.pt, for fd, cfd and kd")
+    ] = None,
+    stats: Annotated[
+        Path | None, typer.Option(help="Units of the texture descriptors, as a run keeps them.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression; its first brackets name the group.")
+    ] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", help="Make them the row NAME of a leaderboard.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="With --as: NAME, or a folder; phantom by default")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="With --as: quick by default")] = None,
+    split: Annotated[str | None, typer.Option(help="With --as: test by default")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --as: 0 by default")] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="With --as: SRC:TGT[,SRC:TGT]; all folders by default")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --as: folder of the results, runs by default")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    json: Json = False,
+) -> None:
+    """Score a folder of translated images, whoever made them.
+
+    xbench score --translated DIR --source DIR --target DIR: files belong together by name.
+
+    xbench score --as NAME --translated DIR --dataset D --profile P: DIR/SRC--TGT/ID.png
+    become a row of the leaderboard.
+    """
+    folders = {
+        "source": source,
+        "target": target,
+        "metrics": metrics,
+        "extractor": extractor,
+        "stats": stats,
+        "group": group,
+    }
+    row = {
+        "dataset": dataset,
+        "profile": profile,
+        "split": split,
+        "seed": seed,
+        "pairs": pairs,
+        "out": out,
+    }
+    if as_ is None:
+        _refuse(row, "belongs to --as NAME, which makes a row of a leaderboard")
+        return _score(translated, folders, device, json=json)
+    _refuse(folders, "is for folders alone: with --as the data set has sources and targets")
+    chosen = DEFAULTS | {key: value for key, value in row.items() if value is not None}
+    if _add(as_, translated, chosen, out or Path("runs"), device, json=json):
+        raise typer.Exit(1)
+
+
+def _refuse(options: dict[str, Any], reason: str) -> None:
+    """Options of the other use of the command are a mistake."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(
+                f"--{name} {reason}",
+                "expected: either --translated with --source and --target, or with --as NAME",
+                "see: xbench score --help",
+            )
+
+
+def _score(translated: Path, options: dict[str, Any], device: str, *, json: bool) -> None:
+    from xbench.runner import pick_device
+    from xbench.scores import score_folders
+
+    names = options.pop("metrics")
+    scores = score_folders(
+        translated,
+        metrics=_parts(names or "") or None,
+        device=pick_device(device),
+        **options,
+    )
+    if json:
+        return answer(_object(scores))
+    _print(scores)
+
+
+def _add(
+    name: str, translated: Path, chosen: dict[str, Any], out: Path, device: str, *, json: bool
+) -> bool:
+    """Make a row and print its leaderboard; whether a unit failed."""
+    from xbench import external
+    from xbench.display import Display
+    from xbench.execute import Options, execute
+    from xbench.plan import Request
+    from xbench.runner import Runner, pick_device
+
+    external.check_name(name)
+    if chosen["split"] not in ("test", "val"):
+        raise unknown("split", chosen["split"], ("test", "val"), "try: --split test")
+    request = Request(
+        dataset=chosen["dataset"],
+        profile=chosen["profile"],
+        pairs=_parts(chosen["pairs"]),
+        split=chosen["split"],
+        seeds=(chosen["seed"],),
+        out=out,
+    )
+    plan = external.make_plan(request, translated)
+    runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
+    failed = external.add(runner, name, translated, chosen["seed"])
+    # What remains is a run of the reference rows: identity and floor.
+    references = execute(runner, out, Options(json=json))
+    return failed or references
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _object(scores: "Scores") -> dict[str, Any]:
+    """One object for programs: values by name, and what belongs to them beside it."""
+    values = scores.values
+    return {
+        **{name: value.value for name, value in values.items()},
+        "n": scores.n,
+        "n_target": scores.n_target,
+        "intervals": {n: [v.ci_low, v.ci_high] for n, v in values.items() if v.ci_low is not None},
+        "inf": {name: value.inf for name, value in values.items() if value.inf is not None},
+        "identities": {name: value.identity for name, value in values.items()},
+        "reasons": {name: value.reason for name, value in values.items() if value.reason},
+        "notes": scores.notes,
+    }
+
+
+def _print(scores: "Scores") -> None:
+    """A table of the values, then why others are empty, then notes."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from xbench.display import make_console
+
+    console = make_console()
+    table = Table(box=SIMPLE)
+    for head in ("metric", "value", "95 % interval", "n", "better"):
+        table.add_column(head, justify="left" if head in ("metric", "better") else "right")
+    empty: dict[str, list[str]] = {}
+    for name, value in scores.values.items():
+        if value.value is None:
+            empty.setdefault(value.reason or "", []).append(name)
+        else:
+            table.add_row(*_cells(scores.metrics[name], value, scores))
+    if table.row_count:
+        console.print(table)
+    for reason, names in empty.items():
+        console.print(f"empty: {', '.join(names)}: {reason}", soft_wrap=True)
+    for note in scores.notes:
+        console.print(note, soft_wrap=True)
+
+
+def _cells(metric: "Metric", value: "Value", scores: "Scores") -> tuple[str, ...]:
+    """A row of the table."""
+    interval = ""
+    if value.ci_low is not None and value.ci_high is not None:
+        interval = " to ".join(
+            f"{end:.{metric.decimals}f}" for end in (value.ci_low, value.ci_high)
+        )
+    of_sets = not metric.of_source and scores.n_target != value.n
+    return (
+        metric.name,
+        f"{value.value:.{metric.decimals}f} {metric.unit}".strip(),
+        interval,
+        f"{value.n}, {scores.n_target}" if of_sets else str(value.n),
+        "higher" if metric.higher_is_better else "lower",
+    )

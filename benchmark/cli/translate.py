@@ -1,0 +1,140 @@
+"""`xbench translate`: image files of the user's own, by a method that a run has trained."""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xbench.answers import answer
+from xbench.cli.options import Json, choice, listed
+from xbench.cli.run import Device
+from xbench.errors import UserError
+
+if TYPE_CHECKING:
+    from xbench.own_images import Outcome
+    from xbench.plan import Request
+
+
+def translate_command(
+    given: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of images.")],
+    to: Annotated[Path, typer.Argument(metavar="OUT", help="A file or folder to write.")],
+    method: Annotated[
+        str, typer.Option(help="NAME, path/to/file.py:Class, or with --run a row's label")
+    ],
+    source: Annotated[str, typer.Option(help="The domain that the images are like.")],
+    target: Annotated[str, typer.Option(help="The domain to translate them into.")],
+    run: Annotated[
+        Path | None, typer.Option(help="The run that trained it, in place of the next three.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What it was trained on: NAME or a folder; else phantom")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="quick by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results, else runs.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, as for the run")
+    ] = None,
+    polarity: Annotated[
+        str | None, typer.Option(help="bone-dark or bone-bright; else as the data set's are")
+    ] = None,
+    window: Annotated[
+        str, typer.Option(help="LOW,HIGH: values that are black and white; else the full range")
+    ] = "",
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option(help="Write anew what is there already.")] = False,
+    json: Json = False,
+) -> None:
+    """Translate your own images, keeping size, bit depth and file names.
+
+    xbench translate --method medshift --source synthetic_low --target real_normal IN OUT
+
+    The method must have been trained by xbench run. Images are translated at the working size of
+    the run's profile and brought back to their own: finer detail is lost. DICOM becomes PNG.
+    """
+    from xbench.display import Display
+    from xbench.loading import load_method
+    from xbench.own_images import find_jobs, preparation, translate_files
+    from xbench.runner import pick_device
+
+    limits = _limits(window)
+    if polarity is not None:
+        choice("polarity", polarity, ("bone-dark", "bone-bright"))
+    jobs = find_jobs(given, to)
+    wanted = _request(method, run, dataset, profile, out)
+    wanted = replace(
+        wanted,
+        pairs=[f"{source}:{target}"],
+        seeds=[seed],
+        assignments=[*wanted.assignments, *(set_ or [])],
+    )
+    with Display(()) as display:
+        plan, trained = load_method(wanted, pick_device(device), display.data, run)
+    prepared = preparation(plan.dataset, source, limits, polarity)
+    outcomes = []
+    for outcome in translate_files(jobs, trained, plan.pairs[0], prepared, seed=seed, force=force):
+        outcomes.append(outcome)
+        _tell(outcome)
+    print(
+        f"translated at {prepared.size} x {prepared.size} pixels: finer detail is lost",
+        file=sys.stderr,
+    )
+    if json:
+        answer([asdict(outcome) | _paths(outcome) for outcome in outcomes])
+    if any(outcome.state == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _tell(outcome: "Outcome") -> None:
+    """A line about one file."""
+    if outcome.state == "failed":
+        print(f"failed: {outcome.file} {outcome.reason}", file=sys.stderr)
+    else:
+        print(f"{outcome.state}: {outcome.file} -> {outcome.to}", file=sys.stderr)
+
+
+def _paths(outcome: "Outcome") -> dict[str, str]:
+    return {"file": str(outcome.file), "to": str(outcome.to)}
+
+
+def _limits(text: str) -> tuple[float, float] | None:
+    """The two ends of a window."""
+    if not text:
+        return None
+    try:
+        low, high = map(float, listed(text))
+        if low < high:
+            return low, high
+    except ValueError:
+        pass
+    raise UserError(
+        f"--window {text} cannot be read",
+        "expected: two numbers, the lower one first",
+        "for example: --window 0,4095",
+    )
+
+
+def _request(
+    method: str, run: Path | None, dataset: str | None, profile: str | None, out: Path | None
+) -> "Request":
+    """What tells the method and where it was trained; still without pair, seed and settings."""
+    from xbench.loading import request_of_run
+    from xbench.plan import Request
+
+    if "," in method.partition("[")[0] or method == "all":
+        raise UserError(
+            f"--method {method} names no single method",
+            "expected: the one to translate with",
+            "see: xbench list methods",
+        )
+    if run is None:
+        return Request([method], dataset or "phantom", profile or "quick", out=out or Path("runs"))
+    if profile is not None or out is not None:
+        raise UserError(
+            "--run says already where the trainings are",
+            "expected: either --run, or --profile and --out",
+            f"leave {'--out' if profile is None else '--profile'} out",
+        )
+    return request_of_run(run, method, dataset)

@@ -1,0 +1,288 @@
+"""`xbench leaderboard` and `xbench plot …`: tables and figures, made anew from the records."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xbench.answers import answer, frame_rows
+from xbench.cli.options import (
+    DatasetName,
+    Json,
+    Out,
+    ProfileName,
+    SplitName,
+    To,
+    choice,
+    listed,
+    results_folder,
+)
+from xbench.errors import UserError
+
+if TYPE_CHECKING:
+    from xbench.datasets.base import Dataset
+
+plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=True)
+
+
+TableName = Annotated[
+    str, typer.Option("--table", help="leaderboard, pairs, groups, ablation or parameters")
+]
+GroupName = Annotated[
+    str, typer.Option("--group", help="cross, within, or two groups as synthetic:real")
+]
+Pairs = Annotated[str, typer.Option("--pairs", help="SRC:TGT[,SRC:TGT]; all by default")]
+Metrics = Annotated[str, typer.Option("--metrics", help="NAME[,NAME]; see: xbench list metrics")]
+Sort = Annotated[str, typer.Option("--sort", help="Column to rank by, e.g. ftd or params.")]
+ToTable = Annotated[
+    Path | None, typer.Option("--to", help="File for what is shown: .csv, .md or .tex")
+]
+
+
+def leaderboard(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    table: TableName = "leaderboard",
+    group: GroupName = "",
+    pairs: Pairs = "",
+    metrics: Metrics = "",
+    sort: Sort = "",
+    to: ToTable = None,
+    json: Json = False,
+) -> None:
+    """Make all tables anew from the records (CSV, Markdown, LaTeX), and print one of them.
+
+    --group, --pairs, --metrics and --sort change what is printed and what --to writes; the files
+    in the results folder always have everything.
+    """
+    from xbench import show
+    from xbench.display import make_console
+    from xbench.views import tables
+    from xbench.views.selection import Selection, chosen_pairs, sort_column
+
+    folder = results_folder(dataset, profile, split, out)
+    choice("table", table, tables.TABLES)
+    made = tables.write(folder)
+    whole = table == "leaderboard" and not (group or pairs or metrics or sort)
+    shown: list[tables.Made] = []
+    if made.by_label and not (whole and to is None):
+        record = next(iter(made.by_label.values())).records[0]
+        chosen = Selection(chosen_pairs(record, group, listed(pairs)), sort_column(sort))
+        shown = tables.shown(made.by_label, table, chosen, listed(metrics))
+    if to is not None and shown:
+        tables.write_to(shown, to)
+        print(f"written: {to}", file=sys.stderr)
+    if json:
+        frames = [made.board] if whole else [one.frame for one in shown]
+        answer([row for frame in frames for row in frame_rows(frame.assign(published=False))])
+    elif whole:
+        show.board(make_console(), made.board)
+    else:
+        for one in shown:
+            show.table(make_console(), one.text)
+    files = "leaderboard.csv,leaderboard.md,pairs.csv,tables/"
+    for note in [*made.notes, f"written: {folder}/{{{files}}}"]:
+        print(note, file=sys.stderr)
+
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. data.noise=off")
+]
+Rows = Annotated[
+    list[str] | None, typer.Option("--row", help="Label of a row to draw; may be repeated.")
+]
+
+
+def _say(files: list[Path]) -> None:
+    for file in files:
+        print(file)
+
+
+@plot_app.command("all")
+def plot_all(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+) -> None:
+    """All tables and figures that need records and strips alone, as `xbench publish` makes them."""
+    from xbench import plots
+    from xbench.publish import make_views
+
+    folder = results_folder(dataset, profile, split, out)
+    _say([*make_views(folder), *plots.pairs(folder)])
+
+
+@plot_app.command("tradeoff")
+def plot_tradeoff(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """Structure against realism: points, curves of sweeps, Pareto front (the paper's Figure 3)."""
+    from xbench import plots
+
+    _say(plots.tradeoff(results_folder(dataset, profile, split, out), to, row or []))
+
+
+@plot_app.command("pairs")
+def plot_pairs(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    metric: Annotated[str, typer.Option(help="see: xbench list metrics")] = "ftd",
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """Source × target heat maps of one metric."""
+    from xbench import plots
+
+    _say(plots.pairs(results_folder(dataset, profile, split, out), metric, to, row or []))
+
+
+@plot_app.command("samples")
+def plot_samples(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    pairs: Pairs = "",
+    row: Rows = None,
+    difference: Annotated[
+        bool, typer.Option(help="Add the difference of each image from the true target.")
+    ] = False,
+    to: To = None,
+) -> None:
+    """Source, translations and true target side by side."""
+    from xbench import plots
+
+    folder = results_folder(dataset, profile, split, out)
+    print(plots.samples(folder, listed(pairs), to, row or [], difference=difference))
+
+
+@plot_app.command("training")
+def plot_training(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """How losses fell, one panel per method; needs the trainings, which are not published."""
+    from xbench import plots
+
+    _say(plots.training(results_folder(dataset, profile, split, out), to, row or []))
+
+
+@plot_app.command("spectra")
+def plot_spectra(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    pairs: Pairs = "",
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """Power spectra and edge profiles against the true target; needs images/, not published."""
+    from xbench import plots
+
+    folder = results_folder(dataset, profile, split, out)
+    _say(plots.spectra(folder, listed(pairs), to, row or []))
+
+
+@plot_app.command("domains")
+def plot_domains(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    set_: Set = None,
+    views: Annotated[int, typer.Option(min=1, help="Images of each domain.")] = 3,
+    to: To = None,
+) -> None:
+    """Views and grey values of every domain of a data set (the paper's Figure 2)."""
+    from xbench import plots
+    from xbench.plan import Request, make
+
+    data = make(Request(dataset=dataset, profile=profile, assignments=set_ or [])).dataset
+    _prepare(data)
+    print(plots.domains(data, to or Path(f"domains-{data.name}-{profile}.png"), views))
+
+
+@plot_app.command("latents")
+def plot_latents(
+    method: Annotated[str, typer.Option(help="A trained method with latents at tau.")] = "medshift",
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    taus: Annotated[str, typer.Option(help="VALUE[,VALUE], each 0 to 1")] = "0,0.1,0.3,0.6,1",
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    set_: Set = None,
+    embedding: Annotated[str, typer.Option(help="umap (needs the extra umap) or pca")] = "umap",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    to: To = None,
+) -> None:
+    """Latents at several tau by domain, and how well they tell it (the paper's Figure 4)."""
+    from xbench import latents, plots
+    from xbench.loading import load_method
+    from xbench.plan import Request, make
+    from xbench.runner import pick_device
+
+    choice("embedding", embedding, ("umap", "pca"))
+    values = _taus(taus)
+    if embedding == "umap":
+        latents.check_umap()
+    request = Request(
+        methods=[method],
+        dataset=dataset,
+        profile=profile,
+        split=choice("split", split, ("test", "val")),
+        seeds=[seed],
+        assignments=set_ or [],
+        out=out,
+    )
+    request = replace(request, pairs=[":".join(make(request).dataset.domains[:2])])
+    plan, trained = load_method(request, pick_device(device))
+    if not isinstance(trained, latents.Encoder):
+        raise UserError(
+            f"{method} has no latents at a time tau",
+            "expected: a method with `encodings`",
+            "try: --method medshift",
+        )
+    _prepare(plan.dataset)
+    found = latents.encode(trained, plan.dataset, plan.split, values)
+    title = f"{method}, {plan.dataset_label}, {profile}, {split} split"
+    how: latents.Embedding = "umap" if embedding == "umap" else "pca"
+    _say(plots.latents(found, title, plan.folder, how, to))
+
+
+def _taus(text: str) -> list[float]:
+    """Times between 0 and 1, each once."""
+    try:
+        values = [float(part) for part in listed(text)]
+    except ValueError:
+        values = []
+    if not values or not all(0 <= value <= 1 for value in values):
+        raise UserError(
+            f"--taus {text} cannot be read",
+            "expected: numbers from 0 to 1, separated by commas",
+            "for example: --taus 0,0.1,0.5,1",
+        )
+    return list(dict.fromkeys(values))
+
+
+def _prepare(dataset: "Dataset") -> None:
+    """Make a data set's images ready."""
+    from xbench.display import Display
+
+    with Display(dataset.domains) as display:
+        dataset.prepare(display.data)

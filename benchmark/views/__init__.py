@@ -1,0 +1,1 @@
+"""Tables: views of the records, made anew each time."""

@@ -1,0 +1,37 @@
+"""What stands under a leaderboard: why cells are empty, what looks wrong, how to reproduce it."""
+
+from collections.abc import Iterable
+
+from xbench.metrics.base import METRICS
+from xbench.store import Record
+
+#: What the floor is where a data set has no second exposures.
+HALVES = (
+    "floor[n/2]: one half of the target's own test images against the other half. At half the "
+    "number of images a Fréchet distance is biased upward: methods may come out below it."
+)
+
+
+def empty_columns(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Reason → labels of the metrics that are empty for it in some record."""
+    reasons: dict[str, list[str]] = {}
+    for record in records:
+        for name, value in record.metrics.items():
+            if name not in METRICS:  # of a plug-in that is not here
+                continue
+            if value.reason and METRICS[name].label not in reasons.setdefault(value.reason, []):
+                reasons[value.reason].append(METRICS[name].label)
+    return reasons
+
+
+def inverted(records: Iterable[Record]) -> list[str]:
+    """One line per unit whose outputs are, on average, negatively correlated with the inputs.
+
+    Bone rendered bright and air dark is the classic failure of CycleGAN; SSIM hides it at times.
+    """
+    return [
+        f"inverted polarity: {record.method.label} seed {record.seed}, {record.source} → "
+        f"{record.target}, correlation with the input {record.polarity:.2f}"
+        for record in records
+        if record.polarity is not None and record.polarity < 0
+    ]

@@ -1,0 +1,254 @@
+"""Tables: views of the records, made anew each time and never appended to."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from xbench.methods.base import Pair
+from xbench.metrics.base import METRICS
+from xbench.plan import FLOOR, parse_pairs
+from xbench.settings import name_of
+from xbench.store import Record
+from xbench.views import rows
+from xbench.views.rows import Row
+from xbench.views.selection import ALL, COST_COLUMNS, SORT, Selection, crossing
+
+#: Whole numbers that may be unknown.
+COUNTS = ("params", "params_live", "params_total", "nfe", "train_images")
+
+
+def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Records that may share a table, and what was left out.
+
+    No table mixes two data set keys, splits, profiles or metric identities, and no row mixes two
+    versions or configurations of a method: what the record finished last has is kept.
+    """
+    if not records:
+        return [], []
+    in_order = sorted(records, key=lambda record: record.finished)
+    last = in_order[-1]
+    same = [record for record in in_order if share_table(record, last)]
+    identities = {record.method.label: row_identity(record) for record in same}
+    table = {id(record) for record in same}
+    kept = [
+        record
+        for record in records
+        if id(record) in table and row_identity(record) == identities[record.method.label]
+    ]
+    notes = []
+    if len(same) < len(records):
+        kinds = dict.fromkeys(_otherness(r, last) for r in records if id(r) not in table)
+        notes.append(
+            f"left out {_count(len(records) - len(same))} of another data set key, profile or "
+            f"metric definition ({', '.join(kinds)}); the table shows {last.data.key}"
+        )
+    if len(kept) < len(same):
+        notes.append(
+            f"left out {_count(len(same) - len(kept))} of other versions of the same methods; "
+            "run them again to complete their rows"
+        )
+    return kept, notes
+
+
+def _count(records: int) -> str:
+    return "1 record" if records == 1 else f"{records} records"
+
+
+def _otherness(record: Record, last: Record) -> str:
+    """What keeps a record out of a table with another."""
+    for ours, theirs in (
+        (record.data.key, last.data.key),
+        (f"split {record.data.split}", f"split {last.data.split}"),
+        (f"profile {record.profile}", f"profile {last.profile}"),
+    ):
+        if ours != theirs:
+            return ours
+    return next(
+        value.identity
+        for name, value in record.metrics.items()
+        if name in last.metrics and value.identity != last.metrics[name].identity
+    )
+
+
+def row_identity(record: Record) -> tuple[object, ...]:
+    """What two records must agree in to stand in one row."""
+    method = record.method
+    return method.name, method.version, method.train_images, method.config
+
+
+def with_published(own: list[Record], published: list[Record]) -> tuple[list[Record], set[str]]:
+    """Own records, completed by published ones, and the labels whose rows rest on the latter.
+
+    A published row is left out where its method or configuration differs from the own one of
+    the same label.
+    """
+    identities = {record.method.label: row_identity(record) for record in own}
+    units = {unit_of(record) for record in own}
+    added = [
+        record
+        for record in published
+        if unit_of(record) not in units
+        and identities.get(record.method.label, row_identity(record)) == row_identity(record)
+    ]
+    return [*own, *added], {record.method.label for record in added}
+
+
+def unit_of(record: Record) -> tuple[str, int, str, str]:
+    """Label, seed, source and target: the primary key."""
+    return record.method.label, record.seed, record.source, record.target
+
+
+def share_table(one: Record, other: Record) -> bool:
+    """Whether data, split, profile and the definitions of all metrics that both have agree."""
+    return (one.data.key, one.data.split, one.profile) == (
+        *(other.data.key, other.data.split, other.profile),
+    ) and all(
+        one.metrics[name].identity == other.metrics[name].identity
+        for name in one.metrics.keys() & other.metrics.keys()
+    )
+
+
+def pair_columns() -> list[str]:
+    """Columns of `pairs.csv`, those for people first."""
+    extrapolated = [name for name, metric in METRICS.items() if metric.kind == "frechet"]
+    return [
+        *("method", "source", "target", "seed", "n", *METRICS, "polarity"),
+        *(f"{name}_inf" for name in extrapolated),
+        *(f"{name}_{end}" for name in METRICS for end in ("ci_low", "ci_high")),
+    ]
+
+
+def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per method, seed and ordered pair; absent values are empty."""
+    lines = [
+        {
+            "method": record.method.label,
+            "source": record.source,
+            "target": record.target,
+            "seed": record.seed,
+            "n": len(record.data.ids),
+            **_cells_of(record),
+            "polarity": record.polarity,
+        }
+        for record in sorted(records, key=rows.order)
+    ]
+    return pd.DataFrame(lines, columns=pair_columns())
+
+
+def _cells_of(record: Record) -> dict[str, float | None]:
+    """Values, intervals and extrapolations of a record, by column."""
+    cells: dict[str, float | None] = {}
+    for name, value in record.metrics.items():
+        cells[name], cells[f"{name}_inf"] = value.value, value.inf
+        cells[f"{name}_ci_low"], cells[f"{name}_ci_high"] = value.ci_low, value.ci_high
+    return cells
+
+
+def board_table(records: Sequence[Record], selection: Selection = ALL) -> pd.DataFrame:
+    """One row per method: means over pairs, seeds averaged first; sorted by rank.
+
+    `pairs` says `k/20`; a method without all pairs has no means and no rank. Reference rows have
+    no rank.
+    """
+    if not records:
+        return pd.DataFrame(columns=["rank", "method", "pairs", "seeds", *METRICS])
+    return board_of(rows.make(records), selection)
+
+
+def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.DataFrame:
+    """`board_table` of rows that were made before."""
+    record = next(iter(by_label.values())).records[0]
+    pairs = selection.pairs or parse_pairs((), record.data.domains)
+    wanted, cross = set(pairs), crossing(record, pairs)
+    bounds = [_reference(by_label, name, cross) for name in ("identity", FLOOR)]
+    lines = []
+    for label, row in by_label.items():
+        own = [r for r in row.records if (r.source, r.target) in wanted]
+        line: dict[str, object] = {
+            "method": label,
+            "pairs": f"{len({(r.source, r.target) for r in own})}/{len(pairs)}",
+            "seeds": len({r.seed for r in own}),
+            "reference": row.reference,
+        }
+        if own:
+            line |= _cost(own)
+        # A mean over some of the pairs would not compare: all or none.
+        if row.has(pairs):
+            line |= {name: row.mean(name, pairs) for name in METRICS}
+            line[SORT] = ftd = row.mean("ftd", cross)
+            line["gap_closed"] = _gap_closed(ftd, *bounds)
+            for name in METRICS:
+                line |= row.spread(name, pairs, name)
+            line |= row.spread("ftd", cross, SORT)
+        if own:
+            lines.append(line)
+    names = [*METRICS, SORT]
+    board = pd.DataFrame(lines).reindex(
+        columns=[
+            *("method", "pairs", "seeds", *names, "gap_closed", *COST_COLUMNS, "reference"),
+            *(f"{name}_{kind}" for name in names for kind in rows.KINDS),
+        ]
+    )
+    return _ranked(board.astype(dict.fromkeys(COUNTS, "Int64")), selection.column)
+
+
+def _ranked(board: pd.DataFrame, sort: str) -> pd.DataFrame:
+    """Sorted by a column, best first, with a rank in front."""
+    rising = not (sort == "gap_closed" or (sort in METRICS and METRICS[sort].higher_is_better))
+    board = board.sort_values(
+        [sort, "method"], ascending=[rising, True], na_position="last", ignore_index=True
+    )
+    ranked = board[sort].where(~board["reference"].astype(bool))
+    ranks = ranked.rank(method="min", ascending=rising).astype("Int64")
+    board.insert(0, "rank", ranks)
+    return board
+
+
+def cross_group(record: Record) -> list[Pair]:
+    """Pairs between the groups of domains; all pairs where there is one group."""
+    return crossing(record, parse_pairs((), record.data.domains))
+
+
+def pair_means(records: Iterable[Record]) -> dict[str, dict[Pair, dict[str, float]]]:
+    """Label → pair → metric → mean over the seeds (NaN if one of them lacks it)."""
+    return {
+        label: {pair: row.of_pair(pair) for pair in row.pairs}
+        for label, row in rows.make(records).items()
+    }
+
+
+def _reference(by_label: Mapping[str, Row], name: str, pairs: Sequence[Pair]) -> float:
+    """Mean `ftd` of a reference row; NaN if it lacks a pair."""
+    row = {name_of(label): row for label, row in by_label.items()}.get(name)
+    return row.mean("ftd", pairs) if row and row.has(pairs) else math.nan
+
+
+def _gap_closed(method: float, identity: float, floor: float) -> float:
+    """(identity − method) / (identity − floor) of the mean `ftd`: a ratio of means."""
+    return (identity - method) / (identity - floor) if identity != floor else math.nan
+
+
+def _cost(records: Sequence[Record]) -> dict[str, object]:
+    """Parameters and evaluations of the method; seconds averaged over its units."""
+    method = records[0].method
+    seconds = [r.seconds.get("translate", math.nan) / max(1, len(r.data.ids)) for r in records]
+    # What a network for each pair took is added up; a network for all pairs counts once.
+    trained = {
+        (r.seed, tuple(sorted(r.method.weights_sha256))): known(r.method.train_seconds)
+        for r in records
+    }
+    return {
+        "params": known(method.params),
+        "params_live": known(method.params) - method.params_dead,
+        "params_total": known(method.params_total),
+        "nfe": known(method.nfe),
+        "seconds_per_image": sum(seconds) / len(seconds),
+        "train_images": known(method.train_images),
+        "train_seconds": sum(trained.values()) / len({r.seed for r in records}),
+    }
+
+
+def known(number: float | None) -> float:
+    """A number that someone told, else NaN."""
+    return math.nan if number is None else number
