@@ -115,6 +115,8 @@ def _panels(
             cbar=False,
             annot_kws={"size": min(5.5, 28 / domains)},
         )
+        for text in axes.texts:
+            text.set_in_layout(False)  # it lies within its cell; to measure it takes long
         axes.set_title(wrapped(label, 22), fontsize=7)
         axes.tick_params(labelsize=5.5, length=0)
         axes.tick_params(axis="x", rotation=90)

@@ -154,9 +154,11 @@ def save(figure: Figure, path: Path) -> Path:
 
 def save_drawing(figure: Figure, folder: Path, name: str, to: Path | None) -> list[Path]:
     """Write lines and points as PNG and SVG, or the one file asked for."""
-    return [save(figure, path) for path in [to or folder / f"{name}.png"]] + (
-        [] if to else [save(figure, folder / f"{name}.svg")]
-    )
+    if to:
+        return [save(figure, to)]
+    png = save(figure, folder / f"{name}.png")
+    figure.set_layout_engine("none")  # everything has its place now
+    return [png, save(figure, folder / f"{name}.svg")]
 
 
 def plain_log(axes: Axes, *, both: bool = False) -> None:
