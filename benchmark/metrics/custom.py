@@ -21,7 +21,8 @@ LABEL = re.compile(r"[^|\x00-\x1f]{1,24}")
 TAKEN = {
     *("method", "pairs", "seeds", "seed", "source", "target", "n", "polarity", "rank"),
     *("reference", "published", "ftd_cross", "gap_closed", "params", "params_live", "nfe"),
-    *("params_total", "seconds_per_image", "train_images", "train_seconds", "fd", "cfd", "kd"),
+    *("params_total", "params_training", "seconds_per_image", "train_images", "train_seconds"),
+    *("fd", "cfd", "kd", "pair", "group", "images"),
 }
 
 
