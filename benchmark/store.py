@@ -105,7 +105,7 @@ class Store:
         folder = self.folder / "records"
         found: list[tuple[str, Record]] = []
         left_out: dict[str, list[str]] = {}
-        with _no_collection():
+        with no_collection():
             for name, raw in _read_files(folder, _json_files(folder)):
                 try:
                     record = parse(raw, Record)
@@ -275,7 +275,7 @@ def _read_files(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Keep Python's cycle collector from looking at very many new objects without cycles."""
     was_on, was_frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()

@@ -13,7 +13,7 @@ from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR, parse_pairs
 from xbench.settings import file_name
-from xbench.store import Record, Store
+from xbench.store import Record, Store, no_collection
 from xbench.views import breakdowns, footnotes, leaderboard, rows
 from xbench.views.rows import Row
 from xbench.views.selection import ALL, SORT, Selection, crossing
@@ -148,6 +148,7 @@ def parameters(by_label: Mapping[str, Row]) -> Made:
     return Made(frame, Table("parameters", caption, {"": text}))
 
 
+@no_collection()  # a third of the time, with ten thousand records in memory
 def write(folder: Path) -> Written:
     """Make all tables anew from the records of a folder."""
     records, notes = leaderboard.comparable(Store(folder).records())
