@@ -22,7 +22,7 @@ from xbench.errors import UserError
 #: Exit code of a worker whose machine or engine is gone.
 LOST = 255
 #: Seconds that a worker has to put things in order when it is told to stop.
-GRACE = 10.0
+GRACE = 30.0
 #: SLURM ends a job after this time, unless `--executor-option timeout_min=` says otherwise.
 SLURM_MINUTES = 24 * 60
 

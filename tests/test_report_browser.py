@@ -135,6 +135,7 @@ def test_the_plot_leads_to_the_pairs_by_mouse_and_by_keyboard(visit: Callable[..
     page.locator("#scope").select_option(label="real_low → synthetic_high")
     page.locator("#x-metric").select_option("psnr")
     page.locator("#y-metric").select_option("ssim_ref")
+    page.wait_for_timeout(1500)  # points move to their places for a second
     place = page.evaluate(
         """() => {
           const k = chart.data.datasets.findIndex((d) => d.label === "histogram");
