@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, Protocol
 
 from xbench.errors import UserError
@@ -22,7 +23,7 @@ from xbench.errors import UserError
 #: Exit code of a worker whose machine or engine is gone.
 LOST = 255
 #: Seconds that a worker has to put things in order when it is told to stop.
-GRACE = 30.0
+GRACE = 10.0
 #: SLURM ends a job after this time, unless `--executor-option timeout_min=` says otherwise.
 SLURM_MINUTES = 24 * 60
 
@@ -62,7 +63,7 @@ def work(task: Task) -> int:
 
 
 def _popen(task: Task) -> "subprocess.Popen[bytes]":
-    with task.log.open("ab") as log:
+    with task.log.open("ab") as log, _heard_interrupts():
         return subprocess.Popen(
             task.command,
             cwd=task.folder,
@@ -73,6 +74,19 @@ def _popen(task: Task) -> "subprocess.Popen[bytes]":
             # Out of reach of the terminal's Ctrl-C: a worker is told once, by who started it.
             process_group=0,
         )
+
+
+@contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Let what is started here hear SIGINT; `nohup … &` in a script makes all below it deaf."""
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN and current_thread() is main_thread()
+    if deaf:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Process:

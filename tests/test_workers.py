@@ -176,7 +176,8 @@ def test_the_command_starts_workers_and_shows_the_leaderboard(
     assert "partition" in mistaken.err
 
 
-def test_an_interrupt_ends_the_workers(noting: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_an_interrupt_ends_the_workers(noting: Path, tmp_path: Path, handler: Any) -> None:
     def interrupt(line: str) -> None:
         if (tmp_path / "calls").exists():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -184,8 +185,12 @@ def test_an_interrupt_ends_the_workers(noting: Path, tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     plan = ("--method", f"histogram,{noting}:Noting", "--pairs", PAIRS)
     team = Team("local", ("run", *SMOKE, *plan, "--out", str(tmp_path / "out")), 1)
-    with pytest.raises(KeyboardInterrupt):
-        executors.start(team, logs=tmp_path / "logs", say=interrupt)
+    before = signal.signal(signal.SIGINT, handler)  # scripts start what is behind `&` without ears
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            executors.start(team, logs=tmp_path / "logs", say=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not [child for child in children() if "run" in child]
     assert locks(tmp_path / "out") == []
 
