@@ -1,5 +1,6 @@
 """One `xbench run` from survey to summary."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,16 @@ from xbench.plan import Plan, Unit, parse_pairs
 from xbench.runner import Runner
 from xbench.store import Store
 from xbench.survey import Survey
-from xbench.views import footnotes
-from xbench.views.leaderboard import board_table, comparable, pairs_table, with_published
+from xbench.views import footnotes, rows, tables
+from xbench.views.leaderboard import (
+    board_of,
+    comparable,
+    pairs_table,
+    ranked,
+    sweeps,
+    with_published,
+)
+from xbench.views.rows import Row
 
 
 @dataclass(frozen=True)
@@ -110,9 +119,13 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit], json
     notes += footnotes.inverted(records)
     others = publish.matching(published, records[0]) if records else []
     records, marked = with_published(records, others)
-    board = board_table(records)
+    by_label = rows.make(records)
+    board = board_of(by_label)
     board["published"] = board["method"].isin(marked)
-    show.board(console, board, f"{plan.dataset_label}, {plan.profile.name}")
+    for table in _ablations(plan, by_label):
+        show.table(console, table.text)
+    shown = board[board["method"].isin(ranked(by_label))]
+    show.board(console, shown, f"{plan.dataset_label}, {plan.profile.name}")
     if marked:
         console.print(f"rows marked (published) come from {published}; the files hold this run's")
     if len(plan.pairs) < len(parse_pairs((), plan.dataset.domains)):
@@ -131,6 +144,17 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit], json
         console.print("\n".join(filter(None, (told, missing))), style="red", soft_wrap=True)
     if json:
         answer(frame_rows(board))
+
+
+def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
+    """Of the plan's methods, the tables of those whose sweeps the leaderboard does not rank."""
+    swept = sweeps(by_label).keys() & {entry.name for entry in plan.entries}
+    own = {
+        label: row
+        for label, row in by_label.items()
+        if row.reference or row.records[0].method.name in swept
+    }
+    return tables.ablations(own)
 
 
 def _options(plan: Plan, out: Path) -> str:

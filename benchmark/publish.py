@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from xbench.errors import UserError
 from xbench.files import atomic
 from xbench.profiles import PROFILES
 from xbench.store import Record, Store
-from xbench.views import leaderboard, tables
+from xbench.views import leaderboard, rows, tables
 
 #: What a published profile may take.
 LIMIT_MB = 20
@@ -45,18 +46,31 @@ def publish(out: Path, to: Path) -> list[Path]:
     for folder in folders:
         target = to / folder.relative_to(out)
         found = list(Store(folder).record_files())
-        first: dict[str, int] = {}
-        for _, record in found:
-            label = record.method.label
-            first[label] = min(record.seed, first.get(label, record.seed))
+        first = _pictured([record for _, record in found])
         for path, record in found:
-            _copy_unit(folder, target, path, strip=record.seed == first[record.method.label])
+            strip = first.get(record.method.label) == record.seed
+            _copy_unit(folder, target, path, strip=strip)
         make_views(target)
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
             warnings.warn(f"{target} has {size / 1e6:.0f} MB, more than {LIMIT_MB}", stacklevel=2)
         published.append(target)
     return published
+
+
+def _pictured(records: Sequence[Record]) -> dict[str, int]:
+    """Label → its first seed, whose strips are published, but for rows of a sweep.
+
+    A sweep's pictures are many and differ little from those of the plain row; its numbers are
+    what is asked for.
+    """
+    by_label = rows.make(records)
+    swept = {label for labels in leaderboard.variants(by_label).values() for label in labels}
+    return {
+        label: min(record.seed for record in row.records)
+        for label, row in by_label.items()
+        if label not in swept
+    }
 
 
 def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:

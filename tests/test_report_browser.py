@@ -1,6 +1,7 @@
 """The report in a real browser: it loads without an error or a request, and every control works."""
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +115,20 @@ def test_the_leaderboard_filters(visit: Callable[..., Any]) -> None:
     page.locator(".dtcc-dropdown input").first.fill("10")
     page.keyboard.press("Escape")
     assert rows(page) == ["medshift[images=64]"]
+
+
+def test_sweeps_are_shown_on_demand(visit: Callable[..., Any], tmp_path: Path) -> None:
+    made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
+    records = made["references"]()
+    for tau in (0.1, 0.2, 0.3, 0.4):
+        label = "shift" if tau == 0.1 else f"shift[tau={tau}]"
+        records += made["row"](label, {"ssim": tau, "ftd": 90 * tau}, config={"tau": tau})
+    made["write"](tmp_path, records)
+    page = visit(report.write(tmp_path, tmp_path / "report.html"))
+    assert rows(page) == ["floor", "shift", "identity"]
+    page.get_by_label("sweeps").check()
+    assert len(rows(page)) == 6
+    assert column(page, "#").count("–") == 5, "they have no rank"
 
 
 def test_further_metrics_can_be_shown(visit: Callable[..., Any]) -> None:

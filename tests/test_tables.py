@@ -178,6 +178,36 @@ def test_a_sweep_becomes_an_ablation_in_the_order_of_its_settings(xbench: Xbench
     assert r"tau & images & SSIM $\uparrow$" in Path("taus.tex").read_text()
 
 
+@pytest.mark.parametrize("settings", [2, 3])
+def test_many_settings_of_one_training_are_shown_and_not_ranked(
+    xbench: Xbench, settings: int
+) -> None:
+    same = {"weights_sha256": {"net": "0" * 64}}
+    records = row("shift", {"ftd": 9.0}, config={"tau": 0.1}, **same)
+    for number in range(1, 1 + settings):
+        tau = 0.1 + number / 10
+        label = f"shift[tau={tau:g}]"
+        records += row(label, {"ftd": 9.0 - number}, config={"tau": tau}, **same)
+    other = row("shift[width=32]", {"ftd": 8.5}, weights_sha256={"net": "1" * 64})
+    write(FOLDER, [*references(), *records, *other])
+    ranks = {line["method"]: line["rank"] for line in rows_of(xbench)}
+    lines = (FOLDER / "leaderboard.md").read_text()
+    ablation = pd.read_csv(FOLDER / "tables" / "ablation-shift.csv")
+    assert len(ablation) == settings + 2
+    if settings == 3:
+        assert ranks["shift[width=32]"] == 1
+        assert ranks["shift"] == 2
+        assert all(rank is None for label, rank in ranks.items() if "tau" in label)
+        assert "| shift[tau=" not in lines
+        assert "Not ranked: 3 rows of shift" in lines
+        assert "tau" not in board(xbench, "--table", "pairs").out
+        assert "tau" not in board(xbench).out
+    else:
+        assert ranks["shift[tau=0.3]"] == 1
+        assert "shift[tau=0.3]" in board(xbench).out
+        assert "| shift[tau=0.3] |" in lines
+
+
 def test_parameters_are_told_for_one_pair_and_for_all(xbench: Xbench) -> None:
     write(FOLDER, [*references(), *row("one", {"ftd": 1.0}, params_dead=500_000)])
     shown = board(xbench, "--table", "parameters").out

@@ -56,12 +56,14 @@ def leaderboard(
 ) -> None:
     """Make all tables anew from the records (CSV, Markdown, LaTeX), and print one of them.
 
-    --group, --pairs, --metrics and --sort change what is printed and what --to writes; the files
-    in the results folder always have everything.
+    --group, --pairs, --metrics and --sort change what is printed and what --to writes, not the
+    files in the results folder. Three or more rows of one training at other settings are a
+    sweep: they have no rank, and stand in the ablation table and in leaderboard.csv.
     """
     from xbench import show
     from xbench.display import make_console
     from xbench.views import tables
+    from xbench.views.leaderboard import ranked
     from xbench.views.selection import Selection, chosen_pairs, sort_column
 
     folder = results_folder(dataset, profile, split, out)
@@ -80,7 +82,7 @@ def leaderboard(
         frames = [made.board] if whole else [one.frame for one in shown]
         answer([row for frame in frames for row in frame_rows(frame.assign(published=False))])
     elif whole:
-        show.board(make_console(), made.board)
+        show.board(make_console(), made.board[made.board["method"].isin(ranked(made.by_label))])
     else:
         for one in shown:
             show.table(make_console(), one.text)

@@ -31,7 +31,7 @@ Pixels = NDArray[np.floating] | NDArray[np.uint8]
 
 DPI = 150
 #: Inches: one column of a paper, and its full width.
-COLUMN, PAGE = 3.4, 7.0
+PAGE = 7.0
 REFERENCE_COLOUR = "0.45"
 REFERENCE_MARKERS = {"identity": "X", FLOOR: "*"}
 MARKERS = "osD^vph<P>Hd"

@@ -1,7 +1,7 @@
 """What a report's script computes with: methods, units and metrics as JSON-able, finite values."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from xbench.metrics.base import METRICS
 from xbench.plan import FLOOR
 from xbench.settings import name_of
 from xbench.store import Record
-from xbench.views.leaderboard import cross_group
+from xbench.views.leaderboard import cross_group, ranked
 from xbench.views.rows import Row
 from xbench.views.selection import SORT
 from xbench.views.tradeoffs import Curve, curves
@@ -56,9 +56,9 @@ def page_data(board: pd.DataFrame, by_label: Mapping[str, Row]) -> dict[str, Any
         for place, label in enumerate(labels)
         for pair in by_label[label].pairs
     ]
-    ranked = [unit for unit in units if not by_label[labels[unit["method"]]].reference] or units
+    translated = [u for u in units if not by_label[labels[u["method"]]].reference] or units
     for name in names:
-        _shade(units, ranked, name)
+        _shade(units, translated, name)
     swept = _curves(by_label)
     knobs = _knobs(by_label, swept)
     return {
@@ -68,7 +68,7 @@ def page_data(board: pd.DataFrame, by_label: Mapping[str, Row]) -> dict[str, Any
         "perImage": per_image(records),
         "extremes": EXTREMES,
         "start": _start(labels, by_label),
-        "methods": _methods(board, knobs, [*names, SORT]),
+        "methods": _methods(board, knobs, ranked(by_label), [*names, SORT]),
         "curves": [[labels.index(point.label) for point in curve.points] for curve in swept],
         "ids": [list(known) for known in ids],
         "units": units,
@@ -89,7 +89,10 @@ def _metric(name: str) -> dict[str, Any]:
 
 
 def _methods(
-    board: pd.DataFrame, knobs: Mapping[str, tuple[str, float]], names: Sequence[str]
+    board: pd.DataFrame,
+    knobs: Mapping[str, tuple[str, float]],
+    takes_part: Container[str],
+    names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Label, knob, looks and means of every row; rows without all pairs have no means."""
     return [
@@ -97,6 +100,7 @@ def _methods(
             "label": str(row["method"]),
             "name": name_of(str(row["method"])),
             "reference": bool(row["reference"]),
+            "kind": _kind(row, takes_part),
             "knob": knobs.get(str(row["method"])),
             **_looks(place, row),
             "means": {
@@ -107,6 +111,13 @@ def _methods(
         }
         for place, row in enumerate(board.to_dict("records"))
     ]
+
+
+def _kind(row: Mapping[Hashable, Any], takes_part: Container[str]) -> str:
+    """The box on the page that shows or hides a row, if there is one."""
+    if row["reference"]:
+        return "references"
+    return "" if str(row["method"]) in takes_part else "sweeps"
 
 
 def _looks(place: int, row: Mapping[Hashable, Any]) -> dict[str, str]:

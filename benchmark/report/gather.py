@@ -15,7 +15,7 @@ from xbench.plan import parse_pairs
 from xbench.report.data import EXTREMES, finite, page_data, per_image
 from xbench.store import Failure, Record, Store
 from xbench.views import footnotes, rows
-from xbench.views.leaderboard import board_of, comparable
+from xbench.views.leaderboard import board_of, comparable, ranked
 from xbench.views.rows import Mark, Row
 from xbench.views.selection import SORT, crossing
 
@@ -59,6 +59,7 @@ class Content:
         lines: the leaderboard by rank: label, `k/n` pairs, whether it is a reference, cells.
         data: what the page computes with, JSON-able and finite.
         failures: units that failed.
+        swept: whether there are rows of sweeps.
         notes: what was left out, what is empty and why, what looks wrong.
     """
 
@@ -67,6 +68,7 @@ class Content:
     lines: list[tuple[str, str, bool, list[Cell]]]
     data: dict[str, Any]
     failures: list[Failure]
+    swept: bool
     notes: list[str]
 
     @property
@@ -97,7 +99,8 @@ def gather(folder: Path) -> Content:
     board = board_of(by_label)
     records = [record for row in by_label.values() for record in row.records]
     columns = _columns(board)
-    marks = {column.name: _marks(by_label, column.name) for column in columns}
+    compared = ranked(by_label)
+    marks = {column.name: _marks(compared, column.name) for column in columns}
     lines = [
         (
             str(row["method"]),
@@ -118,6 +121,7 @@ def gather(folder: Path) -> Content:
         lines,
         page_data(board, by_label),
         [failure for _, failure in store.failures()],
+        len(compared) < len(by_label),
         notes,
     )
 

@@ -1,7 +1,7 @@
 """Tables: views of the records, made anew each time and never appended to."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -14,6 +14,8 @@ from xbench.views import rows
 from xbench.views.rows import Row
 from xbench.views.selection import ALL, COST_COLUMNS, SORT, Selection, crossing
 
+#: So many rows of one method that share the plain row's networks are a sweep.
+SWEEP = 3
 #: Whole numbers that may be unknown.
 COUNTS = ("params", "params_live", "params_total", "nfe", "train_images")
 
@@ -109,6 +111,49 @@ def share_table(one: Record, other: Record) -> bool:
     )
 
 
+def sweeps(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
+    """Method → labels of its rows that are too many settings of one training to be ranked.
+
+    Ranking them would choose settings on the test images: the best of many is the best by chance
+    too. They stand in the ablation table and in the trade-off plot.
+    """
+    return {n: labels for n, labels in variants(by_label).items() if len(labels) >= SWEEP}
+
+
+def ranked(by_label: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows without those of sweeps."""
+    left_out = {label for labels in sweeps(by_label).values() for label in labels}
+    return {label: row for label, row in by_label.items() if label not in left_out}
+
+
+def not_ranked(by_label: Mapping[str, Row]) -> list[str]:
+    """Notes that tell of the rows which `ranked` leaves out."""
+    return [
+        f"not ranked: {len(labels)} rows of {name} at other settings; "
+        "see: xbench leaderboard --table ablation"
+        for name, labels in sweeps(by_label).items()
+    ]
+
+
+def variants(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
+    """Method → labels of its rows that are the plain row's networks at other settings."""
+    found: dict[str, list[str]] = {}
+    for label, row in by_label.items():
+        name = row.records[0].method.name
+        plain = by_label.get(name)
+        if plain is not None and label != name and _networks(row) <= _networks(plain):
+            found.setdefault(name, []).append(label)
+    return found
+
+
+def _networks(row: Row) -> set[object]:
+    """What tells the networks of a row, by seed and pair."""
+    return {
+        (record.seed, record.source, record.target, *sorted(record.method.weights_sha256.items()))
+        for record in row.records
+    }
+
+
 def pair_columns() -> list[str]:
     """Columns of `pairs.csv`, those for people first."""
     extrapolated = [name for name, metric in METRICS.items() if metric.kind == "frechet"]
@@ -148,16 +193,16 @@ def _cells_of(record: Record) -> dict[str, float | None]:
 def board_table(records: Sequence[Record], selection: Selection = ALL) -> pd.DataFrame:
     """One row per method: means over pairs, seeds averaged first; sorted by rank.
 
-    `pairs` says `k/20`; a method without all pairs has no means and no rank. Reference rows have
-    no rank.
+    `pairs` says `k/20`; a method without all pairs has no means and no rank. Reference rows and
+    those of sweeps have no rank.
     """
-    if not records:
-        return pd.DataFrame(columns=["rank", "method", "pairs", "seeds", *METRICS])
     return board_of(rows.make(records), selection)
 
 
 def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.DataFrame:
     """`board_table` of rows that were made before."""
+    if not by_label:
+        return pd.DataFrame(columns=["rank", "method", "pairs", "seeds", "reference", *METRICS])
     record = next(iter(by_label.values())).records[0]
     pairs = selection.pairs or parse_pairs((), record.data.domains)
     wanted, cross = set(pairs), crossing(record, pairs)
@@ -190,17 +235,18 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
             *(f"{name}_{kind}" for name in names for kind in rows.KINDS),
         ]
     )
-    return _ranked(board.astype(dict.fromkeys(COUNTS, "Int64")), selection.column)
+    return _sorted(board.astype(dict.fromkeys(COUNTS, "Int64")), selection.column, ranked(by_label))
 
 
-def _ranked(board: pd.DataFrame, sort: str) -> pd.DataFrame:
-    """Sorted by a column, best first, with a rank in front."""
+def _sorted(board: pd.DataFrame, sort: str, labels: Container[str]) -> pd.DataFrame:
+    """Sorted by a column, best first, with a rank among some labels in front."""
     rising = not (sort == "gap_closed" or (sort in METRICS and METRICS[sort].higher_is_better))
     board = board.sort_values(
         [sort, "method"], ascending=[rising, True], na_position="last", ignore_index=True
     )
-    ranked = board[sort].where(~board["reference"].astype(bool))
-    ranks = ranked.rank(method="min", ascending=rising).astype("Int64")
+    takes_part = board["method"].map(lambda label: label in labels).astype(bool)
+    values = board[sort].where(takes_part & ~board["reference"].astype(bool))
+    ranks = values.rank(method="min", ascending=rising).astype("Int64")
     board.insert(0, "rank", ranks)
     return board
 

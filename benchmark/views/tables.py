@@ -59,20 +59,27 @@ class Written:
 def board(
     by_label: Mapping[str, Row], selection: Selection = ALL, metrics: Sequence[str] = ()
 ) -> Made:
-    """The leaderboard; of all pairs with the mean of those between groups of domains."""
+    """The leaderboard; of all pairs with the mean of those between groups of domains.
+
+    The frame has the rows of sweeps too, without a rank.
+    """
     frame = leaderboard.board_of(by_label, selection)
-    record = _first(by_label)
+    notes = leaderboard.not_ranked(by_label)
+    record, by_label = _first(by_label), leaderboard.ranked(by_label)
     pairs = selection.pairs or parse_pairs((), record.data.domains)
     chosen = table_metrics(metrics)
     marks = dict(marked(by_label, chosen, pairs))
-    shown = frame.drop(columns="params_total")
+    shown = frame[frame["method"].isin(by_label)].drop(columns="params_total")
     if selection.pairs:  # of other pairs: it is the column of `ftd`, or says less
         shown = shown.drop(columns=SORT)
     else:
         marks[SORT] = rows.marks(by_label, "ftd", crossing(record, pairs))
-    notes = [] if frame.empty else _notes([r for row in by_label.values() for r in row.records])
+    told = [] if frame.empty else _notes([r for row in by_label.values() for r in row.records])
     text = Table(
-        "leaderboard", _caption(by_label, selection), {"": lines(shown, chosen, marks)}, notes
+        "leaderboard",
+        _caption(by_label, selection),
+        {"": lines(shown, chosen, marks)},
+        [*(f"{note[0].upper()}{note[1:]}" for note in notes), *told],
     )
     return Made(frame, text)
 
@@ -99,6 +106,7 @@ def _blocks(
     selection: Selection,
     metrics: Sequence[str],
 ) -> Made:
+    by_label = leaderboard.ranked(by_label)
     named = parts(by_label, selection.pairs)
     frames = breakdowns.blocks(by_label, named, selection.sort)
     chosen = table_metrics(metrics)
@@ -142,7 +150,7 @@ def _settings(row: Mapping[str, object], names: Sequence[str]) -> Line:
 
 def parameters(by_label: Mapping[str, Row]) -> Made:
     """Parameters for one pair and for all pairs, of training, evaluations, budget and times."""
-    frame = breakdowns.parameters(by_label)
+    frame = breakdowns.parameters(leaderboard.ranked(by_label))
     text = [{"method": Cell(str(row["method"])), **costs(row)} for row in dictionaries(frame)]
     caption = f"{_caption(by_label)} Parameters for one pair and for all pairs."
     return Made(frame, Table("parameters", caption, {"": text}))
@@ -170,18 +178,22 @@ def write(folder: Path) -> Written:
         _text(folder / FOLDER / "leaderboard.tex", latex(made.text)),
     ]
     further = [groups(by_label), parameters(by_label), *ablations(by_label)]
-    if len(by_label) <= MOST_BY_PAIR:
+    if len(leaderboard.ranked(by_label)) <= MOST_BY_PAIR:
         further.append(pairs(by_label))
     for table in further:
         files += save(table, folder / FOLDER)
     known = {file for name in ("by-pair.*", "ablation-*") for file in (folder / FOLDER).glob(name)}
     for stale in known - {*files}:
         stale.unlink()
+    notes += leaderboard.not_ranked(by_label)
     return Written(made.frame, notes, files, by_label)
 
 
 def shown(
-    by_label: Mapping[str, Row], table: str, selection: Selection, metrics: Sequence[str]
+    by_label: Mapping[str, Row],
+    table: str,
+    selection: Selection,
+    metrics: Sequence[str],
 ) -> list[Made]:
     """One of the `TABLES`; there are as many ablations as methods with several configurations.
 

@@ -40,7 +40,7 @@ const board = new DataTable("#board", {
     { targets: ".text", type: "string", columnControl: [["searchText", "searchClear"]] },
   ],
 });
-board.search.fixed("references", (text, row, place) => $("references").checked || !methods[place].reference);
+board.search.fixed("kinds", (text, row, place) => !methods[place].kind || $(methods[place].kind).checked).draw();
 
 // Trade-off -------------------------------------------------------------------------------------
 let chart, active;
@@ -280,6 +280,7 @@ const inputs = {
   "x-metric": drawPlot, "y-metric": drawPlot, scope: drawPlot, "matrix-metric": drawMatrix, against: drawViewer,
   "extremes-metric": drawExtremes, pictured: drawExtremes, view: ({ target }) => choose({ view: target.value }),
   zoom: property("--zoom", ""), split: property("--split", "%"), references: () => board.draw(),
+  sweeps: () => board.draw(),
   "all-columns": ({ target }) => board.columns(".extra").visible(target.checked),
 };
 const clicks = { previous: () => step(-1), next: () => step(1), theme: () => drawPlot(root.classList.toggle("dark")) };
