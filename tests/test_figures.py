@@ -65,6 +65,22 @@ def test_the_trade_off_tells_curves_front_and_hypervolume(xbench: Xbench) -> Non
     assert table.hypervolume[["identity", "floor"]].tolist() == [0, 0]
 
 
+def test_a_grid_leaves_the_trade_off_to_its_curve(xbench: Xbench) -> None:
+    records = sweep()
+    for steps in (1, 2):
+        config = {"tau": 0.1, "steps": steps}
+        records += row(f"shift[steps={steps}]", {"ssim": 0.6, "ftd": 60.0}, config=config)
+    write(FOLDER, records)
+    plot(xbench, "tradeoff")
+    shown = pd.read_csv(FOLDER / "tradeoff.csv")
+    assert shown.method[shown.curve.str.startswith("shift")].tolist() == [
+        "shift",
+        "shift[tau=0.5]",
+        "shift[tau=0.9]",
+    ]
+    plot(xbench, "tradeoff", "--row", "shift", "--row", "shift[steps=1]", "--to", "steps.png")
+
+
 def test_the_hypervolume_is_a_union_within_the_references() -> None:
     identity, floor = Point("identity", None, 100, 1.0), Point("floor", None, 0, 0.5)
 

@@ -29,6 +29,7 @@ from xbench.plots.style import (
     where,
 )
 from xbench.settings import name_of
+from xbench.views.leaderboard import ranked
 from xbench.views.rows import Row
 from xbench.views.tradeoffs import STRUCTURE, Curve, curves, pareto_front
 
@@ -39,8 +40,9 @@ LEAST = 1e-3
 def tradeoff(folder: Path, to: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
     """Draw all rows, or those of these labels and the references.
 
-    A row is a point; rows that differ in one number alone (a sweep) are a curve. The dashed line
-    is the Pareto front. Numbers stand in `tradeoff.csv`.
+    A row is a point; rows that differ in one number alone (a sweep) are a curve. Rows of a sweep
+    that are on no curve, as of a grid, are left to the ablation table. The dashed line is the
+    Pareto front. Numbers stand in `tradeoff.csv`.
 
     Raises:
         UserError: no row has all pairs and a measure of realism.
@@ -51,6 +53,8 @@ def tradeoff(folder: Path, to: Path | None = None, labels: Sequence[str] = ()) -
         chosen_rows(records, labels)
         rows = {name: row for name, row in rows.items() if name in labels or row.reference}
     realism, found = curves(rows)
+    points = rows if labels else ranked(rows)
+    found = [curve for curve in found if curve.knob or curve.points[0].label in points]
     files = [] if to else [_numbers(folder / "tradeoff.csv", realism, found)]
     with paper():
         figure, axes = plt.subplots(figsize=(PAGE, 3.9), layout="constrained")
