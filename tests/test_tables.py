@@ -208,6 +208,20 @@ def test_many_settings_of_one_training_are_shown_and_not_ranked(
         assert "| shift[tau=0.3] |" in lines
 
 
+def test_a_long_table_is_set_on_several_pages(xbench: Xbench) -> None:
+    methods = [f"m{number}" for number in range(20)]
+    records = [r for place, name in enumerate(methods) for r in row(name, {"ftd": 1.0 + place})]
+    write(FOLDER, [*references(), *records])
+    board(xbench)
+    text = (FOLDER / "tables" / "by-pair.tex").read_text()
+    pages = text.split(r"\begin{table*}")[1:]
+    assert len(pages) == 2
+    assert "Part 2 of 2" in pages[1]
+    for page in pages:
+        assert page.count(r"\multicolumn") == 3, "of the six pairs"
+        assert len(re.findall(r" & m\d+ & ", page)) == 60, "with all methods"
+
+
 def test_parameters_are_told_for_one_pair_and_for_all(xbench: Xbench) -> None:
     write(FOLDER, [*references(), *row("one", {"ftd": 1.0}, params_dead=500_000)])
     shown = board(xbench, "--table", "parameters").out

@@ -232,12 +232,39 @@ _LATEX = {
 }
 
 
+#: Lines of a table that fit on a page.
+LINES = 66
+
+
 def latex(table: Table) -> str:
-    """A `table*` of booktabs; blocks stand below one another."""
-    heads = table.heads
+    """A `table*` of booktabs; blocks stand below one another, on as many pages as they need."""
+    pages = _pages(table.blocks)
+    notes = [rf"{in_latex(remark)}\par" for remark in table.remarks("Bold", "underlined")]
+    parts = [r"% needs \usepackage{booktabs,adjustbox}"]
+    for place, blocks in enumerate(pages, 1):
+        part = f" Part {place} of {len(pages)}." if len(pages) > 1 else ""
+        caption = in_latex(table.caption.replace("`", "") + part)
+        parts += _float(table.heads, blocks, caption, notes if place == len(pages) else [])
+    return "\n".join([*parts, ""])
+
+
+def _pages(blocks: Mapping[str, Sequence[Line]]) -> list[dict[str, Sequence[Line]]]:
+    """Blocks dealt to floats in their order, so that each fits on a page."""
+    pages: list[dict[str, Sequence[Line]]] = [{}]
+    for title, block in blocks.items():
+        if pages[-1] and sum(map(len, pages[-1].values())) + len(block) > LINES:
+            pages.append({})
+        pages[-1][title] = block
+    return pages
+
+
+def _float(
+    heads: Sequence[str], blocks: Mapping[str, Sequence[Line]], caption: str, notes: Sequence[str]
+) -> list[str]:
+    """The lines of one `table*`."""
     columns = "".join("l" if head in WORDS else "r" for head in heads)
     body: list[str] = []
-    for title, block in table.blocks.items():
+    for title, block in blocks.items():
         body += [r"\midrule"]
         if title:
             body += [rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{{in_latex(title)}}}}} \\"]
@@ -245,24 +272,19 @@ def latex(table: Table) -> str:
             " & ".join(_latex_cell(line.get(head, Cell())) for head in heads) + r" \\"
             for line in block
         ]
-    notes = [rf"{in_latex(remark)}\par" for remark in table.remarks("Bold", "underlined")]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs,adjustbox}",
-            r"\begin{table*}",
-            r"\centering\footnotesize",
-            rf"\caption{{{in_latex(table.caption.replace('`', ''))}}}",
-            rf"\begin{{adjustbox}}{{max width=\textwidth}}\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(in_latex(head) for head in heads) + r" \\",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}\end{adjustbox}",
-            *([r"\par\smallskip\raggedright", *notes] if notes else []),
-            r"\end{table*}",
-            "",
-        ]
-    )
+    return [
+        r"\begin{table*}",
+        r"\centering\footnotesize",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{adjustbox}}{{max width=\textwidth}}\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(in_latex(head) for head in heads) + r" \\",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}\end{adjustbox}",
+        *([r"\par\smallskip\raggedright", *notes] if notes else []),
+        r"\end{table*}",
+    ]
 
 
 def _latex_cell(cell: Cell) -> str:
