@@ -4,6 +4,7 @@ import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -26,6 +27,15 @@ def full_disk(error: BaseException | None) -> UserError | None:
         "expected: room for results (--out), and for data and weights (XBENCH_HOME)",
         "make room (see: xbench clean), then give the same command: what is finished is kept",
     )
+
+
+def nothing_finished(
+    folder: Path,
+    expected: str = "records of an earlier run below it",
+    mend: str = "try: xbench run --method medshift",
+) -> UserError:
+    """The error of a folder without finished units."""
+    return UserError(f"there are no finished units in {folder}", f"expected: {expected}", mend)
 
 
 def unknown(kind: str, name: str, options: Iterable[str], mend: str) -> UserError:

@@ -9,7 +9,7 @@ import torch
 from xbench import plan, survey, trainings
 from xbench.datasets import registry as datasets
 from xbench.datasets.base import Progress, TrainOnly
-from xbench.errors import UserError
+from xbench.errors import UserError, nothing_finished
 from xbench.guard import undisturbed
 from xbench.methods import registry as methods
 from xbench.methods.base import Method
@@ -86,9 +86,9 @@ def request_of_run(run: Path, method: str, dataset: str | None = None) -> Reques
     """
     records = Store(run).records()
     if not records:
-        raise UserError(
-            f"there are no finished units in {run}",
-            "expected: a folder <out>/<dataset>/<profile> that xbench run wrote",
+        raise nothing_finished(
+            run,
+            "a folder <out>/<dataset>/<profile> that xbench run wrote",
             "see: xbench translate --help",
         )
     last = max(records, key=lambda record: record.finished)

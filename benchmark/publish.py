@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xbench import plots
-from xbench.errors import UserError
+from xbench.errors import UserError, nothing_finished
 from xbench.files import atomic
 from xbench.profiles import PROFILES
 from xbench.store import Record, Store
@@ -37,11 +37,7 @@ def publish(out: Path, to: Path) -> list[Path]:
         )
     folders = profile_folders(out)
     if not folders:
-        raise UserError(
-            f"there are no finished units in {out}",
-            "expected: a folder that xbench run wrote",
-            "try: xbench run --method medshift",
-        )
+        raise nothing_finished(out, "a folder that xbench run wrote")
     published = []
     for folder in folders:
         target = to / folder.relative_to(out)

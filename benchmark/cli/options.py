@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xbench.errors import UserError, unknown
+from xbench.errors import nothing_finished, unknown
 
 Out = Annotated[Path, typer.Option(help="Folder of the results.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="NAME, or a folder of your own images")]
@@ -60,10 +60,9 @@ def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
         label = dataset.replace(name, registry.get(name).name, 1)
         folder = folder_of(out, label, profile, split)
     if not (folder / "records").is_dir():
-        raise UserError(
-            f"there are no finished units in {folder}",
-            "expected: records of an earlier run below it",
-            f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
+        raise nothing_finished(
+            folder,
+            mend=f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
             f"--out {out}",
         )
     return folder

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from xbench.errors import UserError, unknown
+from xbench.errors import UserError, nothing_finished, unknown
 from xbench.files import atomic
 from xbench.plan import FLOOR
 from xbench.settings import name_of
@@ -89,11 +89,7 @@ def load(folder: Path) -> list[Record]:
     """
     records, _ = comparable(Store(folder).records())
     if not records:
-        raise UserError(
-            f"there are no finished units in {folder}",
-            "expected: records of an earlier run below it",
-            "try: xbench run --method medshift",
-        )
+        raise nothing_finished(folder)
     return records
 
 

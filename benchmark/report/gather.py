@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from xbench.errors import UserError
+from xbench.errors import nothing_finished
 from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
 from xbench.plan import parse_pairs
@@ -90,11 +90,7 @@ def gather(folder: Path) -> Content:
     store = Store(folder)
     found, notes = comparable(store.records())
     if not found:
-        raise UserError(
-            f"there are no finished units in {folder}",
-            "expected: records of an earlier run below it",
-            "try: xbench run --method medshift",
-        )
+        raise nothing_finished(folder)
     by_label = rows.make(found)
     board = board_of(by_label)
     records = [record for row in by_label.values() for record in row.records]
