@@ -29,8 +29,7 @@ from xbench.plots.style import (
     where,
 )
 from xbench.settings import name_of
-from xbench.views.leaderboard import ranked
-from xbench.views.rows import Row
+from xbench.views.rows import Row, make
 from xbench.views.tradeoffs import STRUCTURE, Curve, curves, pareto_front
 
 #: Where a distance of (almost) 0 is drawn.
@@ -48,12 +47,12 @@ def tradeoff(folder: Path, to: Path | None = None, labels: Sequence[str] = ()) -
         UserError: no row has all pairs and a measure of realism.
     """
     records = load(folder)
-    rows = chosen_rows(records, ())
+    rows = make(records)
+    points = chosen_rows(records, labels)
     if labels:
-        chosen_rows(records, labels)
-        rows = {name: row for name, row in rows.items() if name in labels or row.reference}
+        rows = {name: row for name, row in rows.items() if name in points or row.reference}
+        points = rows
     realism, found = curves(rows)
-    points = rows if labels else ranked(rows)
     found = [curve for curve in found if curve.knob or curve.points[0].label in points]
     files = [] if to else [_numbers(folder / "tradeoff.csv", realism, found)]
     with paper():

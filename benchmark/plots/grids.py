@@ -58,7 +58,7 @@ def samples(
         there = translated(chosen_rows(records, ()))
         order = dict.fromkeys(record.method.label for record in oldest)
         rows = [label for label in order if label in there]
-        # Rows of a sweep differ too little from the plain one to be seen here.
+        # What has another budget differs too little from the plain row to be seen here.
         rows = [label for label in rows if label == name_of(label)] or rows
     rows, _ = at_most(rows)
     seeds = {label: min(r.seed for r in records if r.method.label == label) for label in rows}

@@ -15,7 +15,7 @@ from xbench.files import atomic
 from xbench.plan import FLOOR
 from xbench.settings import name_of
 from xbench.store import Record, Store
-from xbench.views.leaderboard import comparable
+from xbench.views.leaderboard import comparable, ranked
 from xbench.views.rows import Row, make
 
 matplotlib.use("Agg")
@@ -94,7 +94,7 @@ def load(folder: Path) -> list[Record]:
 
 
 def chosen_rows(records: Sequence[Record], labels: Sequence[str]) -> dict[str, Row]:
-    """The rows with these labels, in their order; none means all.
+    """The rows with these labels, in their order; none means all but those of sweeps.
 
     Raises:
         UserError: there is no such row.
@@ -103,7 +103,7 @@ def chosen_rows(records: Sequence[Record], labels: Sequence[str]) -> dict[str, R
     for label in labels:
         if label not in rows:
             raise unknown("finished row", label, rows, "see: xbench leaderboard")
-    return {label: rows[label] for label in labels} if labels else rows
+    return {label: rows[label] for label in labels} if labels else ranked(rows)
 
 
 def at_most(labels: Sequence[str]) -> tuple[list[str], str]:
