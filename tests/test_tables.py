@@ -178,6 +178,19 @@ def test_a_sweep_becomes_an_ablation_in_the_order_of_its_settings(xbench: Xbench
     assert r"tau & images & SSIM $\uparrow$" in Path("taus.tex").read_text()
 
 
+def test_a_setting_may_be_called_like_a_column(xbench: Xbench) -> None:
+    records = [
+        one
+        for nfe in (5, 1)
+        for one in row(f"bridge[nfe={nfe}]", {"ftd": 9.0}, config={"nfe": nfe, "method": nfe})
+    ]
+    write(FOLDER, [*references(), *records])
+    board(xbench)
+    table = pd.read_csv(FOLDER / "tables" / "ablation-bridge.csv")
+    assert table["bridge.nfe"].tolist() == table["bridge.method"].tolist() == [1, 5]
+    assert table.nfe.tolist() == [1, 1], "what a record says that the method takes"
+
+
 @pytest.mark.parametrize("settings", [2, 3])
 def test_many_settings_of_one_training_are_shown_and_not_ranked(
     xbench: Xbench, settings: int

@@ -70,12 +70,16 @@ def ablations(by_label: Mapping[str, Row], selection: Selection) -> dict[str, pd
     if not several:
         return {}
     board = board_of(by_label, selection).drop(columns="rank")
-    return {name: _ablation(rows, board) for name, rows in several.items()}
+    return {name: _ablation(name, rows, board) for name, rows in several.items()}
 
 
-def _ablation(rows: Mapping[str, Row], board: pd.DataFrame) -> pd.DataFrame:
-    keys = tradeoffs.varied(rows.values())
-    settings = {label: _settings(row, keys) for label, row in rows.items()}
+def _ablation(name: str, rows: Mapping[str, Row], board: pd.DataFrame) -> pd.DataFrame:
+    # UNSB has a setting `nfe`, which is a column of every table too.
+    taken = {*board.columns, "images"}
+    heads = {
+        key: f"{name}.{key}" if key in taken else key for key in tradeoffs.varied(rows.values())
+    }
+    settings = {label: _settings(row, heads) for label, row in rows.items()}
     if len({line["images"] for line in settings.values()}) < 2:
         for line in settings.values():
             del line["images"]
@@ -85,10 +89,10 @@ def _ablation(rows: Mapping[str, Row], board: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(names, key=lambda column: column.map(_sortable), ignore_index=True)
 
 
-def _settings(row: Row, keys: list[str]) -> dict[str, object]:
-    """The varied settings of a row, lists as text."""
+def _settings(row: Row, heads: Mapping[str, str]) -> dict[str, object]:
+    """The varied settings of a row below their heads, lists as text."""
     facts = row.records[0].method
-    values = {key: facts.config.get(key) for key in keys}
+    values = {head: facts.config.get(key) for key, head in heads.items()}
     plain = {
         key: json.dumps(value) if isinstance(value, list | dict) else value
         for key, value in values.items()
