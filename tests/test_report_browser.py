@@ -165,7 +165,8 @@ def test_the_plot_leads_to_the_pairs_by_mouse_and_by_keyboard(visit: Callable[..
     assert "histogram" in str(hovered)
     assert "95 % interval" in str(hovered)
     page.locator("#plot").click(position=place)
-    api.expect(page.locator("#pair-head")).to_have_text("real_low → synthetic_high", timeout=PATIENCE)
+    head = page.locator("#pair-head")
+    api.expect(head).to_have_text("real_low → synthetic_high", timeout=PATIENCE)
     assert page.locator("#method option:checked").inner_text() == "histogram"
 
 

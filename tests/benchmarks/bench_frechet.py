@@ -3,9 +3,9 @@
 `pip install -e ".[bench]"`, then, on one thread and in processor seconds (so that other work on
 the machine counts little):
 
-    OMP_NUM_THREADS=1 pytest tests/benchmarks/bench_frechet.py --benchmark-enable \
+    OMP_NUM_THREADS=1 python -m pytest tests/benchmarks/bench_frechet.py --benchmark-enable \
         --benchmark-timer=time.process_time --benchmark-json=frechet.json
-    python tests/benchmarks/table.py frechet.json
+    python tests/benchmarks/speed.py frechet.json
 
 All start from the features, and peers get their mean and covariance from NumPy, which `moments`
 times alone. Peers are called once where there are 2048 dimensions. A peer that is not installed is
@@ -28,7 +28,9 @@ Moments = tuple[Array, Array]
 Peer = Callable[[Moments, Moments], float]
 
 #: (images, dimensions): Inception's, and those of texture.
-CASES = [*((count, 2048) for count in (50, 100, 200, 1000, 2048, 5000)), (64, 62), (1000, 62)]
+CASES = [*((count, 2048) for count in (50, 200, 1000, 2048, 5000)), (64, 62), (1000, 62)]
+#: (images, dimensions) → how many times as long as ours clean-fid is asked to take.
+ASKED = {(50, 2048): 500, (200, 2048): 500, (5000, 2048): 5}
 #: Largest relative difference from clean-fid and torch-fidelity.
 TOLERANCE = 1e-6
 
@@ -129,6 +131,8 @@ def test_peer(benchmark: BenchmarkFixture, name: str, count: int, size: int) -> 
     rounds, warm = (1, 0) if size > 62 else (20, 1)
     value = benchmark.pedantic(call, sets(count, size), rounds=rounds, warmup_rounds=warm)
     benchmark.extra_info |= {"peer": name, "value": value if np.isfinite(value) else None}
+    if name == "clean-fid" and (count, size) in ASKED:
+        benchmark.extra_info["asked"] = ASKED[count, size]
     if failures:
         benchmark.extra_info["failure"] = failures[0]
     elif name in ("clean-fid", "torch-fidelity") and np.isfinite(value):
