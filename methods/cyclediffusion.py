@@ -79,7 +79,7 @@ class CycleDiffusion(DiffusionMethod):
     stochastic = True
     inference: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"steps": 5},
-        "quick": {"steps": 16, "grid": 1.5, "eta": 1.0, "refine": 0.0},
+        "quick": {"steps": 13, "grid": 1.5, "eta": 1.0, "refine": 0.0},
         "standard": {"steps": 100},
     }
 
