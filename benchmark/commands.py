@@ -4,10 +4,11 @@ Records may come from strangers: code that one names (a plug-in, a data set of o
 looked for if the user names it too.
 """
 
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xbench.datasets import registry as datasets
 from xbench.errors import UserError
@@ -31,17 +32,55 @@ def commands(records: Sequence[Record]) -> list[str]:
             name = method.given or method.name
             rows.setdefault((name, tuple(method.assignments)), []).append(record)
     # Rows that differ in the method alone share a line.
-    lines: dict[tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]], list[str]] = {}
+    lines: dict[Line, list[str]] = {}
     for (name, assignments), own in rows.items():
         seeds = tuple(sorted({record.seed for record in own}))
-        lines.setdefault((assignments, seeds, _pairs(own)), []).append(name)
+        # Budgets first: what a sweep varies comes last.
+        in_order = tuple(sorted(assignments, key=lambda text: not text.startswith("budget.")))
+        lines.setdefault(Line(in_order, seeds, _pairs(own)), []).append(name)
     return [
-        *(shlex.join(_run(records[0], names, *line)) for line, names in lines.items()),
+        *(shlex.join(words) for words in _sweeps(records[0], lines)),
         *(
             shlex.join(_scoring(own[0], label, seed, _pairs(own)))
             for (label, seed), own in others.items()
         ),
     ]
+
+
+class Line(NamedTuple):
+    """What a command line has besides its methods."""
+
+    assignments: tuple[str, ...]
+    seeds: tuple[int, ...]
+    pairs: tuple[str, ...]
+
+
+def _sweeps(like: Record, lines: Mapping[Line, Sequence[str]]) -> Iterator[list[str]]:
+    """The lines; those that differ in the value of the last assignment alone become a sweep."""
+    found: dict[tuple[object, ...], list[tuple[Line, Sequence[str]]]] = {}
+    for line, names in lines.items():
+        *rest, last = line.assignments or ("",)
+        key = last.partition("=")[0]
+        found.setdefault((*names, *line[1:], *rest, key), []).append((line, names))
+    for together in found.values():
+        line, names = together[0]
+        if len(together) == 1:
+            yield _run(like, names, *line)
+            continue
+        *rest, last = line.assignments
+        values = sorted(
+            (other.assignments[-1].partition("=")[2] for other, _ in together), key=_by_number
+        )
+        joined = f"{last.partition('=')[0]}={','.join(values)}"
+        yield _run(like, names, (*rest, joined), line.seeds, line.pairs, verb="sweep")
+
+
+def _by_number(text: str) -> tuple[float, str]:
+    """Numbers in their order, before other words."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
 
 
 def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
@@ -125,8 +164,9 @@ def _run(
     seeds: Sequence[int],
     pairs: Sequence[str],
     dataset: str = "",
+    verb: str = "run",
 ) -> list[str]:
-    words = ["xbench", "run", "--method", ",".join(names), *_place(like, seeds, pairs, dataset)]
+    words = ["xbench", verb, "--method", ",".join(names), *_place(like, seeds, pairs, dataset)]
     for assignment in (*like.data.assignments, *assignments):
         words += ["--set", assignment]
     return words

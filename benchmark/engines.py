@@ -10,10 +10,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Protocol
@@ -92,8 +93,12 @@ def _heard_interrupts() -> Iterator[None]:
 class _Process:
     """A worker that is a process of this machine."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, share: Set[int]) -> None:
         self.process = _popen(task)
+        # It imports for seconds before it counts its cores.
+        with suppress(ProcessLookupError):
+            if share:
+                os.sched_setaffinity(self.process.pid, share)
 
     def poll(self) -> int | None:
         return self.process.poll()
@@ -113,20 +118,37 @@ class _Process:
 
 @contextmanager
 def local(tasks: Sequence[Task], needs: Needs) -> Iterator[list[Job]]:
-    """Processes of this machine; where it has several GPUs, each takes one in turn."""
+    """Processes of this machine, which share its cores; each takes a GPU in turn."""
     if needs.options:
         raise _no_option("local", next(iter(needs.options)), "none")
     cards = _cards() if needs.gpu else []
     processes: list[_Process] = []
     try:
+        dealt = shares(len(tasks), needs.threads)
         for k, task in enumerate(tasks):
             if len(cards) > 1:
                 task.environment["CUDA_VISIBLE_DEVICES"] = cards[k % len(cards)]
-            processes.append(_Process(task))
+            processes.append(_Process(task, dealt[k]))
         yield list(processes)
     finally:
         for process in processes:
             process.join()
+
+
+def shares(workers: int, threads: int) -> list[set[int]]:
+    """The cores that each worker may use; an empty set leaves it all of them.
+
+    Threads of several workers that want the same cores wait for each other: two workers of two
+    threads each take twice as long on two cores as one alone. So where the cores are too few for
+    all threads they are dealt out, and a worker starts as many threads as it has cores.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return [set() for _ in range(workers)]
+    cores = sorted(os.sched_getaffinity(0))
+    if workers == 1 or workers * threads <= len(cores):
+        return [set() for _ in range(workers)]
+    starts = [k * len(cores) // workers for k in range(workers + 1)]
+    return [set(cores[start : max(start + 1, end)]) for start, end in pairwise(starts)]
 
 
 def _cards() -> list[str]:

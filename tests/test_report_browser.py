@@ -60,14 +60,21 @@ def visit(browser: Any, file: Path) -> Iterator[Callable[..., Any]]:
     assert not wrong
 
 
+def settle(page: Any) -> None:
+    """Wait for what a click set off: the table is sorted and filtered a moment later."""
+    page.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))")
+
+
 def rows(page: Any) -> list[str]:
     """Labels of the leaderboard from top to bottom."""
+    settle(page)
     found: list[str] = page.locator("#board tbody .pick").all_inner_texts()
     return found
 
 
 def column(page: Any, head: str) -> list[str]:
     """The cells below a heading of the leaderboard, from top to bottom."""
+    settle(page)
     heads = page.locator("#board thead th").all_inner_texts()
     place = next(k for k, text in enumerate(heads) if text.strip() == head)
     found: list[str] = page.locator(f"#board tbody tr > :nth-child({place + 1})").all_inner_texts()
@@ -76,6 +83,7 @@ def column(page: Any, head: str) -> list[str]:
 
 def pixels(page: Any, canvas: str) -> list[int]:
     """Grey values of a canvas."""
+    settle(page)
     script = """c => [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]"""
     values: list[int] = page.locator(canvas).evaluate(script)
     return values[::4]

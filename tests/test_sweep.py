@@ -1,6 +1,7 @@
 """`xbench sweep`: values of a knob, grids of settings, and what they share."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,11 @@ def row(folder: Path, label: str) -> dict[str, Any]:
     return found
 
 
+def rows_named(folder: Path) -> set[str]:
+    """The labels of all rows."""
+    return {path.name for path in (folder / "records").iterdir()}
+
+
 def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
     assert xbench("sweep", "--method", "medshift", "--knob", "0,0.5,1", *SMALL).code == 0
     rows = {tau: row(FOLDER, f"medshift[tau={tau},images=32]") for tau in ("0", "0.5", "1")}
@@ -111,6 +117,12 @@ def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
     structure = [rows[tau]["metrics"]["ssim"]["value"] for tau in ("0", "0.5", "1")]
     assert structure == sorted(structure)
     assert len(list((FOLDER / "trainings").iterdir())) == 1
+
+    line = (FOLDER / "leaderboard.md").read_text().split("```sh\n")[1].split("\n")[0]
+    assert line.endswith("--set budget.images=32 --set medshift.tau=0,0.5,1")
+    again = xbench(*shlex.split(line)[1:], "--dry-run", "--json")
+    assert planned(again) == {"identity", "floor", *rows_named(FOLDER)}
+    assert all(unit["done"] for unit in json.loads(again.out)["units"])
 
     single = ("run", "--method", "medshift", *SMALL, "--set", "medshift.tau=0.5")
     assert xbench(*single, "--out", "single").code == 0

@@ -16,11 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from xbench import executors
+from xbench import engines, executors
 from xbench.cli import main
+from xbench.engines import Needs, Task
 from xbench.errors import UserError
 from xbench.executors import Team
 from xbench.locks import Locks
+from xbench.processes import cores
 
 Xbench = Callable[..., Any]
 
@@ -174,6 +176,24 @@ def test_the_command_starts_workers_and_shows_the_leaderboard(
     mistaken = xbench(*plan, "--force", "--workers", 2, "--executor-option", "partition=gpu")
     assert mistaken.code == 2
     assert "partition" in mistaken.err
+
+
+@pytest.mark.skipif(cores() < 2, reason="one core cannot be shared")
+def test_workers_share_the_cores_where_these_are_too_few(tmp_path: Path) -> None:
+    count = "import os, time; time.sleep(1); print(sorted(os.sched_getaffinity(0)))"
+    told = {}
+    for threads in (1, cores()):
+        tasks = [
+            Task((sys.executable, "-c", count), tmp_path, {}, tmp_path / f"{threads}-{k}.log")
+            for k in range(2)
+        ]
+        with engines.local(tasks, Needs(threads, gpu=False)) as jobs:
+            while None in [job.poll() for job in jobs]:
+                time.sleep(0.05)
+        told[threads] = [json.loads(task.log.read_text()) for task in tasks]
+    assert [len(own) for own in told[1]] == [cores(), cores()], "there is a core for every thread"
+    first, second = told[cores()]
+    assert sorted(first + second) == told[1][0], "each core belongs to one of them"
 
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])

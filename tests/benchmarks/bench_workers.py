@@ -34,10 +34,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from xbench import catalogue
 from xbench.cli import main
 from xbench.datasets.phantom.dataset import Phantom
+from xbench.engines import shares
 from xbench.methods import registry
 from xbench.methods.medshift import MedShift
 from xbench.plan import Request, make
 from xbench.processes import cores
+from xbench.profiles import get_profile
 from xbench.scoring import Scorer
 
 #: Twenty pairs of four rows, as `identity` and `floor` always take part; such units are translated
@@ -200,9 +202,11 @@ def start(number: int, *arguments: str) -> int:
     print("ready", flush=True)
     sys.stdin.readline()
     workers = []
-    for _ in range(number):
+    for share in shares(number, get_profile("quick").threads):
         workers.append(os.fork())
         if not workers[-1]:
+            if share:
+                os.sched_setaffinity(0, share)
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
