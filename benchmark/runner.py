@@ -117,7 +117,7 @@ class Runner:
     def _work(self, todo: Survey, together: dict[tuple[str, int], Trained]) -> list[Unit]:
         """Block by block; what others hold is looked at again when all else is done."""
         failed: list[Unit] = []
-        blocks = _blocks([*todo.rescore, *todo.translate])
+        blocks = _blocks([*todo.rescore, *todo.translate], self.plan.dataset.domains)
         # Only the last method that was needed is kept in memory.
         last: dict[tuple[str, int], Trained] = {}
         while blocks:
@@ -385,9 +385,18 @@ def _row(unit: Unit) -> tuple[str, int]:
     return family(unit.entry), unit.seed
 
 
-def _blocks(units: list[Unit]) -> list[list[Unit]]:
-    """Units of one row and source: they share an encoding, and are done together."""
+def _blocks(units: list[Unit], domains: Sequence[str]) -> list[list[Unit]]:
+    """Units of one row and source: they share an encoding, and are done together.
+
+    Targets begin behind the source: workers at different sources then come to a target one after
+    the other, and find the features of its true images.
+    """
+    place = {domain: k for k, domain in enumerate(domains)}
+
+    def behind_source(unit: Unit) -> int:
+        return (place[unit.target] - place[unit.source]) % len(domains)
+
     rows: dict[tuple[str, int], dict[str, list[Unit]]] = {}
     for unit in units:
         rows.setdefault(_row(unit), {}).setdefault(unit.source, []).append(unit)
-    return [block for sources in rows.values() for block in sources.values()]
+    return [sorted(b, key=behind_source) for sources in rows.values() for b in sources.values()]
