@@ -24,7 +24,8 @@ from xbench.metrics.paired import (
 )
 from xbench.metrics.uncertainty import Interval, bootstrap_mean, jackknife_interval, left_out
 from xbench.store import Record, Store
-from xbench.views.leaderboard import comparable, pair_means
+from xbench.views.leaderboard import comparable, pair_means, ranked
+from xbench.views.rows import make
 
 Array = NDArray[np.float64]
 
@@ -375,19 +376,20 @@ def _mean_interval(
 def _ranks(
     records: Sequence[Record], pairs: Sequence[Pair], two: tuple[str, str], metric: Metric
 ) -> Ranks | None:
-    """Ranks over these pairs of all methods that have a value on each of them."""
+    """Ranks over these pairs of all ranked rows, and the two, that have a value on each."""
     if len(pairs) < 2:
         return None
-    references = {r.method.label for r in records if r.method.reference} - set(two)
+    rows = ranked(make(records))
+    others = {label for label, row in rows.items() if not row.reference}
     complete: dict[str, list[float]] = {}
     for label, by_pair in pair_means(records).items():
         row = [by_pair.get(pair, {}).get(metric.name, math.nan) for pair in pairs]
-        if label not in references and not np.isnan(row).any():
+        if label in others | {*two} and not np.isnan(row).any():
             complete[label] = row
     values = np.array(list(complete.values())).T
-    ranked = rankdata(-values if metric.higher_is_better else values, axis=1)
-    means = dict(zip(complete, ranked.mean(axis=0).tolist(), strict=True))
-    p, critical = friedman(ranked), critical_difference(len(means), len(pairs))
+    places = rankdata(-values if metric.higher_is_better else values, axis=1)
+    means = dict(zip(complete, places.mean(axis=0).tolist(), strict=True))
+    p, critical = friedman(places), critical_difference(len(means), len(pairs))
     differ = p < ALPHA and abs(means[two[0]] - means[two[1]]) > critical
     in_order = dict(sorted(means.items(), key=lambda item: item[1]))
     return Ranks(in_order, len(pairs), p, critical, differ)
