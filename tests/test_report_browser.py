@@ -130,13 +130,19 @@ def test_sweeps_are_shown_on_demand(visit: Callable[..., Any], tmp_path: Path) -
     records = made["references"]()
     for tau in (0.1, 0.2, 0.3, 0.4):
         label = "shift" if tau == 0.1 else f"shift[tau={tau}]"
-        records += made["row"](label, {"ssim": tau, "ftd": 90 * tau}, config={"tau": tau})
+        records += made["row"](label, {"ssim": tau, "ftd": 90 * tau}, config={"tau": tau, "s": 4})
+    config = {"tau": 0.2, "s": 1}
+    records += made["row"]("shift[s=1]", {"ssim": 0.0, "ftd": 1e4}, config=config)
     made["write"](tmp_path, records)
     page = visit(report.write(tmp_path, tmp_path / "report.html"))
+    drawn = "chart.data.datasets.map((one) => one.label).filter(Boolean)"
     assert rows(page) == ["floor", "shift", "identity"]
+    assert "shift[tau=0.4]" in page.evaluate(drawn), "it is on a curve"
+    assert "shift[s=1]" not in page.evaluate(drawn)
     page.get_by_label("sweeps").check()
-    assert len(rows(page)) == 6
-    assert column(page, "#").count("–") == 5, "they have no rank"
+    assert len(rows(page)) == 7
+    assert column(page, "#").count("–") == 6, "they have no rank"
+    assert "shift[s=1]" in page.evaluate(drawn)
 
 
 def test_further_metrics_can_be_shown(visit: Callable[..., Any]) -> None:

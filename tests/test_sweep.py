@@ -119,7 +119,7 @@ def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
     assert len(list((FOLDER / "trainings").iterdir())) == 1
 
     line = (FOLDER / "leaderboard.md").read_text().split("```sh\n")[1].split("\n")[0]
-    assert line.endswith("--set budget.images=32 --set medshift.tau=0,0.5,1")
+    assert line.endswith("--set budget.images=32 --set medshift.tau=0.0,0.5,1.0")
     again = xbench(*shlex.split(line)[1:], "--dry-run", "--json")
     assert planned(again) == {"identity", "floor", *rows_named(FOLDER)}
     assert all(unit["done"] for unit in json.loads(again.out)["units"])

@@ -50,7 +50,9 @@ function pointOf(_, place) {
   const values = scope === "means" ? methods[place].means : units.get(`${place},${scope}`)?.values;
   const [x, xMin, xMax] = values?.[$("x-metric").value] ?? [];
   const [y, yMin, yMax] = values?.[$("y-metric").value] ?? [];
-  return x === undefined || y === undefined ? [] : { x, xMin, xMax, y, yMin, yMax, place, ...methods[place] };
+  // Settings of a sweep that lie on no curve would crowd out the rest.
+  const stray = methods[place].kind === "sweeps" && !$("sweeps").checked && !data.curves.flat().includes(place);
+  return stray || x === undefined || y === undefined ? [] : { x, xMin, xMax, y, yMin, yMax, place, ...methods[place] };
 }
 
 function datasets() {
@@ -88,7 +90,7 @@ function drawPlot() {
       title: { display: true, text: `${label} (${higher ? "higher" : "lower"} is better)`, color: ink },
     };
   };
-  const labels = { color: ink, usePointStyle: true, filter: (item) => item.text };
+  const labels = { color: ink, usePointStyle: true, filter: ({ text }) => text && methods.find(({ label }) => label === text)?.kind !== "sweeps" };
   if (chart) chart.destroy();
   $("point").textContent = drawn.length ? "" : "No row has both values.";
   chart = drawn.length && new Chart($("plot"), {
@@ -280,8 +282,7 @@ const inputs = {
   "x-metric": drawPlot, "y-metric": drawPlot, scope: drawPlot, "matrix-metric": drawMatrix, against: drawViewer,
   "extremes-metric": drawExtremes, pictured: drawExtremes, view: ({ target }) => choose({ view: target.value }),
   zoom: property("--zoom", ""), split: property("--split", "%"), references: () => board.draw(),
-  sweeps: () => board.draw(),
-  "all-columns": ({ target }) => board.columns(".extra").visible(target.checked),
+  sweeps: () => drawPlot(board.draw()), "all-columns": ({ target }) => board.columns(".extra").visible(target.checked),
 };
 const clicks = { previous: () => step(-1), next: () => step(1), theme: () => drawPlot(root.classList.toggle("dark")) };
 for (const [id, act] of Object.entries(inputs)) $(id).addEventListener("input", act);
