@@ -14,7 +14,7 @@ from xbench.store import Record, Store
 from xbench.views import leaderboard, rows, tables
 
 #: What a published profile may take.
-LIMIT_MB = 25
+LIMIT_MB = 30
 
 
 def profile_folders(root: Path) -> list[Path]:
