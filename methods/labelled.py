@@ -90,7 +90,9 @@ class LabelledMethod(Method):
     def net(self) -> nn.Module:
         """The network; after training, its averaged weights."""
         with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
-            return self.make_net(self.device)
+            net = self.make_net(self.device)
+        # Tensor cores take images with the channels last; of others they need copies.
+        return net.to(memory_format=torch.channels_last) if self.device.type == "cuda" else net
 
     def make_net(self, device: torch.device) -> nn.Module:
         """The network of this configuration with fresh weights."""

@@ -162,6 +162,18 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, images: Tensor) -> None
     assert torch.equal(translate(made, images), translate(other, images))
 
 
+def test_channels_last_changes_nothing(tmp_path: Path, images: Tensor) -> None:
+    """The order of a network's weights in memory on a GPU."""
+    made = method()
+    before = translate(made, images)
+    made.net.to(memory_format=torch.channels_last)
+    assert torch.allclose(translate(made, images), before, atol=1e-5)
+    FlowMatching(made).save(tmp_path)
+    other = MedShift(MedShiftConfig(**TINY), DOMAINS, 16, torch.device("cpu"))
+    FlowMatching(other).load(tmp_path)
+    assert torch.equal(translate(other, images), before)
+
+
 def test_inference_settings_do_not_retrain() -> None:
     recipe = FlowMatching(method()).recipe
     for change in ({"tau": 0.5}, {"steps": 9}, {"solver": "rk4"}, {"guidance_target": 2.0}):

@@ -10,6 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from xbench.metrics.base import METRICS
+from xbench.records import Record, Value
+
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))
 
@@ -286,6 +289,20 @@ def test_one_method_on_one_pair_and_missing_metrics_make_tables(xbench: Xbench) 
     (pair,) = pd.read_csv(FOLDER / "tables" / "by-pair.csv").to_dict("records")
     assert pair["ssim"] == 0.5
     assert pd.isna(pair["ftd"])
+
+
+def test_what_waits_for_weights_is_told_as_the_newest_record_tells_it(xbench: Xbench) -> None:
+    def waiting(seed: int, reason: str) -> list[Record]:
+        value = Value(identity=METRICS["fid"].identity, value=None, reason=reason, pending=True)
+        plain = row("one", {"ssim": 0.5, "kid": None}, seed=seed)
+        return [r.model_copy(update={"metrics": r.metrics | {"fid": value}}) for r in plain]
+
+    write(FOLDER, [*waiting(1, "weights not fetched"), *waiting(0, "weights are offline")])
+    board(xbench)
+    text = (FOLDER / "leaderboard.md").read_text()
+    assert "Empty: FID: weights not fetched" in text
+    assert "offline" not in text
+    assert "Empty: KID: not computed" in text
 
 
 def test_equal_records_make_equal_files(xbench: Xbench) -> None:

@@ -1,6 +1,6 @@
 """What stands under a leaderboard: why cells are empty, what looks wrong, how to reproduce it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from xbench.metrics.base import METRICS
 from xbench.store import Record
@@ -12,15 +12,25 @@ HALVES = (
 )
 
 
-def empty_columns(records: Iterable[Record]) -> dict[str, list[str]]:
-    """Reason → labels of the metrics that are empty for it in some record."""
+def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Reason → labels of the metrics that are empty for it in some record.
+
+    Why weights are missing differs from day to day: only the newest record is asked for that.
+    """
+    waiting = {
+        name: value.reason
+        for record in sorted(records, key=lambda record: record.finished)
+        for name, value in record.metrics.items()
+        if value.pending
+    }
     reasons: dict[str, list[str]] = {}
     for record in records:
         for name, value in record.metrics.items():
             if name not in METRICS:  # of a plug-in that is not here
                 continue
-            if value.reason and METRICS[name].label not in reasons.setdefault(value.reason, []):
-                reasons[value.reason].append(METRICS[name].label)
+            reason = waiting[name] if value.pending else value.reason
+            if reason and METRICS[name].label not in reasons.setdefault(reason, []):
+                reasons[reason].append(METRICS[name].label)
     return reasons
 
 

@@ -5,12 +5,14 @@
 
 `XBENCH_RUNS` names a folder with a finished `xbench run --method medshift`; without it a network
 is trained first, a little, which takes minutes, and so does its search for equal error. The phantom
-is taken from `XBENCH_HOME` if that is set. On a GPU ours runs
-as always (bfloat16), the plain loop in float32;
-leave the timer out there.
+is taken from `XBENCH_HOME` if that is set. On a GPU ours runs as always (bfloat16), the plain loop
+in float32; leave the timer out there.
 
 The plain loop is what the paper's equations say: every pair encodes its own images, every step
 asks the network for both velocities of guidance, also at w = 1, where one of them cancels.
+
+How near ours is to what the machine can do: the multiplications and additions of its convolutions
+and matrix products per second, as a share of what one large matrix product reaches in the same type.
 """
 
 import os
@@ -18,11 +20,13 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import pairwise, permutations
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from xbench import trainings
 from xbench.display import Display
@@ -40,6 +44,8 @@ BUDGET = 2048
 #: Largest difference of two pixels in [0, 1]: of sums in another order, of numbers of 8 bits.
 EQUAL, EQUAL_BFLOAT16 = 1e-4, 5e-2
 MOST_STEPS = 512
+#: Side of the matrices whose product is taken for the machine's best.
+SIDE = 8192 if torch.cuda.is_available() else 2048
 #: Read before the tests' own world replaces it.
 HOME = os.environ.get("XBENCH_HOME")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -210,6 +216,36 @@ def ours(benchmark: BenchmarkFixture, method: MedShift, images: Inputs) -> None:
     steps = len(method.times(method.config.tau)) - 1
     note = f"{steps} {method.config.solver} steps each way, round trip {error:.4f}"
     benchmark.extra_info |= {"peer": "xbench", "value": error, "note": note}
+    if benchmark.stats:
+        reached = operations(method, images) / benchmark.stats.stats.min / 1e9
+        best = peak() / 1e9
+        benchmark.extra_info["figures"] = {
+            "GFLOP/s": reached,
+            "GFLOP/s of a matrix product": best,
+            "share": reached / best,
+        }
+
+
+def operations(method: MedShift, images: Inputs) -> int:
+    """Floating-point operations of convolutions, matrix products and attention, all pairs."""
+    with FlopCounterMode(display=False) as counter:
+        by_xbench(method, images)
+    return counter.get_total_flops()
+
+
+@cache
+def peak() -> float:
+    """Floating-point operations per second of a large matrix product, the best of ten."""
+    dtype = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+    a, b = (torch.rand(SIDE, SIDE, device=DEVICE, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(11):  # the first one warms up
+        start = perf_counter()
+        a @ b
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(perf_counter() - start)
+    return 2 * SIDE**3 / min(seconds[1:])
 
 
 # Ours and its peer stand side by side, so that they find the machine in the same state.
