@@ -163,7 +163,7 @@ def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str
             "recipe": training.recipe,
             # A plug-in's file holds its training; built-in recipes name their own version.
             "plugin": entry.method.plugin if entry.method else None,
-            "dataset": plan.dataset.key,
+            "dataset": plan.dataset.images_key,
             "images": entry.train_images,
             "seed": seed,
         }

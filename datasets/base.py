@@ -96,6 +96,14 @@ class Dataset(ABC):
         return f"{self.name}-v{version}-" + digest(self.config.model_dump(mode="json"), 12)
 
     @property
+    def images_key(self) -> str:
+        """The same for data sets whose images are the same: by it trainings are found again.
+
+        Another key than `key` where that tells more: which views are aligned, say.
+        """
+        return self.key
+
+    @property
     @abstractmethod
     def domains(self) -> tuple[str, ...]:
         """Domain names, in the order of tables and figures."""

@@ -99,12 +99,18 @@ class Folder(Dataset):
 
     @cached_property
     def key(self) -> str:
+        """Of the images, and of what the description says of them that scores depend on."""
+        facts = [self.images_key, self.layout.aligned, self.domain_groups]
+        return f"folder-v{self.version}-{digest(facts, 12)}"
+
+    @cached_property
+    def images_key(self) -> str:
         """Hash of the files' contents, their places, and the preprocessing."""
         hashes = _file_hashes(self.root, [item.file for item in self.layout.items])
         images = [[i.domain, i.split, i.id, i.group, hashes[i.file]] for i in self.layout.items]
         facts = {"images": images, "config": self.config.model_dump(mode="json")}
         facts["domains"] = list(self.domains)
-        return f"folder-v{self.version}-{digest(facts, 12)}"
+        return f"images-v{self.version}-{digest(facts, 12)}"
 
     def aligned(self, split: Split) -> bool:
         """See `Dataset`."""
@@ -129,7 +135,7 @@ class Folder(Dataset):
 
     def cache(self) -> Path:
         """See `Dataset`."""
-        return home() / "folders" / self.key
+        return home() / "folders" / self.images_key
 
     def load(self, item: Item) -> Grey:
         """One image at its own size, float32 `[H, W]` in [0, 1], air bright and bone dark.

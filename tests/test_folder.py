@@ -143,6 +143,17 @@ def test_the_key_follows_contents_and_preprocessing(tmp_path: Path) -> None:
     assert len(keys) == 4
 
 
+@pytest.mark.parametrize("told", ['alignment = "none"', 'domain_groups = {soft = "one"}'])
+def test_what_scores_depend_on_changes_the_key_and_no_training(tmp_path: Path, told: str) -> None:
+    root = pair_of_domains(tmp_path / "mine")
+    before = opened(root)
+    (root / "dataset.toml").write_text(told)
+    after = opened(root)
+    assert after.key != before.key
+    assert after.images_key == before.images_key
+    assert after.cache() == before.cache()
+
+
 def test_images_are_decoded_once(tmp_path: Path) -> None:
     data = opened(pair_of_domains(tmp_path / "mine"))
     before = data.train("hard")[:]

@@ -12,7 +12,7 @@ The plain loop is what the paper's equations say: every pair encodes its own ima
 asks the network for both velocities of guidance, also at w = 1, where one of them cancels.
 
 How near ours is to what the machine can do: the multiplications and additions of its convolutions
-and matrix products per second, as a share of what one large matrix product reaches in the same type.
+and matrix products per second, as a share of what one large product reaches in the same type.
 """
 
 import os
