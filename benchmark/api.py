@@ -8,12 +8,13 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from xbench import plan, plugins
 from xbench.cli.options import choice, results_folder
+from xbench.cli.run import seed_numbers
 from xbench.display import Display
 from xbench.execute import Options, execute
 from xbench.external import Location
@@ -26,6 +27,8 @@ from xbench.store import Record, Store
 from xbench.views.leaderboard import board_table, comparable, pairs_table
 from xbench.views.selection import Selection, chosen_pairs, sort_column
 
+Name = TypeVar("Name")
+
 
 @plugins.loaded()
 def run(
@@ -33,9 +36,9 @@ def run(
     dataset: str = "phantom",
     profile: str = "quick",
     *,
-    pairs: Sequence[str] = (),
+    pairs: str | Sequence[str] = (),
     split: str = "test",
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] = 0,
     settings: Mapping[str, Any] | None = None,
     out: Location = "runs",
     device: str = "auto",
@@ -54,9 +57,9 @@ def run(
         methods: names, `path/to/file.py:Class`, or classes; one or several.
         dataset: a name, or a folder of images.
         profile: `smoke`, `quick`, `standard` or `paper`.
-        pairs: `SRC:TGT` each; all by default.
+        pairs: `SRC:TGT`, one or several; all by default.
         split: `test`, or `val` to choose settings on.
-        seeds: of trainings and random numbers.
+        seeds: one or several, of trainings and random numbers.
         settings: `SECTION.KEY` → value, as by `--set`.
         out: folder of the results.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
@@ -71,14 +74,14 @@ def run(
     Raises:
         UserError: a mistake in the arguments; nothing has been done then.
     """
-    given = [methods] if isinstance(methods, str | type) else methods
+    given = [methods] if isinstance(methods, type) else _names(methods)
     request = Request(
         methods=[_name(method) for method in given],
         dataset=dataset,
         profile=profile,
-        pairs=pairs,
+        pairs=_names(pairs),
         split=choice("split", split, ("test", "val")),
-        seeds=seeds,
+        seeds=seed_numbers(",".join(map(str, [seeds] if isinstance(seeds, int) else seeds))),
         assignments=[f"{key}={_text(value)}" for key, value in (settings or {}).items()],
         out=Path(out),
     )
@@ -166,7 +169,7 @@ def score(
     source: Location | None = None,
     target: Location | None = None,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     extractor: Location | None = None,
     stats: Location | None = None,
     group: str | None = None,
@@ -182,7 +185,7 @@ def score(
         translated: folder of images; see `xbench.scores.score_folders` for this and the others.
         source: what they were made of, under the same names.
         target: true images; the same names mean the same views.
-        metrics: names; all by default.
+        metrics: one name or several; all by default.
         extractor: `FILE.py:callable` or `FILE.pt`, for `fd`, `cfd` and `kd`.
         stats: units of the texture descriptors, as a run keeps them.
         group: regular expression; its first brackets name the group within a file's name.
@@ -196,13 +199,19 @@ def score(
         UserError: a folder or file is not as it should be, or a name is not known.
     """
     place = pick_device(device)
-    found = score_folders(translated, source, target, metrics, extractor, stats, group, place)
+    wanted = None if metrics is None else _names(metrics)
+    found = score_folders(translated, source, target, wanted, extractor, stats, group, place)
     columns = ("value", "ci_low", "ci_high", "n", "identity", "reason")
     rows = {name: value.model_dump(include=set(columns)) for name, value in found.values.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     frame = frame.astype({"value": float, "ci_low": float, "ci_high": float, "n": "Int64"})
     frame.attrs["notes"] = found.notes
     return frame.rename_axis("metric")
+
+
+def _names(given: str | Sequence[Name]) -> Sequence[str | Name]:
+    """One or several, as several."""
+    return [given] if isinstance(given, str) else given
 
 
 def _board(

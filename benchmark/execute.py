@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xbench import estimate, executors, processes, publish, show, survey
 from xbench.answers import answer, frame_rows
+from xbench.errors import UserError
 from xbench.executors import Team
 from xbench.plan import Plan, Unit, parse_pairs
 from xbench.runner import Runner
@@ -49,7 +50,12 @@ class Options:
 
 
 def execute(runner: Runner, out: Path, options: Options) -> bool:
-    """Say what is to be done, do it, and sum it up; whether a unit failed."""
+    """Say what is to be done, do it, and sum it up; whether a unit failed.
+
+    Raises:
+        UserError: a mistake of the user's, found before any work, or a disk that is full.
+    """
+    _check_seconds(options.timeout)
     if not options.dry_run and processes.is_first():
         runner.store.probe()
     with processes.first_before_others(runner.device):
@@ -80,21 +86,42 @@ def execute(runner: Runner, out: Path, options: Options) -> bool:
     return bool(failed)
 
 
+def _check_seconds(timeout: float | None) -> None:
+    if timeout is not None and not 0 < timeout < float("inf"):
+        raise UserError(
+            f"--timeout {timeout:g} is no time",
+            "expected: a number of seconds above 0",
+            "for example: --timeout 600",
+        )
+
+
 def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
-    """Let workers do what is left; the units that failed, or that nobody did."""
+    """Let workers do what is left; the units that failed, or that nobody did.
+
+    Raises:
+        UserError: a worker met a user's mistake, or a full disk, and units are left.
+    """
     plan, console = runner.plan, runner.display.console
-    if not (todo.translate or todo.rescore):
+    wanted = [*todo.translate, *todo.rescore]
+    if not wanted:
         return []
-    executors.start(
+    logs = plan.folder / "logs"
+    codes = executors.start(
         team,
-        logs=plan.folder / "logs",
+        logs=logs,
         threads=plan.profile.threads,
         gpu=runner.device.type == "cuda",
         say=lambda line: console.print(line, soft_wrap=True),
     )
-    wanted = {unit.key for unit in (*todo.translate, *todo.rescore)}
-    left = survey.make(plan, runner.scorer, runner.device, fetch=False).translate
-    return [unit for unit in left if unit.key in wanted]
+    left = [unit for unit in wanted if not survey.written(runner.store, unit, todo)]
+    if left and 2 in codes:
+        number = codes.index(2) + 1
+        raise UserError(
+            f"worker {number} could not go on; {len(left)} units are not done",
+            "expected: what it says at the end of its log",
+            f"see: {logs / f'worker-{number}.log'}",
+        )
+    return left
 
 
 def _preview(plan: Plan, todo: Survey, minutes: float | None) -> dict[str, object]:

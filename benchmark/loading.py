@@ -38,7 +38,9 @@ def load_method(
     """
     made = plan.make(request)
     if run is not None:
-        made = replace(made, trainings=run / "trainings")
+        # All splits share the trainings of the test split's folder.
+        run = run.resolve()
+        made = replace(made, trainings=run.with_name(run.name.removesuffix("-val")) / "trainings")
     name = methods.get(request.methods[0]).name
     entry = next(entry for entry in reversed(made.entries) if entry.name == name)
     method = survey.make_method(made, entry, device)

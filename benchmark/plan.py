@@ -159,11 +159,11 @@ def make(request: Request) -> Plan:
         data_assignments=settings.differences(
             "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
         ),
-        units=_shard(units, *request.shard),
+        units=shard(units, *request.shard),
     )
 
 
-def _shard(units: tuple[Unit, ...], number: int, count: int) -> tuple[Unit, ...]:
+def shard(units: tuple[Unit, ...], number: int, count: int) -> tuple[Unit, ...]:
     """The part `number` (from 1) of `count`; units that share an encoding stay together."""
     blocks = dict.fromkeys((u.entry.label, u.seed, u.source) for u in units)
     mine = set(list(blocks)[number - 1 :: count])

@@ -248,7 +248,7 @@ class Runner:
         try:
             began = time.perf_counter()
             with deadline(self.timeout and self.timeout * len(units)), undisturbed():
-                pixels = self._translate(trained.method, units)
+                pixels = self._translate(trained, units)
             seconds = (time.perf_counter() - began) / len(units)
         except Exception:
             failed += [self.fail(unit) for unit in units]
@@ -263,18 +263,19 @@ class Runner:
             except Exception:
                 failed.append(self.fail(unit))
 
-    def _translate(self, method: Method | None, units: list[Unit]) -> dict[str, np.ndarray]:
+    def _translate(self, trained: Trained, units: list[Unit]) -> dict[str, np.ndarray]:
         """Pixels uint16 `[n, H, W]` of units of one source, by key."""
+        method = trained.method
         if method is None:
             return {unit.key: self._floor(unit.target) for unit in units}
         dataset, split, source = self.plan.dataset, self.plan.split, units[0].source
         images, ids = dataset.images(split, source), dataset.ids(split, source)
         targets = list(dict.fromkeys(unit.target for unit in units))
         limits = {"seed": units[0].seed, "batch": self.plan.profile.batch}
-        if len({unit.entry.label for unit in units}) == 1:
+        if {unit.entry.label for unit in units} == {trained.entry.label}:
             found = translate(method, images, ids, source, targets, **limits)
             return {unit.key: found[unit.target] for unit in units}
-        # Rows that differ in the knob alone share what they can.
+        # Rows that differ in the knob alone share what they can, and the method of one of them.
         values = {unit.key: getattr(unit.entry.config, str(method.knob)) for unit in units}
         wanted = list(dict.fromkeys(values.values()))
         path = translate_path(method, images, ids, source, targets, wanted, **limits)

@@ -139,6 +139,12 @@ def stamp(store: Store, unit: Unit) -> Stamp:
     return _file_stamp(store.record_path(unit)), _file_stamp(store.failure_path(unit))
 
 
+def written(store: Store, unit: Unit, survey: Survey) -> bool:
+    """Whether a unit has a record, and one that was written since the survey."""
+    record, _ = stamp(store, unit)
+    return record != survey.stamps[unit.key][0] and store.find(unit) is not None
+
+
 def _file_stamp(path: Path) -> object:
     try:
         found = path.stat()

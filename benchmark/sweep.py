@@ -59,8 +59,10 @@ def make(request: Request, knob: str = "") -> Plan:
         own = _of_method(method, grids, along)
         for chosen in product(*own.values()):
             assignments = [f"{name}={value}" for name, value in zip(own, chosen, strict=True)]
-            plans.append(plan.make(replace(request, methods=[given], assignments=assignments)))
-    return _merged(plans)
+            one = replace(request, methods=[given], assignments=assignments, shard=(1, 1))
+            plans.append(plan.make(one))
+    merged = _merged(plans)
+    return replace(merged, units=plan.shard(merged.units, *request.shard))
 
 
 def _grids(request: Request, classes: dict[str, type[Method]]) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def test_settings_and_seeds_are_those_of_the_command_line() -> None:
 
 def test_a_unit_that_fails_is_told() -> None:
     with pytest.warns(UserWarning, match="1 units failed"):
-        board = xbench.run(Fragile, profile="smoke", pairs=[PAIR], quiet=True)
+        board = xbench.run(Fragile, profile="smoke", pairs=PAIR, quiet=True)
     assert board.attrs["failed"] == ["fragile/seed0/synthetic_low--real_normal"]
 
 
@@ -79,6 +79,8 @@ def test_mistakes_are_those_of_the_command_line() -> None:
         lambda: xbench.run("medshfit", profile="smoke"),
         lambda: xbench.run("histogram", profile="smok"),
         lambda: xbench.run("histogram", split="train"),
+        lambda: xbench.run("histogram", profile="smoke", seeds=-1),
+        lambda: xbench.run("histogram", profile="smoke", timeout=0),
         lambda: xbench.leaderboard(profile="smoke"),
         lambda: xbench.pairs("fantom"),
         lambda: xbench.score("nothing", source="nothing"),

@@ -107,6 +107,8 @@ def test_stale_records_go_with_their_images(xbench: Xbench, folder: Path) -> Non
     assert not path.exists()
     assert not (folder / f"images/{NAME}").exists()
     assert not (folder / f"strips/{NAME}.png").exists()
+    (folder / "failed/medshift/seed0/a--b.json").unlink()
+    assert xbench("status").code == 2  # a folder of records without any
 
 
 def test_a_folder_in_which_somebody_works_is_left_alone(xbench: Xbench, folder: Path) -> None:

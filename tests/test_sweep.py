@@ -70,6 +70,18 @@ def test_each_method_has_a_knob_of_its_own(xbench: Xbench) -> None:
     }
 
 
+def test_every_shard_of_a_sweep_has_work(xbench: Xbench) -> None:
+    def units(*options: str) -> list[str]:
+        arguments = ("--method", "medshift", "--knob", "0:1:0.1", "--profile", "smoke", *options)
+        result = xbench("sweep", *arguments, "--dry-run", "--json")
+        return [unit["name"] for unit in json.loads(result.out)["units"]]
+
+    shards = [units("--shard", f"{k}/8") for k in range(1, 9)]
+    assert sorted(name for shard in shards for name in shard) == sorted(units())
+    sizes = [sum(name.startswith("medshift") for name in shard) for shard in shards]
+    assert min(sizes) >= 24  # of 220, in blocks of four
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -133,6 +145,23 @@ def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (FOLDER / "records").rglob("*.json")}
     assert xbench("sweep", "--method", "medshift", "--knob", "0,0.5,1", *SMALL).code == 0
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_what_is_left_of_a_sweep_is_made_at_its_own_value(xbench: Xbench) -> None:
+    """Where of two values one is there already, the other one's images are made alone."""
+    pairs = ("synthetic_low:real_normal", "synthetic_high:real_normal")
+    small = ("--profile", "smoke", "--method", "medshift", "--set", "budget.images=32")
+    earlier = ("--pairs", pairs[1], "--set", "medshift.tau=0.2")
+    assert xbench("run", *small, *earlier).code == 0
+    assert xbench("sweep", *small, "--pairs", ",".join(pairs), "--knob", "0.2,0.5").code == 0
+    alone = ("--pairs", pairs[1], "--set", "medshift.tau=0.5", "--out", "alone")
+    assert xbench("run", *small, *alone).code == 0
+    path = "records/medshift[tau=0.5,images=32]/seed0/synthetic_high--real_normal.json"
+    found, expected = (
+        json.loads((folder / path).read_text()) for folder in (FOLDER, Path("alone/phantom/smoke"))
+    )
+    assert found["key"] == expected["key"]
+    assert found["images_sha256"] == expected["images_sha256"]
 
 
 def medshift(**settings: Any) -> MedShift:

@@ -1,6 +1,7 @@
 """Tables and pictures are views of the records: deleted, they come back the same."""
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,11 @@ from xbench import plots
 from xbench.metrics.base import METRICS
 from xbench.store import Record, Store
 from xbench.views import leaderboard
+from xbench.views.leaderboard import with_published
 
 Xbench = Callable[..., Any]
+
+row = runpy.run_path(str(Path(__file__).with_name("made_records.py")))["row"]
 
 VIEWS = (
     *("leaderboard.csv", "leaderboard.md", "pairs.csv"),
@@ -70,6 +74,23 @@ def test_published_rows_rank_with_a_new_method(xbench: Xbench, runs: Path) -> No
     assert set(rows) == {"identity", "floor", "histogram", "medshift[images=64]"}
     own = pd.read_csv("runs/phantom/smoke/leaderboard.csv")
     assert set(own["method"]) == {"identity", "floor"}
+
+
+def test_a_row_is_own_or_published_and_published_sweeps_stay_unranked() -> None:
+    """Networks that were trained anew have other weights, and the same label."""
+    plain = {"ssim": 0.5, "ftd": 9.0}
+    networks = {"weights_sha256": {"recipe": "published"}}
+    swept = [f"mine[tau={tau}]" for tau in (0.1, 0.2, 0.3)]
+    published = [
+        record
+        for label, seed in [("mine", 0), ("mine", 1), ("other", 0), *((name, 0) for name in swept)]
+        for record in row(label, plain, seed=seed, **networks)
+    ]
+    own = row("mine", {"ssim": 0.6, "ftd": 8.0}, weights_sha256={"recipe": "own"})
+    records, marked = with_published(own, published)
+    assert marked == {"other"}
+    assert [record for record in records if record.method.label == "mine"] == own
+    assert {record.method.label for record in records} == {"mine", "other"}
 
 
 def test_the_leaderboard_is_the_mean_of_pairs_csv(finished: Path) -> None:

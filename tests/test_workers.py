@@ -44,6 +44,8 @@ class Noting(Method):
             file.write(f"{source}:{target}\\n")
         while (folder / "wait").exists():
             time.sleep(0.05)
+        if (folder / "fail").exists():
+            raise RuntimeError("as told")
         return 1 - images
 """
 
@@ -176,6 +178,18 @@ def test_the_command_starts_workers_and_shows_the_leaderboard(
     mistaken = xbench(*plan, "--force", "--workers", 2, "--executor-option", "partition=gpu")
     assert mistaken.code == 2
     assert "partition" in mistaken.err
+
+
+def test_workers_that_fail_beside_old_records_are_told(
+    xbench: Xbench, noting: Path, tmp_path: Path
+) -> None:
+    plan = (*SMOKE, "--method", f"{noting}:Noting", "--pairs", PAIRS, "--out", tmp_path / "out")
+    assert xbench("run", *plan).code == 0
+    before = csv(tmp_path / "out")
+    (tmp_path / "fail").touch()
+    assert xbench("run", *plan, "--force", "--workers", 2).code == 1
+    assert csv(tmp_path / "out") == before
+    assert len([*(tmp_path / "out").rglob("failed/noting*/*/*.json")]) == len(PAIRS.split(","))
 
 
 @pytest.mark.skipif(cores() < 2, reason="one core cannot be shared")

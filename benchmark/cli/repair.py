@@ -9,7 +9,7 @@ import typer
 from xbench.answers import answer, listing
 from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, listed
 from xbench.cli.run import Device, Pairs, Seeds, request_of
-from xbench.errors import UserError
+from xbench.errors import UserError, nothing_finished
 
 if TYPE_CHECKING:
     from xbench.store import Record
@@ -48,6 +48,8 @@ def status(
     else:
         folder = _results(dataset, profile, split, out)
         found = states.of_folder(folder, _own(dataset))
+        if not found:
+            raise nothing_finished(folder)
     if json:
         answer({"folder": str(folder), "rows": states.rows(found), "units": states.units(found)})
     else:

@@ -90,7 +90,6 @@ def perform(plan: "Plan", out: Path, device: str, options: "Options") -> None:
     from xbench.execute import execute
     from xbench.runner import Runner, pick_device
 
-    _check_seconds(options.timeout)
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     try:
         failed = execute(runner, out, options)
@@ -138,12 +137,3 @@ def _shard(text: str) -> tuple[int, int]:
             "for example: --shard 1/4",
         )
     return int(number), int(count)
-
-
-def _check_seconds(timeout: float | None) -> None:
-    if timeout is not None and not 0 < timeout < float("inf"):
-        raise UserError(
-            f"--timeout {timeout:g} is no time",
-            "expected: a number of seconds above 0",
-            "for example: --timeout 600",
-        )

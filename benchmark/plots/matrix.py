@@ -70,7 +70,9 @@ def pairs(
             squeeze=False,
             layout="constrained",
         )
-        _panels(list(grid.flat), tables, _scale(finite, metric), columns)
+        # The brighter, the better.
+        colours = "cividis" if facts.higher_is_better else "cividis_r"
+        _panels(list(grid.flat), tables, _scale(finite, metric), colours, columns)
         figure.suptitle(
             f"{facts.label} by pair ({arrow} is better): {where(records[0])}{remark}", fontsize=8
         )
@@ -96,12 +98,15 @@ def _scale(finite: "np.ndarray[tuple[int], np.dtype[np.float64]]", metric: str) 
 
 
 def _panels(
-    grid: list[Axes], tables: Mapping[str, pd.DataFrame], norm: Normalize, columns: int
+    grid: list[Axes],
+    tables: Mapping[str, pd.DataFrame],
+    norm: Normalize,
+    colours: str,
+    columns: int,
 ) -> None:
     for axes in grid[len(tables) :]:
         axes.set_visible(False)
     domains = [str(name) for name in next(iter(tables.values())).columns]
-    colours = "cividis_r" if isinstance(norm, LogNorm) else "cividis"
     for place, (axes, (label, table)) in enumerate(zip(grid, tables.items(), strict=False)):
         # Not seaborn's heat map: it draws the whole figure once for each panel.
         _cells(axes, axes.imshow(table, cmap=colours, norm=norm))

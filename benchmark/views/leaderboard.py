@@ -80,20 +80,14 @@ def row_identity(record: Record) -> tuple[object, ...]:
 
 
 def with_published(own: list[Record], published: list[Record]) -> tuple[list[Record], set[str]]:
-    """Own records, completed by published ones, and the labels whose rows rest on the latter.
+    """Own records, those of the published rows beside them, and the labels of the latter.
 
-    A published row is left out where its method or configuration differs from the own one of
-    the same label.
+    A row is either own or published: other seeds, networks and machines would be mixed up else.
+    Published rows of sweeps are left out, as they are of every table that ranks.
     """
-    identities = {record.method.label: row_identity(record) for record in own}
-    units = {unit_of(record) for record in own}
-    added = [
-        record
-        for record in published
-        if unit_of(record) not in units
-        and identities.get(record.method.label, row_identity(record)) == row_identity(record)
-    ]
-    return [*own, *added], {record.method.label for record in added}
+    labels = {record.method.label for record in own}
+    beside = ranked(rows.make(published)).keys() - labels
+    return [*own, *(record for record in published if record.method.label in beside)], beside
 
 
 def unit_of(record: Record) -> tuple[str, int, str, str]:

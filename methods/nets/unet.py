@@ -35,13 +35,20 @@ def conditional_unet(
         layers_per_block=layers,
         down_block_types=[f"{'Attn' * level}DownBlock2D" for level in attention],
         up_block_types=[f"{'Attn' * level}UpBlock2D" for level in reversed(attention)],
-        # Groups of at least two channels: groups of one would erase each channel's mean.
-        norm_num_groups=max(1, min(32, math.gcd(*widths) // 2)),
+        norm_num_groups=_groups(math.gcd(*widths)),
         attention_head_dim=32,
         add_attention=any(attention),
         num_class_embeds=labels,
     )
     return net.to(device)
+
+
+def _groups(width: int) -> int:
+    """The most groups, up to 32, that divide a width and have two channels at least.
+
+    Groups of one would erase each channel's mean.
+    """
+    return max(n for n in range(1, 33) if width % n == 0 and (2 * n <= width or n == 1))
 
 
 def velocity(net: nn.Module, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
