@@ -10,6 +10,8 @@ from typing import Any
 import xbench
 
 PACKAGES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-image", "clean-fid")
+#: What makes the numbers; other files of a checkout may be as they like.
+CODE = ("benchmark", "methods", "datasets", "pyproject.toml")
 
 
 @cache
@@ -34,13 +36,14 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def code_state() -> dict[str, Any]:
-    """Commit and dirty flag of xbench's own checkout, if it runs from one."""
+    """Commit of xbench's own checkout, if it runs from one, and whether its code differs from it."""
     source = Path(__file__).resolve().parent
     if not (source.parent / ".git").exists():
         return {"commit": None, "dirty": None}
     try:
         commit = _git(source, "rev-parse", "HEAD").strip()
-        return {"commit": commit, "dirty": bool(_git(source.parent, "status", "--porcelain"))}
+        changes = _git(source.parent, "status", "--porcelain", "--", *CODE)
+        return {"commit": commit, "dirty": bool(changes)}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
 

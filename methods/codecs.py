@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -123,20 +124,22 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
 
 
 def vae_digest(source: str) -> str:
-    """SHA-256 of the VAE's weights file, in a local folder or in the hub's cache.
+    """What a VAE counts as: the SHA-256 of its weights in a local folder, else its hub name.
 
-    The name itself where the file is not there yet: loading it will say so. The manifest's VAE has
-    its hash before it is fetched, so that absent weights make no other recipe.
+    Never what the hub's cache holds: the same command would make another recipe before the model
+    is fetched. The manifest's VAE has its hash either way, and is checked against it.
     """
-    if source == SD_VAE_NAME and not Path(source).is_dir():
-        return WEIGHTS["vae"][-1].sha256
-    from huggingface_hub import try_to_load_from_cache
+    path = Path(source) / "diffusion_pytorch_model.safetensors"
+    if path.is_file():
+        facts = path.stat()
+        return _digest(path.resolve(), facts.st_size, facts.st_mtime_ns)
+    return WEIGHTS["vae"][-1].sha256 if source == SD_VAE_NAME else source
 
-    name = "diffusion_pytorch_model.safetensors"
-    local = Path(source) / name
-    cached = None if Path(source).is_dir() else try_to_load_from_cache(source, name)
-    path = Path(cached) if isinstance(cached, str) else local
-    return file_digest(path) if path.is_file() else source
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Hash of a file as it is now: every unit of a plan asks for it."""
+    return file_digest(path)
 
 
 SD_VAE: dict[str, object] = {

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from xbench import processes
 from xbench.errors import UserError
 from xbench.files import atomic, set_aside
 from xbench.hashing import seed_from
@@ -195,6 +196,8 @@ def train(
         if (step + 1) % every == 0:
             losses = _means(pending, team)
             _check_finite(losses, step + 1, steps)
+            # By all processes: one that stopped alone would leave the others waiting.
+            _check_weights(learner, step + 1)
             for name, loss in losses.items():
                 log.curve.setdefault(name, []).append(loss)
             pending.clear()
@@ -202,7 +205,6 @@ def train(
             # Only here is nothing pending, so a resumed curve equals an undisturbed one.
             now = time.monotonic()
             if team.index == 0 and now - saved > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost):
-                _check_weights(learner, step + 1)
                 log.seconds = earlier + now - began
                 save_state(learner, path, step + 1, log)
                 saved = time.monotonic()
@@ -236,9 +238,13 @@ def _begin(make: Callable[[], Learner], path: Path, team: Team) -> tuple[Learner
 def make_accelerator(device: torch.device) -> "Accelerator":
     """accelerate's view of the processes and of mixed precision: bfloat16 on CUDA."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import AutocastKwargs
 
     cuda = device.type == "cuda"
+    if processes.number() == 1:
+        # It keeps the first device and precision of a process, and refuses others.
+        AcceleratorState._reset_state(reset_partial_state=True)
     # Weights that were cast where no gradients are wanted must not be reused where they are:
     # older versions of torch lose their gradients.
     uncached = AutocastKwargs(cache_enabled=False)

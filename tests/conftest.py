@@ -30,6 +30,7 @@ def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XBENCH_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("XBENCH_OFFLINE", "1")
+        patch.setattr(torch.cuda, "is_available", lambda: False)  # `auto` is the CPU
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         yield

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from xbench.datasets.phantom.dataset import Phantom
+
 Xbench = Callable[..., Any]
 
 PAIRS = "synthetic_low:real_low,synthetic_low:real_normal,real_low:synthetic_low"
@@ -127,10 +129,12 @@ def test_a_training_that_cannot_be_stored_is_no_failure_of_the_method(
     assert before.items() <= records(small.folder).items()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_cache_that_fills_is_told(
-    xbench: Xbench, disk: Callable[[str], Disk], monkeypatch: pytest.MonkeyPatch
+    xbench: Xbench, disk: Callable[[str], Disk], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     small = disk("100k")
+    monkeypatch.setattr(Phantom, "_workers", lambda self, heads: workers)
     monkeypatch.setenv("XBENCH_HOME", str(small.folder))
     stopped = xbench(*SMOKE, "--method", "histogram", "--out", "out")
     assert stopped.code == 2

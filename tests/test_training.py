@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from xbench.errors import UserError
@@ -76,6 +78,14 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     assert torch.equal(weight, again)
     assert curve == resumed_curve
     assert curve[-1] < 0.05 * curve[0]
+
+
+def test_a_process_may_train_on_one_device_after_another(tmp_path: Path) -> None:
+    weight, _ = train(tmp_path / "alone")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(cpu=True, mixed_precision="bf16")  # as a training on a GPU leaves it
+    again, _ = train(tmp_path / "after")
+    assert torch.equal(weight, again)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit flipped"])

@@ -236,8 +236,11 @@ def _drive(
                 job = todo.get_nowait()
                 worker.stdin.write(json.dumps(asdict(job)) + "\n")
                 worker.stdin.flush()
-                if worker.stdout.readline().strip() != "ok":
+                answer = worker.stdout.readline().strip()
+                if not answer:
                     raise RuntimeError(f"a worker failed on {job.head}; its error is above")
+                if answer != "ok":
+                    raise OSError(*json.loads(answer))
                 finished.put(None)
     except queue.Empty:
         return

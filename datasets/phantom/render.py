@@ -170,7 +170,8 @@ class Look:
 _TISSUE = SoftTissue(share=0.22, blur=4.0, mount=False)
 _PLASTIC = SoftTissue(share=0.04, blur=0.0, mount=True)
 _SIMULATOR = Simulated(blur=1.5, rate=0.85, depth=0.69, white=1.005)
-# kVp, copper, scatter and blur after the specification; the rest calibrated to the paper's images.
+# kVp and copper as they are in use; the rest, scatter, blur and dose among it, is calibrated to the
+# statistics of the paper's images (`real_low` has about five times the dose first assumed).
 _NORMAL = Measured(76, 0.2, 0.35, 0.60, 0.12, 3.0, 1.0, 0.02, 0.63, 1.3, 0.970, 0.12)
 
 LOOKS = {
