@@ -26,8 +26,13 @@ def record(
     seed: int = 0,
     **changes: Any,
 ) -> Record:
-    """One record; `heads` are what each head adds, and `changes` are fields of the method."""
+    """One record; `heads` are what each head adds, and `changes` are fields of the method.
+
+    Among the changes: `seconds` of the translation, and `provenance`.
+    """
     name = label.partition("[")[0]
+    provenance = changes.pop("provenance", {})
+    seconds = changes.pop("seconds", 0.032)
     facts: dict[str, Any] = {
         **{"name": name, "label": label, "version": "1", "config": {}, "given": name},
         **{"reference": name in ("identity", "floor"), "stochastic": False, "nfe": 1},
@@ -59,8 +64,8 @@ def record(
             for metric, value in values.items()
         },
         images_sha256="0" * 64,
-        seconds={"translate": 0.032},
-        provenance={},
+        seconds={"translate": seconds},
+        provenance=provenance,
         finished=f"2026-01-01T00:00:{seed:02d}+00:00",
     )
 

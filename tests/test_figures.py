@@ -65,19 +65,25 @@ def test_the_trade_off_tells_curves_front_and_hypervolume(xbench: Xbench) -> Non
     assert table.hypervolume[["identity", "floor"]].tolist() == [0, 0]
 
 
-def test_a_grid_leaves_the_trade_off_to_its_curve(xbench: Xbench) -> None:
+def test_every_number_that_varies_makes_a_curve(xbench: Xbench) -> None:
     records = sweep()
-    for steps in (1, 2):
-        config = {"tau": 0.1, "steps": steps}
-        records += row(f"shift[steps={steps}]", {"ssim": 0.6, "ftd": 60.0}, config=config)
+    for tau, steps in ((0.1, 1), (0.1, 2), (0.5, 1)):
+        label = f"shift[steps={steps}]" if tau == 0.1 else f"shift[tau={tau},steps={steps}]"
+        values = {"ssim": 0.95 if steps == 2 else 0.6, "ftd": 60.0}
+        records += row(label, values, config={"tau": tau, "steps": steps})
     write(FOLDER, records)
     plot(xbench, "tradeoff")
-    shown = pd.read_csv(FOLDER / "tradeoff.csv")
-    assert shown.method[shown.curve.str.startswith("shift")].tolist() == [
-        "shift",
-        "shift[tau=0.5]",
-        "shift[tau=0.9]",
+    table = pd.read_csv(FOLDER / "tradeoff.csv", index_col="method")
+    own = table[table.curve.str.startswith("shift")].fillna({"knob": ""})
+    assert [
+        (curve, knob, rows.index.tolist())
+        for (curve, knob), rows in own.groupby(["curve", "knob"], sort=False)
+    ] == [
+        ("shift", "tau", ["shift", "shift[tau=0.5]", "shift[tau=0.9]"]),
+        ("shift[steps=1]", "tau", ["shift[steps=1]", "shift[tau=0.5,steps=1]"]),
+        ("shift", "steps", ["shift[steps=1]", "shift[steps=2]", "shift"]),
     ]
+    assert own.pareto["shift[steps=2]"]
     plot(xbench, "tradeoff", "--row", "shift", "--row", "shift[steps=1]", "--to", "steps.png")
 
 

@@ -305,6 +305,29 @@ def test_what_waits_for_weights_is_told_as_the_newest_record_tells_it(xbench: Xb
     assert "Empty: KID: not computed" in text
 
 
+def test_times_are_of_the_best_machine_of_a_row_and_told_apart(xbench: Xbench) -> None:
+    one, two = ({"provenance": {"threads": count}} for count in (1, 2))
+    slow, quick = ({"seconds": s, "train_seconds": s} for s in (16.0, 1.6))
+    values = {"ssim": 0.5, "ftd": 9.0}
+    write(
+        FOLDER,
+        [
+            *(record for r in references() for record in [r.model_copy(update=two)]),
+            *row("mixed", values, seed=0, **two, **quick),
+            *row("mixed", values, seed=1, **one, **slow),
+            *row("slow", values, **one, **slow),
+        ],
+    )
+    times = {
+        line["method"]: (line["seconds_per_image"], line["train_seconds"])
+        for line in rows_of(xbench)
+    }
+    assert times["mixed"] == pytest.approx((0.1, 1.6))  # of 16 images
+    assert times["slow"] == pytest.approx((1.0, 16.0))
+    text = (FOLDER / "leaderboard.md").read_text()
+    assert "on 1 CPU thread: slow; on 2 CPU threads: all others" in text
+
+
 def test_equal_records_make_equal_files(xbench: Xbench) -> None:
     write(FOLDER, [*references(), *row("one", {"ssim": 0.8, "ftd": 10.0})])
     board(xbench)

@@ -135,7 +135,7 @@ def _curves(by_label: Mapping[str, Row]) -> list[Curve]:
     return []
 
 
-def _knobs(by_label: Mapping[str, Row], swept: Iterable[Curve]) -> dict[str, tuple[str, float]]:
+def _knobs(by_label: Mapping[str, Row], swept: Sequence[Curve]) -> dict[str, tuple[str, float]]:
     """Label → trade-off knob and its value.
 
     What rows differ in, else what a built-in method declares: nothing that a record names is
@@ -143,7 +143,7 @@ def _knobs(by_label: Mapping[str, Row], swept: Iterable[Curve]) -> dict[str, tup
     """
     found = {
         point.label: (curve.knob, point.value)
-        for curve in swept
+        for curve in reversed(swept)  # a row may be on several: the first one counts
         for point in curve.points
         if point.value is not None
     }

@@ -108,6 +108,8 @@ def gather(folder: Path) -> Content:
     ]
     for reason, names in footnotes.empty_columns(records).items():
         notes.append(f"empty: {', '.join(names)}: {reason}")
+    if times := footnotes.clocks(by_label):
+        notes.append(times)
     if any("[n/2]" in label for label in by_label):
         notes.append(footnotes.HALVES)
     notes += footnotes.inverted(records)

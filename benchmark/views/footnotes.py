@@ -1,9 +1,10 @@
 """What stands under a leaderboard: why cells are empty, what looks wrong, how to reproduce it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from xbench.metrics.base import METRICS
 from xbench.store import Record
+from xbench.views.rows import Row, clock
 
 #: What the floor is where a data set has no second exposures.
 HALVES = (
@@ -32,6 +33,26 @@ def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
             if reason and METRICS[name].label not in reasons.setdefault(reason, []):
                 reasons[reason].append(METRICS[name].label)
     return reasons
+
+
+def clocks(by_label: Mapping[str, Row]) -> str | None:
+    """Which rows' times compare with each other; None where all do."""
+    kinds: dict[tuple[str, int], list[str]] = {}
+    for label, row in by_label.items():
+        kinds.setdefault(max(map(clock, row.records)), []).append(label)
+    if len(kinds) < 2:
+        return None
+    *few, most = sorted(kinds, key=lambda kind: len(kinds[kind]))
+    told = [f"{_named(kind)}: {', '.join(kinds[kind])}" for kind in few]
+    return (
+        "ms/image and train s compare only where they were measured alike; "
+        f"on {'; on '.join(told)}; on {_named(most)}: all others"
+    )
+
+
+def _named(kind: tuple[str, int]) -> str:
+    gpu, threads = kind
+    return gpu or (f"{threads} CPU thread{'s' * (threads != 1)}" if threads else "unknown machines")
 
 
 def inverted(records: Iterable[Record]) -> list[str]:

@@ -42,6 +42,12 @@ class Summary(NamedTuple):
     groups: Groups | None
 
 
+def clock(record: Record) -> tuple[str, int]:
+    """What the seconds of a record were measured on: the GPU, if any, and CPU threads."""
+    facts = record.provenance
+    return str(facts.get("gpu") or ""), int(facts.get("threads") or 0)
+
+
 @dataclass(frozen=True)
 class Row:
     """The records of one label.

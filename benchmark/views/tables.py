@@ -75,6 +75,8 @@ def board(
     else:
         marks[SORT] = rows.marks(by_label, "ftd", crossing(record, pairs))
     told = [] if frame.empty else _notes([r for row in by_label.values() for r in row.records])
+    if times := footnotes.clocks(by_label):
+        told.append(times)
     text = Table(
         "leaderboard",
         _caption(by_label, selection),

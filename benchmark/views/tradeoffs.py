@@ -155,21 +155,37 @@ def varied(rows: Iterable[Row]) -> list[str]:
 
 
 def _families(rows: Mapping[str, Row]) -> list[tuple[str, list[str]]]:
-    """Knob → labels of the rows that differ in it alone; the rest one by one, without a knob."""
+    """Knob → labels of the rows that differ in it alone; the rest one by one, without a knob.
+
+    The number that varies most makes curves wherever it can; others make those that the plain row
+    is on, or that rows are on which no curve has yet: of a grid one direction is enough.
+    """
     methods: dict[tuple[object, ...], list[Row]] = {}
     for row in rows.values():
         facts = row.records[0].method
         methods.setdefault((facts.name, facts.version, facts.train_images), []).append(row)
     found: list[tuple[str, list[str]]] = []
     for own in methods.values():
-        knob = next((key for key in varied(own) if _numeric(own, key)), "")
-        alike: dict[str, list[str]] = {}
-        for row in own:
-            config = row.records[0].method.config
-            rest = {key: value for key, value in config.items() if key != knob}
-            alike.setdefault(json.dumps(rest, sort_keys=True), []).append(row.label)
-        found += [(knob if len(labels) > 1 else "", labels) for labels in alike.values()]
+        placed: set[str] = set()
+        for number, knob in enumerate(key for key in varied(own) if _numeric(own, key)):
+            for labels in _alike(own, knob):
+                plain = own[0].records[0].method.name in labels
+                new = len({*labels} - placed) > 1
+                if len(labels) > 1 and (number == 0 or plain or new):
+                    found.append((knob, labels))
+                    placed |= {*labels}
+        found += [("", [row.label]) for row in own if row.label not in placed]
     return found
+
+
+def _alike(rows: Iterable[Row], knob: str) -> list[list[str]]:
+    """Labels of rows that agree in all settings but one."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        config = row.records[0].method.config
+        rest = {key: value for key, value in config.items() if key != knob}
+        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(row.label)
+    return list(groups.values())
 
 
 def _numeric(rows: Iterable[Row], key: str) -> bool:
