@@ -36,7 +36,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def code_state() -> dict[str, Any]:
-    """Commit of xbench's own checkout, if it runs from one, and whether its code differs from it."""
+    """Commit of xbench's own checkout, if it runs from one, and whether its code is another."""
     source = Path(__file__).resolve().parent
     if not (source.parent / ".git").exists():
         return {"commit": None, "dirty": None}

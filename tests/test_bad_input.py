@@ -87,6 +87,22 @@ def test_a_missing_vae_is_found_before_any_work(
     assert "AutoencoderKL" in result.err
 
 
-def test_an_unknown_option_is_refused(xbench: Xbench) -> None:
-    assert xbench("run", "--methods", "identity").code == 2
-    assert xbench("runn").code == 2
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        ("run", ["missing option '--method'", "xbench run [OPTIONS]", "xbench run --help"]),
+        ("runn", ["'run'", "xbench [OPTIONS] COMMAND", "xbench --help"]),
+        ("run --methods identity", ["--method)", "xbench run [OPTIONS]", "xbench run --help"]),
+        ("run --method fda --workers 0", ["'--workers'", "xbench run", "xbench run --help"]),
+        ("plot pears", ["'pairs'", "xbench plot [OPTIONS]", "xbench plot --help"]),
+        ("leaderboard --sort", ["--sort", "options", "xbench --help"]),
+    ],
+)
+def test_what_is_no_command_of_ours_is_told_in_three_lines(
+    xbench: Xbench, arguments: str, lines: list[str]
+) -> None:
+    result = xbench(*arguments.split())
+    assert result.code == 2
+    told = result.err.splitlines()
+    assert len(told) == 3
+    assert all(part in line for part, line in zip(lines, told, strict=True))

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,14 +68,26 @@ app.add_typer(data_app, name="data")
 app.add_typer(new_app, name="new")
 
 
+#: What arguments raise that are no command of ours: click's class, or typer's copy of it.
+_Misuse: Any = typer.BadParameter.__bases__[0]
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; mistakes of the user become three lines and exit code 2."""
+    """Run the command line and exit; mistakes of the user become three lines and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     with _plain_warnings(debug):
         try:
             with plugins.session([a for a in arguments if a != "--debug"]) as rest:
-                app(args=rest, prog_name="xbench")
+                sys.exit(app(args=rest, prog_name="xbench", standalone_mode=False))
+        except typer.Abort:
+            print("aborted", file=sys.stderr)
+            sys.exit(1)
+        except _Misuse as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                sys.exit(error.exit_code)
+            _complain(_misused(error))
         except UserError as error:
             if debug:
                 raise
@@ -90,6 +102,15 @@ def main(arguments: list[str] | None = None) -> None:
                 "expected: files and folders that can be read and written\n"
                 "look at --out, --to and XBENCH_HOME, or see more with --debug"
             )
+
+
+def _misused(error: Any) -> str:
+    """What is wrong with the arguments, how the command is called, and where its help is."""
+    wrong = error.format_message().rstrip(".")
+    usage, command = "options and arguments of that command", "xbench"
+    if error.ctx is not None:
+        usage, command = error.ctx.get_usage().partition(" ")[2], error.ctx.command_path
+    return f"{wrong[0].lower()}{wrong[1:]}\nexpected: {usage}\nsee: {command} --help"
 
 
 def _complain(text: str) -> None:
