@@ -68,7 +68,7 @@ def test_the_discriminator_steps_first_and_the_generator_leaves_it_alone() -> No
     assert all(weight.grad is not None for weight in learner.projector.parameters())
 
 
-def test_fastcut_contrasts_the_mirrored_output_with_the_input_as_it_is() -> None:
+def test_mirroring_the_chosen_images_twice_returns_them() -> None:
     images = torch.rand(2, 1, 4, 4)
     chosen = torch.tensor([True, False])
     mirrored = mirror(images, chosen)
