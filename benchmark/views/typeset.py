@@ -24,7 +24,7 @@ LEGEND = (
 #: What marks mean, to be filled with how they look.
 MARKED = (
     "{} is better than every other row and {} than all but that one, by 95 % intervals of the "
-    "differences; without a mark the lead may be chance."
+    "differences between these trained networks; without a mark the lead may be chance."
 )
 #: Heads the column by which rows are ranked.
 CROSS = "FTD cross ↓"
