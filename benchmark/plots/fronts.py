@@ -92,6 +92,7 @@ def _draw(axes: Axes, found: list[Curve], rows: Mapping[str, Row], realism: str)
         zorder=1,
     )
     axes.margins(x=0.08, y=0.08)
+    _leave_out_the_far(axes, found)
     best = sorted(methods, key=lambda c: (-(c.hypervolume or 0), c.name))
     shown = [*best[:MOST], *references]
     texts = [*(_entry(curve) for curve in shown), "Pareto front"]
@@ -103,6 +104,25 @@ def _draw(axes: Axes, found: list[Curve], rows: Mapping[str, Row], realism: str)
         marks, texts, title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False
     )
     legend.set_alignment("left")
+
+
+def _leave_out_the_far(axes: Axes, found: Sequence[Curve]) -> None:
+    """End the picture right of the identity, if rows lie farther off than what is untranslated."""
+    points = [point for curve in found for point in curve.points]
+    end = 1.2 * next((c.points[0].realism for c in found if c.name == "identity"), math.inf)
+    near = [point.structure for point in points if point.realism <= end]
+    if len(near) == len(points):
+        return
+    axes.set_xlim(right=end)
+    margin, far = 0.08 * (max(near) - min(near)), len(points) - len(near)
+    axes.set_ylim(min(near) - margin, max(near) + margin)
+    axes.text(
+        *(0.99, 0.02, f"{far} {'row lies' if far == 1 else 'rows lie'} farther off →"),
+        transform=axes.transAxes,
+        ha="right",
+        color="0.3",
+        fontsize=7,
+    )
 
 
 def _left(values: Sequence[float]) -> float:
