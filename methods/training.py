@@ -337,7 +337,8 @@ def _check_finite(losses: Mapping[str, float], step: int, steps: int) -> None:
 def _check_weights(learner: Learner, step: int) -> None:
     """The last update is in no loss yet."""
     for name, net in learner.networks.items():
-        if not all(bool(weight.isfinite().all()) for weight in net.parameters()):
+        # Of all weights together, which takes a fraction of the time of one after the other.
+        if not nn.utils.get_total_norm(list(net.parameters())).isfinite():
             raise FloatingPointError(f"weights of '{name}' are not finite after step {step}")
 
 

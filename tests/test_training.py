@@ -1,6 +1,7 @@
 """The training loop: killed and resumed it ends with the same weights."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,6 +134,18 @@ def test_accumulated_chunks_train_as_the_whole_batch(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="'loss' is nan at step 20 of 40"):
         train(tmp_path / "poisoned", make=lambda: Line(poison_at=20))
+
+
+class Leap(Line):
+    """Its last update leads beyond all numbers, which no loss sees any more."""
+
+    def schedule(self, step: int, steps: int) -> float:
+        return math.inf if step == steps - 1 else 1.0
+
+
+def test_weights_that_are_not_finite_stop_the_training(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="weights of 'net' are not finite after step 40"):
+        train(tmp_path / "leap", make=Leap)
 
 
 class Duel(Line):

@@ -244,13 +244,17 @@ def test_head(benchmark: BenchmarkFixture, size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
+@pytest.mark.parametrize(("size", "heads"), [(64, 84), (256, 16)])
 @pytest.mark.parametrize("workers", [2, 1])
-def test_processes(benchmark: BenchmarkFixture, workers: int, tmp_path: Path) -> None:
+def test_processes(
+    benchmark: BenchmarkFixture, workers: int, size: int, heads: int, tmp_path: Path
+) -> None:
     """The start of the worker processes (torch's import) is part of it; one needs none."""
-    todo = jobs(tmp_path, 64, 32)
-    benchmark.group = "32 heads and their files, 64 x 64 px, by processes"
+    todo = jobs(tmp_path, size, heads)
+    benchmark.group = f"{heads} heads and their files, {size} x {size} px, by processes"
     benchmark.pedantic(make_all, (todo, workers, lambda: None), rounds=1)
-    benchmark.extra_info["peer"] = "xbench" if workers == 2 else "xbench, one process"
+    benchmark.extra_info["peer"] = "xbench" if workers == 2 else "one process"
+    benchmark.extra_info["note"] = "two processes" if workers == 2 else ""
     digests = [file_digest(job.array) for job in (todo[0], todo[-1])]
     for job in (todo[0], todo[-1]):
         make(job)
