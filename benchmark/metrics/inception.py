@@ -39,9 +39,13 @@ class InceptionExtractor:
         """
         path = obtain("inception")
         try:
-            return cls(load_torchscript(path, device).layers, torch.device(device))
+            layers = load_torchscript(path, device).layers
         except (RuntimeError, AttributeError) as error:
             raise Unavailable(f"{path.name} is not the TorchScript Inception network") from error
+        if torch.device(device).type == "cpu":
+            # A fifth off the time, measured on torchvision's; features agree but for rounding.
+            layers.to(memory_format=torch.channels_last)
+        return cls(layers, torch.device(device))
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
