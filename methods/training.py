@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from xbench import processes
 from xbench.errors import UserError
@@ -113,10 +114,8 @@ class Learner(ABC):
 
 def update_average(average: nn.Module, module: nn.Module, step: int, decay: float) -> None:
     """Exponential moving average of weights, its decay warmed up as (1 + step) / (10 + step)."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for kept, new in zip(average.parameters(), module.parameters(), strict=True):
-            kept.lerp_(new, weight)
+    move = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+    move(list(average.parameters()), list(module.parameters()), step)
 
 
 def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
