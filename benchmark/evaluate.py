@@ -29,6 +29,8 @@ Boxes = Sequence[Box] | None
 #: A value from some rows of the output and some of the target.
 Statistic = Callable[[Rows, Rows], float]
 BATCH = 64
+#: Images that are compared one by one need no large batches.
+FEW = 8
 
 
 @dataclass(eq=False)
@@ -193,16 +195,18 @@ def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
         assert output.masks is not None
         parts = [
             physics.bone_dice(cut(output.images[rows], box), _cut_masks(output.masks[rows], box))
-            for rows, box in batches(len(output), output.boxes)
+            for rows, box in batches(len(output), output.boxes, FEW)
         ]
-        return _in_order(parts, list(batches(len(output), output.boxes)))
+        return _in_order(parts, list(batches(len(output), output.boxes, FEW)))
     if metric.function is not None:
         function: Callable[[Tensor, Tensor], Tensor] = partial(values_of, metric)
     else:
         function = {"ssim": ssim, "psnr": psnr}[metric.name.removesuffix("_ref")]
     other = case.target if metric.paired else case.source
     assert other is not None
-    found = list(batches(len(output), common(output.boxes, other.boxes)))
+    # A plug-in may work on a GPU, which wants more at once.
+    most = BATCH if metric.function else FEW
+    found = list(batches(len(output), common(output.boxes, other.boxes), most))
     parts = [
         function(cut(output.images[rows], box), cut(other.images[rows], box)).cpu()
         for rows, box in found
@@ -257,14 +261,14 @@ def _cut_masks(masks: NDArray[np.bool_], box: Box | None) -> Tensor:
     return cut(torch.from_numpy(masks), box)
 
 
-def batches(n: int, boxes: Boxes) -> Iterator[tuple[list[int], Box | None]]:
-    """Rows of images that can be stacked once their padding is off, at most `BATCH` at a time."""
+def batches(n: int, boxes: Boxes, most: int = BATCH) -> Iterator[tuple[list[int], Box | None]]:
+    """Rows of images that can be stacked once their padding is off, some at a time."""
     alike: dict[Box | None, list[int]] = {}
     for row in range(n):
         alike.setdefault(boxes[row] if boxes else None, []).append(row)
     for box, rows in alike.items():
-        for start in range(0, len(rows), BATCH):
-            yield rows[start : start + BATCH], box
+        for start in range(0, len(rows), most):
+            yield rows[start : start + most], box
 
 
 def _in_order(

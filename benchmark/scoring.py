@@ -113,9 +113,13 @@ class Scorer:
 
     def polarity(self, output: Tensor, source: str) -> float:
         """Pearson correlation of each output with its input, averaged; flat images count as 0."""
-        inputs = self.dataset.images(self.split, source)[:].flatten(1)
-        given, made = (x - x.mean(1, keepdim=True) for x in (inputs, output.flatten(1)))
-        return float(functional.cosine_similarity(given, made).mean())
+        inputs, step = self.dataset.images(self.split, source), 8
+        parts = []
+        for rows in (slice(start, start + step) for start in range(0, len(output), step)):
+            flat = (x[rows].flatten(1) for x in (inputs, output))
+            given, made = (x - x.mean(1, keepdim=True) for x in flat)
+            parts.append(functional.cosine_similarity(given, made))
+        return float(torch.cat(parts).mean())
 
     def _case(self, output: Tensor, source: str, target: str, halves: Halves | None) -> Case:
         truth = self._sample(target)

@@ -320,13 +320,16 @@ def to_pixels(images: Tensor) -> np.ndarray:
         raise ValueError(f"expected images [n, 1, H, W], got {tuple(images.shape)}")
     if not torch.isfinite(images).all():
         raise ValueError("the method returned values that are not finite")
-    images = images.detach().cpu().double()  # on the CPU: not every device has float64
-    return (images.clamp(0, 1) * 65535).round().numpy().astype(np.uint16)[:, 0]
+    pixels = np.empty((len(images), *images.shape[2:]), np.uint16)
+    # One by one, as float64 takes four times the room, and on the CPU: not every device has it.
+    for place, image in enumerate(images.detach().cpu()[:, 0]):
+        pixels[place] = (image.double().clamp(0, 1) * 65535).round().numpy()
+    return pixels
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:
     """uint16 `[n, H, W]` to float32 `[n, 1, H, W]` in [0, 1]."""
-    return torch.from_numpy(pixels.astype(np.float32) / np.float32(65535)).unsqueeze(1)
+    return torch.from_numpy(np.divide(pixels, 65535, dtype=np.float32)).unsqueeze(1)
 
 
 def pixels_digest(pixels: np.ndarray) -> str:

@@ -58,7 +58,7 @@ class Images:
         rows = [self._row(i) for i in index]
         if not rows:
             raise IndexError("an empty list selects no images")
-        return torch.from_numpy(np.stack(rows).astype(np.float32) / np.float32(65535)).unsqueeze(1)
+        return torch.from_numpy(np.divide(np.stack(rows), 65535, dtype=np.float32)).unsqueeze(1)
 
     def _row(self, index: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
         if not -len(self) <= index < len(self):

@@ -125,17 +125,20 @@ def bone_dice(output: Tensor, masks: Mask) -> Tensor:
         ValueError: wrong images, or masks of another shape or type.
     """
     check_images(output, MIN_SIZE, "bone Dice")
-    pixels = output.detach()[:, 0].cpu().double()
-    truth = torch.as_tensor(masks).cpu()
-    if truth.shape != pixels.shape or truth.dtype != torch.bool:
+    truth, expected = torch.as_tensor(masks).cpu(), output[:, 0].shape
+    if truth.shape != expected or truth.dtype != torch.bool:
         raise ValueError(
-            f"bone Dice: expected masks {list(pixels.shape)} of bool, "
+            f"bone Dice: expected masks {list(expected)} of bool, "
             f"got {list(truth.shape)} of {str(truth.dtype).removeprefix('torch.')}"
         )
-    found = pixels < otsu_thresholds(pixels)[:, None, None]
-    both = (found & truth).sum((1, 2)).double()
-    total = found.sum((1, 2)) + truth.sum((1, 2))
-    return torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
+    rows = []
+    for x in _chunks(output, "bone Dice"):
+        true, truth = truth[: len(x)], truth[len(x) :]
+        found = x < otsu_thresholds(x)[:, None, None]
+        both = (found & true).sum((1, 2)).double()
+        total = found.sum((1, 2)) + true.sum((1, 2))
+        rows.append(torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0))
+    return torch.cat(rows)
 
 
 def noise_spectra(images: Tensor) -> Tensor:

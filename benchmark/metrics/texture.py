@@ -75,9 +75,12 @@ def descriptors(images: Tensor) -> Tensor:
     """
     check_images(images, MIN_SIZE, "texture descriptors")
     batch, _, height, width = images.shape
-    pixels = images.detach().squeeze(1).cpu().double().numpy()
+    pixels = images.detach().squeeze(1).cpu()
     step = max(1, _CHUNK // (height * width))
-    rows = [_descriptors(pixels[start : start + step]) for start in range(0, batch, step)]
+    rows = [
+        _descriptors(pixels[start : start + step].double().numpy())
+        for start in range(0, batch, step)
+    ]
     return torch.from_numpy(np.concatenate(rows))
 
 
