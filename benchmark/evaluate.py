@@ -224,7 +224,7 @@ def _of_measures(metric: Metric, case: Case) -> Statistic:
 def _measures(name: str, made: Callable[[Tensor], Tensor], sample: Sample) -> NDArray[np.float64]:
     """Measures `[n, k]` of a sample, computed once."""
     if name not in sample.kept:
-        found = list(batches(len(sample), sample.boxes))
+        found = list(batches(len(sample), sample.boxes, FEW))
         parts = [made(cut(sample.images[rows], box)) for rows, box in found]
         sample.kept[name] = _in_order(parts, found)
     return sample.kept[name]
