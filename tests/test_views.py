@@ -87,8 +87,11 @@ def test_a_row_is_own_or_published_and_published_sweeps_stay_unranked() -> None:
         for record in row(label, plain, seed=seed, **networks)
     ]
     own = row("mine", {"ssim": 0.6, "ftd": 8.0}, weights_sha256={"recipe": "own"})
-    records, marked = with_published(own, published)
+    reference = row("floor", plain)
+    records, marked = with_published([*own, *reference[:1]], [*published, *reference])
     assert marked == {"other"}
+    assert [record for record in records if record.method.label == "floor"] == reference
+    records = [record for record in records if record.method.label != "floor"]
     assert [record for record in records if record.method.label == "mine"] == own
     assert {record.method.label for record in records} == {"mine", "other"}
 

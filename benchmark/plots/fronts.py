@@ -108,7 +108,8 @@ def _draw(axes: Axes, found: list[Curve], rows: Mapping[str, Row], realism: str)
 
 def _leave_out_the_far(axes: Axes, found: Sequence[Curve]) -> None:
     """End the picture right of the identity, if rows lie farther off than what is untranslated."""
-    points = [point for curve in found for point in curve.points]
+    # A row may be on several curves.
+    points = list({point.label: point for curve in found for point in curve.points}.values())
     end = 1.2 * next((c.points[0].realism for c in found if c.name == "identity"), math.inf)
     near = [point.structure for point in points if point.realism <= end]
     if len(near) == len(points):

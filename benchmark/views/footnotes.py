@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from xbench.metrics.base import METRICS
 from xbench.store import Record
-from xbench.views.rows import Row, clock
+from xbench.views.rows import Row, clock, timed
 
 #: What the floor is where a data set has no second exposures.
 HALVES = (
@@ -37,22 +37,18 @@ def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
 
 def clocks(by_label: Mapping[str, Row]) -> str | None:
     """Which rows' times compare with each other; None where all do."""
-    kinds: dict[tuple[str, int], list[str]] = {}
+    kinds: dict[str, list[str]] = {}
     for label, row in by_label.items():
-        kinds.setdefault(max(map(clock, row.records)), []).append(label)
+        names = dict.fromkeys(map(clock, timed(row.records)))
+        kinds.setdefault(" and ".join(names), []).append(label)
     if len(kinds) < 2:
         return None
     *few, most = sorted(kinds, key=lambda kind: len(kinds[kind]))
-    told = [f"{_named(kind)}: {', '.join(kinds[kind])}" for kind in few]
+    told = [f"{kind}: {', '.join(kinds[kind])}" for kind in few]
     return (
         "ms/image and train s compare only where they were measured alike; "
-        f"on {'; on '.join(told)}; on {_named(most)}: all others"
+        f"on {'; on '.join(told)}; on {most}: all others"
     )
-
-
-def _named(kind: tuple[str, int]) -> str:
-    gpu, threads = kind
-    return gpu or (f"{threads} CPU thread{'s' * (threads != 1)}" if threads else "unknown machines")
 
 
 def inverted(records: Iterable[Record]) -> list[str]:

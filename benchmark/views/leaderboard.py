@@ -83,11 +83,23 @@ def with_published(own: list[Record], published: list[Record]) -> tuple[list[Rec
     """Own records, those of the published rows beside them, and the labels of the latter.
 
     A row is either own or published: other seeds, networks and machines would be mixed up else.
-    Published rows of sweeps are left out, as they are of every table that ranks.
+    Reference rows alone are completed, as what they do is the same everywhere. Published rows of
+    sweeps are left out, as they are of every table that ranks.
     """
-    labels = {record.method.label for record in own}
-    beside = ranked(rows.make(published)).keys() - labels
-    return [*own, *(record for record in published if record.method.label in beside)], beside
+    identities = {record.method.label: row_identity(record) for record in own}
+    units = {unit_of(record) for record in own}
+    beside = ranked(rows.make(published)).keys() - identities.keys()
+    added = [
+        record
+        for record in published
+        if record.method.label in beside
+        or (
+            record.method.reference
+            and unit_of(record) not in units
+            and identities[record.method.label] == row_identity(record)
+        )
+    ]
+    return [*own, *added], beside
 
 
 def unit_of(record: Record) -> tuple[str, int, str, str]:
@@ -272,11 +284,9 @@ def _gap_closed(method: float, identity: float, floor: float) -> float:
 def _cost(records: Sequence[Record]) -> dict[str, object]:
     """Parameters and evaluations of the method; seconds averaged over its units.
 
-    Where these were measured on different machines, seconds of the best one: see `clock`.
+    Where these were measured on different machines, seconds of one of them: see `timed`.
     """
-    method = records[0].method
-    best = max(map(rows.clock, records))
-    timed = [record for record in records if rows.clock(record) == best]
+    method, timed = records[0].method, rows.timed(records)
     seconds = [r.seconds.get("translate", math.nan) / max(1, len(r.data.ids)) for r in timed]
     # What a network for each pair took is added up; a network for all pairs counts once.
     trained = {

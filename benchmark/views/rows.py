@@ -42,10 +42,32 @@ class Summary(NamedTuple):
     groups: Groups | None
 
 
-def clock(record: Record) -> tuple[str, int]:
-    """What the seconds of a record were measured on: the GPU, if any, and CPU threads."""
+def clock(record: Record) -> str:
+    """What the seconds of a record were measured on: the GPU, or processor and threads."""
     facts = record.provenance
-    return str(facts.get("gpu") or ""), int(facts.get("threads") or 0)
+    if gpu := facts.get("gpu"):
+        return str(gpu)
+    threads = int(facts.get("threads") or 0)
+    told = f"{threads} CPU thread{'s' * (threads != 1)}" if threads else ""
+    return ", ".join(filter(None, (facts.get("cpu"), told))) or "an unknown machine"
+
+
+def timed(records: Sequence[Record]) -> list[Record]:
+    """The records of a row whose seconds are told: whole seeds, on the machine that was quickest.
+
+    All of them where no seed was made on one machine alone.
+    """
+    clocks = {r.seed: {clock(other) for other in records if other.seed == r.seed} for r in records}
+    kinds: dict[str, list[Record]] = {}
+    for record in records:
+        if len(clocks[record.seed]) == 1:
+            kinds.setdefault(clock(record), []).append(record)
+
+    def seconds(kind: list[Record]) -> float:
+        known = [r.seconds["translate"] for r in kind if "translate" in r.seconds]
+        return sum(known) / len(known) if known else math.inf
+
+    return min(kinds.values(), key=seconds, default=list(records))
 
 
 @dataclass(frozen=True)
