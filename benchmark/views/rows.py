@@ -57,7 +57,9 @@ def timed(records: Sequence[Record]) -> list[Record]:
 
     All of them where no seed was made on one machine alone.
     """
-    clocks = {r.seed: {clock(other) for other in records if other.seed == r.seed} for r in records}
+    clocks: dict[int, set[str]] = {}
+    for record in records:
+        clocks.setdefault(record.seed, set()).add(clock(record))
     kinds: dict[str, list[Record]] = {}
     for record in records:
         if len(clocks[record.seed]) == 1:
