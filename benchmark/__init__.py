@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xbench.api import leaderboard, pairs, run, score
     from xbench.metrics.custom import metric
-    from xbench.plugins import register
+    from xbench.plugins.loading import register
 
 __all__ = ["leaderboard", "metric", "pairs", "register", "run", "score"]
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'xbench' has no attribute '{name}'")
     if name == "register":
-        from xbench.plugins import register
+        from xbench.plugins.loading import register
 
         return register
     if name == "metric":

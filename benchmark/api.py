@@ -1,10 +1,9 @@
 """The command line's commands as Python functions that return pandas frames.
 
 They are `xbench.run`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score`: the same names,
-defaults, skipping and errors (`xbench.errors.UserError`) as on the command line.
+defaults, skipping and errors (`xbench.core.errors.UserError`) as on the command line.
 """
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +11,22 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from xbench import plan, plugins
-from xbench.cli.options import choice, results_folder
-from xbench.cli.run import seed_numbers
-from xbench.display import Display
-from xbench.execute import Options, execute
-from xbench.external import Location
+from xbench.analysis.leaderboard import board_table, comparable, pairs_table
+from xbench.analysis.selection import Selection, chosen_pairs, sort_column
+from xbench.core.settings import nested
+from xbench.harness import plan
+from xbench.harness.plan import Request
+from xbench.harness.progress import Display
+from xbench.harness.runner import Runner, pick_device
+from xbench.harness.session import Options, execute
 from xbench.methods import registry
 from xbench.methods.base import Method
-from xbench.plan import Request
-from xbench.runner import Runner, pick_device
-from xbench.scores import score_folders
-from xbench.store import Record, Store
-from xbench.views.leaderboard import board_table, comparable, pairs_table
-from xbench.views.selection import Selection, chosen_pairs, sort_column
+from xbench.plugins import loading as plugins
+from xbench.records.folders import results_folder
+from xbench.records.schema import Record
+from xbench.records.store import Store
+from xbench.scoring.folders import score_folders
+from xbench.scoring.image_files import Location
 
 Name = TypeVar("Name")
 
@@ -80,16 +81,16 @@ def run(
         dataset=dataset,
         profile=profile,
         pairs=_names(pairs),
-        split=choice("split", split, ("test", "val")),
-        seeds=seed_numbers(",".join(map(str, [seeds] if isinstance(seeds, int) else seeds))),
-        assignments=[f"{key}={_text(value)}" for key, value in (settings or {}).items()],
+        split=split,
+        seeds=[seeds] if isinstance(seeds, int) else list(seeds),
+        settings=nested(settings or {}),
         out=Path(out),
     )
     made = plan.make(request)
     runner = Runner(made, pick_device(device), Display(made.dataset.domains))
     runner.display.console.quiet |= quiet
-    execute(runner, Path(out), Options(force=force, timeout=timeout))
-    failed = [unit.name for unit in made.units if runner.store.failure_path(unit).exists()]
+    outcome = execute(runner, Path(out), Options(force=force, timeout=timeout))
+    failed = [unit.name for unit in outcome.failed]
     if failed:
         folder = runner.store.folder / "failed"
         warnings.warn(f"{len(failed)} units failed; tracebacks: {folder}", stacklevel=3)
@@ -182,7 +183,7 @@ def score(
         xbench.score("translated", source="sources", target="real").value["ftd"]
 
     Args:
-        translated: folder of images; see `xbench.scores.score_folders` for this and the others.
+        translated: folder of images; as for `xbench.scoring.folders.score_folders`.
         source: what they were made of, under the same names.
         target: true images; the same names mean the same views.
         metrics: one name or several; all by default.
@@ -239,7 +240,3 @@ def _name(method: str | type[Method]) -> str:
     if name not in registry.names() or registry.get(name) is not method:
         plugins.register(method)
     return method.name
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from xbench.hashing import digest
-from xbench.profiles import Profile
+from xbench.core.hashing import digest
+from xbench.core.profiles import Profile
 
 Split = Literal["train", "val", "test"]
 #: Called with (done, total, what) while data are made ready.

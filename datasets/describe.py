@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from xbench.errors import UserError
-from xbench.files import write_text
+from xbench.core.errors import UserError
+from xbench.core.files import write_text
 
 FILE = "dataset.toml"
 Polarity = Literal["bone-dark", "bone-bright"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from xbench.core.errors import UserError
+from xbench.core.files import atomic
 from xbench.datasets.base import Dataset, Images, Progress, Split
 from xbench.datasets.describe import Description, SplitRule, write_description
-from xbench.errors import UserError
-from xbench.files import atomic
 
 #: How groups are found in the phantom's ids, as `test003` in `test003-1-lateral`.
 GROUP = r"^(.+?)-\d+-"

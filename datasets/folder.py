@@ -10,6 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from xbench.core.errors import UserError
+from xbench.core.files import atomic, home, write_text
+from xbench.core.hashing import digest, file_digest
+from xbench.core.processes import cores
+from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import Grey, Undecodable, read
 from xbench.datasets.describe import (
@@ -22,11 +27,6 @@ from xbench.datasets.describe import (
 from xbench.datasets.index import Item
 from xbench.datasets.layout import Layout, find
 from xbench.datasets.prepare import Fit, normalise, to_square
-from xbench.errors import UserError
-from xbench.files import atomic, home, write_text
-from xbench.hashing import digest, file_digest
-from xbench.processes import cores
-from xbench.profiles import Profile
 
 
 class FolderConfig(DatasetConfig):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path, PurePosixPath
 
-from xbench.errors import UserError
-from xbench.files import write_text
+from xbench.core.errors import UserError
+from xbench.core.files import write_text
 
 #: `*_repeat`: second exposures of the same views, under the same ids.
 SPLITS = ("train", "val", "test", "val_repeat", "test_repeat")

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xbench.core.errors import UserError
 from xbench.datasets.decode import is_image
 from xbench.datasets.describe import FILE, Description
 from xbench.datasets.index import Item, read_index
 from xbench.datasets.split import assign_splits
-from xbench.errors import UserError
 
 #: Folder names that say what an image is for.
 SPLIT_NAMES = {

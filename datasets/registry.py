@@ -4,27 +4,32 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from xbench.datasets.base import Dataset, Split
-from xbench.errors import UserError, unknown
-from xbench.plugins import Registry
+from xbench.core.errors import UserError, unknown
+from xbench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from xbench.datasets.base import Dataset, Split
 
 GROUP = "xbench.datasets"
 #: Name → "module:class", imported on demand; or a function that returns the class.
 BUILT_IN = {
     "phantom": "xbench.datasets.phantom:Phantom",
-    "xdigiskull": "xbench.datasets.xdigiskull:fetched",
+    "xdigiskull": "xbench.datasets.importers.xdigiskull:fetched",
 }
 #: What cannot be a part of a path: nothing, dots alone, separators, control characters.
 UNSAFE = re.compile(r"\.{0,2}|.*[/\\\x00-\x1f\x7f-\x9f].*", re.DOTALL)
 #: Bytes of the names of domains and images: file systems take 255, and two domains are joined.
 LONGEST_DOMAIN, LONGEST_ID = 100, 200
 
-REGISTRY: Registry[Dataset] = Registry("dataset", Dataset, GROUP, BUILT_IN, set())
+REGISTRY: Registry["Dataset"] = Registry(
+    "dataset", "xbench.datasets.base:Dataset", GROUP, BUILT_IN, set()
+)
 names = REGISTRY.names
 
 
-def get(name: str) -> type[Dataset]:
+def get(name: str) -> "type[Dataset]":
     """The data set called `name`, in the folder `name`, or of `path/to/file.py:ClassName`.
 
     Raises:
@@ -48,7 +53,7 @@ def get(name: str) -> type[Dataset]:
     raise unknown("dataset", name, names(), "see: xbench list datasets, or give a path: ./folder")
 
 
-def check_names(dataset: Dataset, split: Split) -> None:
+def check_names(dataset: "Dataset", split: "Split") -> None:
     """Domains and ids become files: none may lead out of its folder, and none may come twice.
 
     Raises:
@@ -59,7 +64,7 @@ def check_names(dataset: Dataset, split: Split) -> None:
         _check(dataset, f"{split} images of '{domain}'", dataset.ids(split, domain), LONGEST_ID)
 
 
-def _check(dataset: Dataset, what: str, found: Sequence[str], longest: int) -> None:
+def _check(dataset: "Dataset", what: str, found: Sequence[str], longest: int) -> None:
     for name in found:
         if UNSAFE.fullmatch(name) or len(name.encode()) > longest:
             raise UserError(

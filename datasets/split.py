@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from xbench.hashing import digest
+from xbench.core.hashing import digest
 
 
 def assign_splits(

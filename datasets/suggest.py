@@ -9,8 +9,8 @@ import numpy as np
 from xbench.datasets.decode import Picture, Undecodable, read
 from xbench.datasets.describe import Description, Polarity, Window
 from xbench.datasets.folder import Folder
+from xbench.datasets.importers.recognise import KINDS, words
 from xbench.datasets.index import Item
-from xbench.datasets.recognise import KINDS, words
 
 #: Images looked at per domain.
 SAMPLE = 24

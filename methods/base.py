@@ -13,10 +13,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
-from xbench.profiles import Profile
 
-Pair = tuple[str, str]
 Stage = Literal["train", "infer", "resources"]
 
 
@@ -160,6 +160,8 @@ class Method(ABC):
     #: Whether two translations of one image differ by their random numbers.
     stochastic: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
+    #: Whose images `translate` is given; `target` only for the reference row of true images.
+    given: ClassVar[Literal["source", "target"]] = "source"
     #: Whether it takes images of other sizes than those that it was made for.
     any_size: ClassVar[bool] = True
     about: ClassVar[str] = ""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xbench.errors import UserError
-from xbench.hashing import file_digest
-from xbench.metrics.base import Unavailable
-from xbench.weights import WEIGHTS, obtain
+from xbench.core.errors import Unavailable, UserError
+from xbench.core.hashing import file_digest
+from xbench.core.weights import WEIGHTS, obtain
 
 #: Stable Diffusion's factor that brings VAE latents to unit variance.
 VAE_SCALE = 0.18215

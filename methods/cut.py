@@ -12,8 +12,10 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from xbench.hashing import seed_from
-from xbench.methods.base import Pair, TrainData, setting
+from xbench.core.hashing import seed_from
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
+from xbench.methods.base import TrainData, setting
 from xbench.methods.gan import SMOKE, GanConfig, adam, frozen, linear_decay
 from xbench.methods.nets.patch import PatchDiscriminator, PatchProjector, least_squares, tell_apart
 from xbench.methods.nets.resnet import (
@@ -26,7 +28,6 @@ from xbench.methods.nets.resnet import (
 from xbench.methods.pairwise import PairwiseMethod, count, draw_images
 from xbench.methods.patchnce import draw_locations, nce_loss
 from xbench.methods.training import Batch, Learner
-from xbench.profiles import Profile
 
 
 class CUTConfig(GanConfig):

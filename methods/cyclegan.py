@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xbench.hashing import seed_from
-from xbench.methods.base import Pair, TrainData, setting
+from xbench.core.hashing import seed_from
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
+from xbench.methods.base import TrainData, setting
 from xbench.methods.gan import GanConfig, adam, frozen, linear_decay
 from xbench.methods.nets.patch import PatchDiscriminator, least_squares, tell_apart
 from xbench.methods.nets.resnet import ResnetGenerator, init_normal
 from xbench.methods.pairwise import PairwiseMethod, count, draw_images
 from xbench.methods.training import Batch, Learner
-from xbench.profiles import Profile
 
 
 class CycleGANConfig(GanConfig):

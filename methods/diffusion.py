@@ -15,21 +15,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
 from xbench.methods import ode, training
-from xbench.methods.base import Pair, TrainData, Training, normals, setting
-from xbench.methods.labelled import (
-    LabelledConfig,
-    LabelledLearner,
-    LabelledMethod,
-    LabelledTraining,
+from xbench.methods.base import TrainData, Training, normals, setting
+from xbench.methods.conditional import (
+    ConditionalConfig,
+    ConditionalLearner,
+    ConditionalMethod,
+    ConditionalTraining,
 )
-from xbench.profiles import Profile
 
 #: Noise levels of training, as in every official code of the family.
 LEVELS = 1000
 
 
-class DiffusionConfig(LabelledConfig):
+class DiffusionConfig(ConditionalConfig):
     """What SDEdit, DDIB and CycleDiffusion share; they share the training with it."""
 
     betas: Literal["linear", "cosine"] = setting(
@@ -167,7 +168,7 @@ def endless_noise(like: Tensor, generators: Sequence[torch.Generator]) -> Iterat
         yield normals(generators, *like.shape[1:], dtype=like.dtype)
 
 
-class DiffusionMethod(LabelledMethod):
+class DiffusionMethod(ConditionalMethod):
     """A method on the diffusion model; clipping is off throughout, it would break inversion."""
 
     config: DiffusionConfig
@@ -204,7 +205,7 @@ class DiffusionMethod(LabelledMethod):
         return predict
 
 
-class DenoisingTraining(LabelledTraining):
+class DenoisingTraining(ConditionalTraining):
     """The denoising regression, every level as likely and weighted as the others."""
 
     objective = "denoising-v1"
@@ -214,10 +215,10 @@ class DenoisingTraining(LabelledTraining):
         return DenoisingLearner(self.method, data, seed)
 
 
-class DenoisingLearner(LabelledLearner):
+class DenoisingLearner(ConditionalLearner):
     """Regress the noise, or v, at random levels."""
 
-    def __init__(self, method: LabelledMethod, data: TrainData, seed: int) -> None:
+    def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
         assert isinstance(method.config, DiffusionConfig)
         self.config = method.config

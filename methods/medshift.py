@@ -13,20 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
 from xbench.methods import ode
-from xbench.methods.base import Cost, Pair, TrainData, Training, setting
-from xbench.methods.labelled import (
-    LabelledConfig,
-    LabelledLearner,
-    LabelledMethod,
-    LabelledTraining,
+from xbench.methods.base import Cost, TrainData, Training, setting
+from xbench.methods.conditional import (
+    ConditionalConfig,
+    ConditionalLearner,
+    ConditionalMethod,
+    ConditionalTraining,
 )
 from xbench.methods.nets.unet import velocity
 from xbench.methods.training import Batch
-from xbench.profiles import Profile
 
 
-class MedShiftConfig(LabelledConfig):
+class MedShiftConfig(ConditionalConfig):
     """Settings of MedShift; `quick` values chosen on the phantom's val split.
 
     Learning rate, weight decay, average and VAE are those of the authors' GenerativeZoo.
@@ -75,7 +76,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class MedShift(LabelledMethod):
+class MedShift(ConditionalMethod):
     """Encode the source backward to a shared latent, decode it under the target's label."""
 
     name = "medshift"
@@ -190,7 +191,7 @@ class MedShift(LabelledMethod):
         }
 
 
-class FlowMatching(LabelledTraining):
+class FlowMatching(ConditionalTraining):
     """The flow-matching regression: x_t = (1 - (1-s) t) z + t x, target x - (1-s) z."""
 
     objective = "flow-matching-v1"
@@ -200,10 +201,10 @@ class FlowMatching(LabelledTraining):
         return FlowLearner(self.method, data, seed)
 
 
-class FlowLearner(LabelledLearner):
+class FlowLearner(ConditionalLearner):
     """Regress the velocity at random times."""
 
-    def __init__(self, method: LabelledMethod, data: TrainData, seed: int) -> None:
+    def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
         assert isinstance(method.config, MedShiftConfig)
         self.config = method.config

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
 from xbench.methods import training
-from xbench.methods.base import Cost, Log, Method, Pair, Progress, TrainData, Training
+from xbench.methods.base import Cost, Log, Method, Progress, TrainData, Training
 from xbench.methods.codecs import crop_to, pad_to
-from xbench.profiles import Profile
 
 #: Sides of what the networks see are multiples of it; other sizes are padded and cropped.
 MULTIPLE = 4

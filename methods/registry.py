@@ -1,12 +1,17 @@
 """Finding methods: built in, from entry points, from a file, or registered in Python."""
 
-from xbench.methods.base import Method
-from xbench.plugins import Registry
+from typing import TYPE_CHECKING
+
+from xbench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from xbench.methods.base import Method
 
 GROUP = "xbench.methods"
 #: Name → "module:class", imported on demand; the order of tables and lists.
 BUILT_IN = {
     "identity": "xbench.methods.identity:Identity",
+    "floor": "xbench.methods.floor:Floor",
     "vae": "xbench.methods.vae:VaeRoundTrip",
     "histogram": "xbench.methods.histogram:Histogram",
     "fda": "xbench.methods.fda:FDA",
@@ -20,10 +25,14 @@ BUILT_IN = {
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
 }
+#: What other methods are compared with; `--method all` does not name them.
+REFERENCES = ("identity", "floor", "vae")
 #: Labels and `--set` sections that are taken.
-RESERVED = {*BUILT_IN, "all", "floor", "data", "budget"}
+RESERVED = {*BUILT_IN, "all", "data", "budget"}
 
-REGISTRY: Registry[Method] = Registry("method", Method, GROUP, BUILT_IN, RESERVED)
+REGISTRY: Registry["Method"] = Registry(
+    "method", "xbench.methods.base:Method", GROUP, BUILT_IN, RESERVED
+)
 names = REGISTRY.names
 get = REGISTRY.get
 available = REGISTRY.available

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from xbench import processes
-from xbench.errors import UserError
-from xbench.files import atomic, set_aside
-from xbench.hashing import seed_from
+from xbench.core import processes
+from xbench.core.errors import UserError
+from xbench.core.files import atomic, set_aside
+from xbench.core.hashing import seed_from
 from xbench.methods.base import Log, Progress
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from xbench.hashing import seed_from
-from xbench.methods.base import Cost, Pair, TrainData, normals, setting
+from xbench.core.hashing import seed_from
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
+from xbench.methods.base import Cost, TrainData, normals, setting
 from xbench.methods.gan import SMOKE, GanConfig, adam, frozen, linear_decay
 from xbench.methods.nets.patch import PatchProjector, least_squares, tell_apart
 from xbench.methods.nets.resnet import encoder_taps, init_xavier, tap_channels, tap_positions
@@ -22,7 +24,6 @@ from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
 from xbench.methods.pairwise import PairwiseMethod, count, draw_images
 from xbench.methods.patchnce import draw_locations, nce_loss
 from xbench.methods.training import Batch, Learner
-from xbench.profiles import Profile
 
 
 class UnsbConfig(GanConfig):

@@ -33,13 +33,17 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from xbench import catalogue
-from xbench.cli import main
+from xbench.cli import catalogue, main
 from xbench.datasets.phantom.dataset import Phantom
 
 #: What a run imports when it comes to it.
 NEEDED = (
-    *("xbench.execute", "xbench.runner", "xbench.plots", "xbench.metrics.texture"),
+    *(
+        "xbench.harness.session",
+        "xbench.harness.runner",
+        "xbench.analysis.figures",
+        "xbench.metrics.texture",
+    ),
     *("xbench.metrics.physics", "accelerate", "seaborn", "skimage.exposure"),
 )
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from xbench.core.profiles import get_profile
 from xbench.datasets import registry
 from xbench.datasets.folder import Folder
+from xbench.datasets.importers.xdigiskull import images_folder
 from xbench.datasets.index import Item, read_index
-from xbench.datasets.xdigiskull import images_folder
-from xbench.profiles import get_profile
 
 DOMAINS = ["synthetic_low", "synthetic_high", "real_low", "real_normal", "real_exposure"]
 VIEWS, FRAMES = 6, 2

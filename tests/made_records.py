@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from xbench.metrics.base import METRICS
-from xbench.records import DataFacts, MethodFacts, Record, Value
-from xbench.store import unit_file
+from xbench.records.schema import DataFacts, MethodFacts, Record, Value
+from xbench.records.store import Store
 
 DOMAINS = {"sim": "synthetic", "real_a": "real", "real_b": "real"}
 PAIRS = tuple(permutations(DOMAINS, 2))
@@ -86,8 +86,7 @@ def references() -> list[Record]:
 def write(folder: Path, records: Sequence[Record]) -> Path:
     """Store records as a run does; returns the folder."""
     for one in records:
-        unit = unit_file(one.method.label, one.seed, one.source, one.target)
-        path = folder / "records" / f"{unit}.json"
+        path = Store(folder).record_path(one.unit)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(one.model_dump_json())
     return folder

@@ -160,7 +160,7 @@ def _filled(network: Network) -> Network:
 
 def place(name: str, network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a network where the weights of that name belong, and its hash into the manifest."""
-    from xbench.weights import path_of
+    from xbench.core.weights import path_of
 
     path_of(name).parent.mkdir(parents=True, exist_ok=True)
     torch.jit.script(network).save(str(path_of(name)))
@@ -169,7 +169,7 @@ def place(name: str, network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def place_bytes(name: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put any bytes there."""
-    from xbench.weights import WEIGHTS, path_of
+    from xbench.core.weights import WEIGHTS, path_of
 
     path = path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)

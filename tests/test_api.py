@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import xbench
-from xbench.errors import UserError
+from xbench.core.errors import UserError
 from xbench.methods import registry
 from xbench.methods.base import Method
 from xbench.methods.histogram import Histogram

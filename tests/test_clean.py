@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from xbench.files import ABANDONED, atomic, leftover_parts, sweep_parts
-from xbench.locks import Locks
+from xbench.core.files import ABANDONED, atomic, leftover_parts, sweep_parts
+from xbench.core.locks import Locks
 
 Xbench = Callable[..., Any]
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -57,7 +57,7 @@ def kinds(result: Any) -> list[str]:
 def gone(pattern: str) -> Path:
     """What a process that was killed in the middle of writing leaves."""
     code = (
-        "import os, signal; from pathlib import Path; from xbench.files import atomic\n"
+        "import os, signal; from pathlib import Path; from xbench.core.files import atomic\n"
         f"with atomic(Path({pattern!r})) as part:\n"
         "    part.write_text('half'); print(part, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from xbench import compare as comparing
+from xbench.analysis import compare as comparing
+from xbench.analysis.compare import Comparison, compare
 from xbench.cli.compare import sentences
-from xbench.compare import Comparison, compare
-from xbench.errors import UserError
-from xbench.methods.base import MethodConfig
+from xbench.core.errors import UserError
 from xbench.metrics.base import METRICS
 from xbench.metrics.uncertainty import left_out
-from xbench.plan import Entry, Unit
-from xbench.store import DataFacts, MethodFacts, Record, Store, Value
+from xbench.records.schema import DataFacts, MethodFacts, Record, Value
+from xbench.records.store import Store
+from xbench.records.units import UnitId
 
 Xbench = Callable[..., Any]
 Pair = tuple[str, str]
@@ -55,10 +55,9 @@ def write_row(
     key: str = "made-up-v1",
 ) -> None:
     """Records of one row: `ssim_ref` is the mean of the numbers, `ftd` 100 · mean²."""
-    entry = Entry(label, label, None, MethodConfig(), (seed,), 0, reference=reference)
     for source, target in values:
         own = values[source, target]
-        unit = Unit(entry, seed, source, target, key=f"{label}{seed}{source}{target}")
+        unit = UnitId(label, seed, source, target)
         everything = np.arange(len(own))
         blocks = left_out(distance(own), groups) if len(set(groups)) > 2 else None
         metrics = {
@@ -77,7 +76,7 @@ def write_row(
         Store(folder).write_record(
             unit,
             Record(
-                key=unit.key,
+                key="".join(map(str, unit)),
                 method=_method(label, reference),
                 data=_data(key, ids, groups),
                 profile="smoke",

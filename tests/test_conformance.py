@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from xbench.conformance import Finding, check
+from xbench.core.isolation import changes, snapshot
+from xbench.core.pairs import Pair
+from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
-from xbench.guard import changes, snapshot
 from xbench.methods import registry
-from xbench.methods.base import Cost, Log, Method, MethodConfig, Pair, TrainData, Training, setting
-from xbench.profiles import get_profile
-from xbench.pytest_plugin import check_method  # noqa: F401 - where the package is not installed
+from xbench.methods.base import Cost, Log, Method, MethodConfig, TrainData, Training, setting
+from xbench.plugins.conformance import Finding, check
+from xbench.plugins.pytest_plugin import check_method  # noqa: F401 - where the package is not installed
 
 Generators = Sequence[torch.Generator]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.methods.cut import CUT, CUTLearner, FastCUT, mirror
-from xbench.profiles import get_profile
 
 CPU = torch.device("cpu")
 DOMAINS = ("light", "dark")

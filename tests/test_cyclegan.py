@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.methods.cyclegan import CycleGAN, CycleGANLearner, History
 from xbench.methods.gan import linear_decay
-from xbench.profiles import get_profile
 
 CPU = torch.device("cpu")
 DOMAINS = ("light", "dark", "middle")

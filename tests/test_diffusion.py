@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from xbench.core.profiles import PROFILES
 from xbench.datasets.base import Images
 from xbench.methods.cyclediffusion import CycleDiffusion, record
 from xbench.methods.ddib import DDIB, ascend
@@ -26,7 +27,6 @@ from xbench.methods.diffusion import (
     read,
 )
 from xbench.methods.sdedit import SDEdit, sdedit
-from xbench.profiles import PROFILES
 
 DOMAINS = ("a", "b", "c")
 TINY = {"channels": (16, 16), "layers": 1, "attention": (False, False), "batch": 8, "steps": 4}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xbench.hashing import file_digest
+from xbench.core.hashing import file_digest
 
 Xbench = Callable[..., Any]
 
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_fails(xbench: Xbench) -> None:
 
 
 def test_a_plug_in_that_is_gone_fails(xbench: Xbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xbench.doctor import examine
+    from xbench.cli.doctor import examine
 
     monkeypatch.setenv("XBENCH_PLUGINS", "nowhere.py")
     failed = [check for check in examine(Path()) if check.outcome == "fail"]

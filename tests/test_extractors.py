@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xbench.errors import UserError
-from xbench.metrics.base import Unavailable
+from xbench.core.errors import Unavailable, UserError
 from xbench.metrics.extractors import load
 from xbench.metrics.texture import descriptors
 

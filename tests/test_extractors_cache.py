@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from xbench.core.errors import UserError
 from xbench.datasets.base import Images
-from xbench.errors import UserError
-from xbench.feature_cache import cached_features
 from xbench.metrics.extractors import Extractor
+from xbench.scoring.features import cached_features
 
 
 def images(count: int, height: int = 24, width: int = 24, seed: int = 5) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xbench.metrics.base import Unavailable
+from xbench.core.errors import Unavailable
 from xbench.metrics.clip import ClipExtractor
 from xbench.metrics.extractors import load
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from xbench.datasets import zenodo
-from xbench.datasets.archives import extract
-from xbench.errors import UserError
+from xbench.core.errors import UserError
+from xbench.datasets.importers import zenodo
+from xbench.datasets.importers.archives import extract
 
 serve = runpy.run_path(str(Path(__file__).with_name("zenodo_server.py")))["serve"]
 RECORD = "16535437"

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from xbench.latents import probe
-from xbench.plots.spectra import edge_profile, power_spectrum
-from xbench.views.tradeoffs import Point, hypervolume, pareto_front
+from xbench.analysis.figures.spectra import edge_profile, power_spectrum
+from xbench.analysis.latents import probe
+from xbench.analysis.tradeoffs import Point, hypervolume, pareto_front
 
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))

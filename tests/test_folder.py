@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from xbench.core.errors import UserError
+from xbench.core.profiles import get_profile
 from xbench.datasets import registry
 from xbench.datasets.base import Dataset
-from xbench.errors import UserError
-from xbench.profiles import get_profile
 
 Draw = Callable[..., None]
 

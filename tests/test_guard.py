@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from xbench.guard import changes, snapshot, undisturbed
+from xbench.core.isolation import changes, snapshot, undisturbed
 
 
 def meddle(folder: Path) -> None:

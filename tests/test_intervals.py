@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from xbench.metrics.base import METRICS
-from xbench.store import Record, Store
+from xbench.records.schema import Record
+from xbench.records.store import Store
 
 Xbench = Callable[..., Any]
 

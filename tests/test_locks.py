@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from xbench import locks
-from xbench.deadline import deadline
-from xbench.locks import Locks, held
+from xbench.core import locks
+from xbench.core.locks import Locks, held
+from xbench.harness.deadline import deadline
 
 
 def leave_a_lock(folder: Path, name: str) -> None:
     """A process takes a lock and is killed before it can give it back."""
     code = (
-        "import os, sys; from pathlib import Path; from xbench.locks import Locks\n"
+        "import os, sys; from pathlib import Path; from xbench.core.locks import Locks\n"
         "locks = Locks(Path(sys.argv[1])); locks.__enter__()\n"
         "assert locks.take(sys.argv[2]); os.kill(os.getpid(), 9)"
     )

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from xbench.core.errors import Unavailable
 from xbench.metrics import inception
-from xbench.metrics.base import Unavailable
 from xbench.metrics.inception import InceptionExtractor
 
 stand_ins = runpy.run_path(str(Path(__file__).with_name("stand_ins.py")), run_name="stand_ins")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xbench.core.profiles import get_profile
 from xbench.datasets.phantom import Phantom
 from xbench.metrics.physics import (
     MEASURES,
@@ -29,7 +30,6 @@ from xbench.metrics.physics import (
     tissue_contrast,
     tissue_shares,
 )
-from xbench.profiles import get_profile
 
 independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
 darkest_part = independent["dark_distance"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xbench.metrics.base import Unavailable
+from xbench.core.errors import Unavailable
 from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
 from xbench.metrics.kernel import kernel_distance
 from xbench.metrics.uncertainty import bootstrap_mean, extrapolate, jackknife

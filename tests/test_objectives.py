@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.methods.cut import CUTLearner, FastCUT
 from xbench.methods.ddib import DDIB
 from xbench.methods.diffusion import DenoisingLearner, DiffusionConfig, make_signal
 from xbench.methods.medshift import FlowLearner, MedShift, MedShiftConfig
 from xbench.methods.unsb import Unsb
-from xbench.profiles import get_profile
 
 CPU, DOMAINS = torch.device("cpu"), ("a", "b")
 TINY = {"channels": (8, 8), "layers": 1, "attention": (False, False), "batch": 4}

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from xbench.core.errors import UserError
+from xbench.core.files import atomic
+from xbench.core.profiles import PROFILES
 from xbench.datasets.phantom import Phantom, PhantomConfig
 from xbench.datasets.phantom import dataset as module
-from xbench.errors import UserError
-from xbench.files import atomic
-from xbench.profiles import PROFILES
 
 TINY = PhantomConfig(
     size=32,
@@ -175,7 +175,7 @@ def test_a_damaged_file_is_named_kept_and_made_again(fresh: Phantom) -> None:
 
 def test_leftovers_of_killed_runs_are_removed(fresh: Phantom) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from xbench.files import atomic\n"
+        "import os, sys; from pathlib import Path; from xbench.core.files import atomic\n"
         "with atomic(Path(sys.argv[1])) as part:\n"
         "    part.write_bytes(b'half'); os.kill(os.getpid(), 9)"
     )

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xbench import plugins
+from xbench.core.errors import UserError
 from xbench.datasets import registry as datasets
-from xbench.errors import UserError
 from xbench.methods import registry as methods
 from xbench.metrics.base import METRICS
 from xbench.metrics.custom import metric
+from xbench.plugins import loading as plugins
 
 Xbench = Callable[..., Any]
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from xbench.evaluate import Case, Sample, measure
 from xbench.metrics.base import METRICS
-from xbench.scores import score_folders
-from xbench.store import Value
+from xbench.records.schema import Value
+from xbench.scoring.folders import score_folders
+from xbench.scoring.measure import Case, Sample, measure
 
 BUILT_IN = tuple(METRICS)
 REFERENCES = Path(__file__).with_name("references")

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from xbench import report
-from xbench.settings import file_name
-from xbench.store import Failure, Store
+from xbench.core.settings import file_name
+from xbench.records.schema import Failure
+from xbench.records.store import Store
 
 Xbench = Callable[..., Any]
 Change = Callable[[dict[str, Any]], None]

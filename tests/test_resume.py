@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.methods import registry, training
 from xbench.methods.base import Method, Training
-from xbench.profiles import get_profile
 
 DOMAINS = ("light", "dark")
 NAMES = ("medshift", "cyclegan", "cut", "fastcut", "unsb", "sdedit")

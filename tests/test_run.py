@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from xbench.hashing import file_digest
-from xbench.weights import WEIGHTS, path_of
+from xbench.core.hashing import file_digest
+from xbench.core.weights import WEIGHTS, path_of
 
 Xbench = Callable[..., Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xbench.settings import file_name
+from xbench.core.settings import file_name
 
 Xbench = Callable[..., Any]
 RECORD = json.loads((Path(__file__).parent / "schemas" / "v1-intervals.json").read_text())

@@ -13,7 +13,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from xbench.metrics import physics
-from xbench.scores import score_folders
+from xbench.scoring.folders import score_folders
 
 world = runpy.run_path(str(Path(__file__).with_name("score_world.py")))
 FOLDERS = world["FOLDERS"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from xbench.hashing import file_digest
+from xbench.core.hashing import file_digest
 
 independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
 world = runpy.run_path(str(Path(__file__).with_name("score_world.py")))

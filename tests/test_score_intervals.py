@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from xbench.evaluate import Case, Sample, Space, measure
 from xbench.metrics.base import METRICS
 from xbench.metrics.extractors import Extractor
+from xbench.scoring.measure import Case, Sample, Space, measure
 
 world = runpy.run_path(str(Path(__file__).with_name("score_world.py")))
 FEW, MANY, VIEWS = 16, 64, 4

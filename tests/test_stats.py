@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.stats import MEASURES, beside, domain_statistics, notes, published, sigma
-from xbench.profiles import Profile
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from xbench.cli import main
-from xbench.locks import Locks
-from xbench.plan import Request, make
-from xbench.status import failed_units
-from xbench.store import Store
+from xbench.core.locks import Locks
+from xbench.harness.plan import Request, make
+from xbench.harness.status import failed_units
+from xbench.records.store import Store
 
 Xbench = Callable[..., Any]
 PAIR = "synthetic_low:real_normal"
@@ -76,7 +76,7 @@ def test_a_failure_is_shown_with_its_traceback_and_without_its_code(xbench: Xben
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
-    [("version", "0", "version 0"), ("train_images", 7, "trained on 7 images")],
+    [("version", "0", "version 0, "), ("train_images", 7, "training images 7, ")],
 )
 def test_what_would_be_made_in_another_way_today_is_stale(
     xbench: Xbench, runs: Path, field: str, value: object, reason: str

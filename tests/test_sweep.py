@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from xbench import sweep, translation
+from xbench.cli.sweep import values
 from xbench.datasets.base import Images
+from xbench.harness import translation
 from xbench.methods.medshift import MedShift, MedShiftConfig
 
 Xbench = Callable[..., Any]
@@ -25,20 +26,20 @@ VALUES = [0.0, 0.5, 0.77, 1.0]
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0:1:0.25", ["0", "0.25", "0.5", "0.75", "1"]),
-        ("0.1:0.3:0.1", ["0.1", "0.2", "0.3"]),
-        ("0:0.7:0.1", ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]),
-        ("0:1:0.3", ["0", "0.3", "0.6", "0.9"]),
-        ("1:0:-.5", ["1", "0.5", "0"]),
-        ("1:20:10", ["1", "11"]),
-        ("0:2e-3:1e-3", ["0", "0.001", "0.002"]),
-        ("2, 4,8", ["2", "4", "8"]),
+        ("0:1:0.25", [0, 0.25, 0.5, 0.75, 1]),
+        ("0.1:0.3:0.1", [0.1, 0.2, 0.3]),
+        ("0:0.7:0.1", [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
+        ("0:1:0.3", [0, 0.3, 0.6, 0.9]),
+        ("1:0:-.5", [1, 0.5, 0]),
+        ("1:20:10", [1, 11]),
+        ("0:2e-3:1e-3", [0, 0.001, 0.002]),
+        ("2, 4,8", [2, 4, 8]),
         ("euler,heun", ["euler", "heun"]),
-        ("[16,32],[32,64]", ["[16,32]", "[32,64]"]),
+        ("[16,32],[32,64]", [[16, 32], [32, 64]]),
     ],
 )
-def test_values_are_exact(text: str, expected: list[str]) -> None:
-    assert sweep.values(text) == expected
+def test_values_are_exact(text: str, expected: list[Any]) -> None:
+    assert values(text) == expected
 
 
 def planned(result: Any) -> set[str]:

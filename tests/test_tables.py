@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from xbench.metrics.base import METRICS
-from xbench.records import Record, Value
+from xbench.records.schema import Record, Value
 
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from xbench.errors import UserError
+from xbench.core.errors import UserError
 from xbench.methods import training
 
 STEPS = 40

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xbench.core.hashing import seed_from
 from xbench.datasets.decode import read
 from xbench.datasets.index import Item
 from xbench.datasets.prepare import normalise
-from xbench.datasets.verify import CHECKS, Problem, check
-from xbench.hashing import seed_from
+from xbench.datasets.quality import CHECKS, Problem, check
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SIZE = 72

@@ -82,8 +82,9 @@ def test_changed_images_are_found(xbench: Xbench, record: Path) -> None:
 
 def test_images_of_another_training_are_found(xbench: Xbench, record: Path) -> None:
     """All is consistent, but the method makes other images."""
-    from xbench.records import Record
-    from xbench.store import Store, pixels_digest
+    from xbench.core.pixels import pixels_digest
+    from xbench.records.schema import Record
+    from xbench.records.store import Store
 
     other = record.parents[2] / "identity" / "seed0" / record.name
     shutil.copytree(images_of(other), images_of(record), dirs_exist_ok=True)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from xbench.core.errors import UserError
+from xbench.core.profiles import PROFILES
 from xbench.datasets.phantom import Phantom, PhantomConfig, physics
 from xbench.datasets.phantom.generate import one_thread
 from xbench.datasets.phantom.projection import Projector, View
@@ -16,8 +18,6 @@ from xbench.datasets.phantom.render import LOOKS, VESSEL_GROUND
 from xbench.datasets.phantom.vessels import MAGNIFICATION, Arteries, grow, project
 from xbench.datasets.phantom.views import CLASSES
 from xbench.datasets.phantom.volume import CORNER, Volume, make_head
-from xbench.errors import UserError
-from xbench.profiles import PROFILES
 
 TINY = PhantomConfig(
     size=64,

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xbench import plots
+from xbench.analysis import figures as plots
+from xbench.analysis import leaderboard
+from xbench.analysis.leaderboard import with_published
 from xbench.metrics.base import METRICS
-from xbench.store import Record, Store
-from xbench.views import leaderboard
-from xbench.views.leaderboard import with_published
+from xbench.records.schema import Record
+from xbench.records.store import Store
 
 Xbench = Callable[..., Any]
 

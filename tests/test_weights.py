@@ -12,10 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xbench.errors import UserError
-from xbench.metrics.base import Unavailable
+from xbench.core.errors import Unavailable, UserError
+from xbench.core.weights import WEIGHTS, obtain, path_of, status
 from xbench.metrics.inception import InceptionExtractor
-from xbench.weights import WEIGHTS, obtain, path_of, status
 
 INCEPTION = "inception-2015-12-05.pt"
 

@@ -16,13 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from xbench import engines, executors
 from xbench.cli import main
-from xbench.engines import Needs, Task
-from xbench.errors import UserError
-from xbench.executors import Team
-from xbench.locks import Locks
-from xbench.processes import cores
+from xbench.core.errors import UserError
+from xbench.core.locks import Locks
+from xbench.core.processes import cores
+from xbench.harness import engines
+from xbench.harness import workers as executors
+from xbench.harness.engines import Needs, Task
+from xbench.harness.workers import Team
 
 Xbench = Callable[..., Any]
 
@@ -61,7 +62,7 @@ def noting(tmp_path: Path) -> Path:
 def forks() -> Any:
     """Processes that have imported everything when they start."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["xbench.execute", "xbench.plots"])
+    context.set_forkserver_preload(["xbench.harness.session", "xbench.analysis.figures"])
     return context
 
 

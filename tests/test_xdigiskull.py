@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from xbench.core.errors import UserError
 from xbench.datasets.describe import read_description
-from xbench.datasets.recognise import domain_of, recognise, summary
-from xbench.datasets.xdigiskull import images_folder, obtain
-from xbench.errors import UserError
+from xbench.datasets.importers.recognise import domain_of, recognise, summary
+from xbench.datasets.importers.xdigiskull import images_folder, obtain
 
 archives = runpy.run_path(str(Path(__file__).with_name("digiskull_archives.py")))
 DOMAINS = archives["DOMAINS"]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xbench.core.errors import UserError
 from xbench.datasets import registry
-from xbench.datasets.archives import extract
 from xbench.datasets.describe import read_description
-from xbench.datasets.recognise import Recognised
-from xbench.datasets.xdigiskull import images_folder, obtain
-from xbench.errors import UserError
+from xbench.datasets.importers.archives import extract
+from xbench.datasets.importers.recognise import Recognised
+from xbench.datasets.importers.xdigiskull import images_folder, obtain
 
 archives = runpy.run_path(str(Path(__file__).with_name("digiskull_archives.py")))
 serve = runpy.run_path(str(Path(__file__).with_name("zenodo_server.py")))["serve"]

@@ -13,17 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from xbench import plugins
-from xbench.answers import listing
+from xbench.cli.answers import listing
 from xbench.cli.compare import compare
 from xbench.cli.data import data_app
-from xbench.cli.options import (
-    DatasetName,
-    Json,
-    Out,
-    ProfileName,
-    SplitName,
-)
+from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName
 from xbench.cli.plugins import check, new_app
 from xbench.cli.repair import clean, doctor, rerun, status, verify
 from xbench.cli.report import report
@@ -50,7 +43,8 @@ from xbench.cli.score import score_command
 from xbench.cli.sweep import sweep_command
 from xbench.cli.translate import translate_command
 from xbench.cli.views import leaderboard, plot_app
-from xbench.errors import UserError, full_disk
+from xbench.core.errors import UserError, full_disk
+from xbench.plugins import loading as plugins
 
 app = typer.Typer(
     help="Compare methods of unpaired X-ray image translation.",
@@ -159,13 +153,13 @@ def run(
     json: Json = False,
 ) -> None:
     """Train, translate and score; what is done already is skipped."""
-    from xbench.execute import Options
-    from xbench.plan import make
+    from xbench.harness.plan import make
+    from xbench.harness.session import Options
 
     plan = make(request_of(method, dataset, profile, pairs, split, seed, set_, out, shard))
     team = team_of(context, workers, executor, executor_option)
-    options = Options(published, force, retry_failed, dry_run, timeout, json, worker, team)
-    perform(plan, out, device, options)
+    options = Options(published, force, retry_failed, dry_run, timeout, worker, team)
+    perform(plan, out, device, options, json=json)
 
 
 @app.command("publish")
@@ -174,7 +168,7 @@ def publish_command(
     to: Annotated[Path, typer.Option(help="Folder to publish in.")] = Path("results"),
 ) -> None:
     """Copy finished records and small evidence, and make the views there."""
-    from xbench import publish
+    from xbench.analysis import publish
 
     for folder in publish.publish(out, to):
         print(folder)
@@ -196,9 +190,9 @@ def fetch_weights(
     name: Annotated[str, typer.Argument(help="inception, clip or vae")],
 ) -> None:
     """Fetch the weights of a pretrained network into the cache, and check them."""
-    from xbench import weights
-    from xbench.display import Display
-    from xbench.metrics.base import Unavailable
+    from xbench.core import weights
+    from xbench.core.errors import Unavailable
+    from xbench.harness.progress import Display
 
     try:
         with Display(()) as display:
@@ -214,7 +208,7 @@ def fetch_weights(
 @list_app.command("methods")
 def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
     """Methods with their cost on the phantom's domains; --json tells more."""
-    from xbench.catalogue import METHOD_COLUMNS, methods
+    from xbench.cli.catalogue import METHOD_COLUMNS, methods
 
     rows = methods(profile)
     shown = rows if json else [{name: row[name] for name in METHOD_COLUMNS} for row in rows]
@@ -224,7 +218,7 @@ def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
 @list_app.command("datasets")
 def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
     """Data sets as a profile makes them."""
-    from xbench.catalogue import datasets
+    from xbench.cli.catalogue import datasets
 
     listing(datasets(profile), json=json)
 
@@ -232,8 +226,8 @@ def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
 @list_app.command("metrics")
 def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
     """Metrics with the identity of their definition, the same in every profile."""
-    from xbench.catalogue import metrics
-    from xbench.profiles import get_profile
+    from xbench.cli.catalogue import metrics
+    from xbench.core.profiles import get_profile
 
     get_profile(profile)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from xbench.answers import answer
-from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, To, results_folder
+from xbench.cli.answers import answer
+from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, To
 from xbench.metrics.base import METRICS
+from xbench.records.folders import results_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
-    from xbench.compare import Comparison, PairRow, View
+    from xbench.analysis.compare import Comparison, PairRow, View
 
     Pixels = NDArray[np.float64]
 
@@ -40,8 +41,8 @@ def compare(
     to: To = None,
 ) -> None:
     """Test where two rows differ, rank them, and show the images on which they differ most."""
-    from xbench import compare as comparing
-    from xbench.display import make_console
+    from xbench.analysis import compare as comparing
+    from xbench.analysis.terminal import make_console
 
     folder = results_folder(dataset, profile, split, out)
     result = comparing.compare(folder, a, b, metric)
@@ -171,7 +172,7 @@ def picture(
     Returns:
         The file written, None if no image is there; and a note on what is not there.
     """
-    from xbench.settings import file_name
+    from xbench.core.settings import file_name
 
     rows = [panels for view in result.views if (panels := _panels(folder, result, view))]
     gone = len(result.views) - len(rows)
@@ -189,10 +190,13 @@ def picture(
 
 def _panels(folder: Path, result: "Comparison", view: "View") -> Panels | None:
     """The images of a view; None if a translation is not there."""
-    from xbench.store import unit_file
+    from xbench.records.store import Store
+    from xbench.records.units import UnitId
+
+    store = Store(folder)
 
     made = [
-        _read(folder / "images" / unit_file(label, seed, view.source, view.target), view.id)
+        _read(store.images_path(UnitId(label, seed, view.source, view.target)), view.id)
         for label, seed in ((result.a, view.seed_a), (result.b, view.seed_b))
     ]
     if made[0] is None or made[1] is None or made[0].shape != made[1].shape:
@@ -210,13 +214,11 @@ def _untranslated(folder: Path, domain: str, image: str) -> "Pixels | None":
 
 
 def _read(folder: Path, image: str) -> "Pixels | None":
-    """A 16-bit image as `[H, W]` in [0, 1]; None if it is missing or damaged."""
-    import numpy as np
-    from PIL import Image
+    """A stored image as `[H, W]` in [0, 1]; None if it is missing or damaged."""
+    from xbench.records.images import read_png
 
     try:
-        with Image.open(folder / f"{image}.png", formats=["PNG"]) as file:
-            return np.asarray(file).astype(np.float64) / 65535
+        return read_png(folder / f"{image}.png") / 65535
     except (OSError, SyntaxError, ValueError):
         return None
 
@@ -225,7 +227,7 @@ def _draw(result: "Comparison", rows: Sequence[Panels], path: Path) -> Path:
     import numpy as np
     from matplotlib import pyplot as plt
 
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     heads = ["source", f"A: {result.a}", f"B: {result.b}", "|A − B|"]
     heads += ["true target"] * result.aligned

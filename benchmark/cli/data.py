@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xbench.answers import answer, listing
+from xbench.cli.answers import answer, listing
 from xbench.cli.options import Json, ProfileName, To
-from xbench.errors import UserError
+from xbench.core.errors import UserError
 
 if TYPE_CHECKING:
     from xbench.datasets.base import Dataset
     from xbench.datasets.folder import Folder
-    from xbench.datasets.recognise import Recognised
+    from xbench.datasets.importers.recognise import Recognised
 
 data_app = typer.Typer(help="Fetch, describe, look at and check data sets.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="data.KEY=VALUE")]
 @data_app.command("list")
 def data_list(profile: ProfileName = "quick", json: Json = False) -> None:
     """Data sets as a profile makes them."""
-    from xbench.catalogue import datasets
+    from xbench.cli.catalogue import datasets
 
     listing(datasets(profile), json=json)
 
@@ -42,9 +42,9 @@ def data_fetch(
     ] = None,
 ) -> None:
     """Download a data set, recognise its domains, and make it ready for --dataset NAME."""
-    from xbench.datasets.recognise import summary
-    from xbench.datasets.xdigiskull import obtain
-    from xbench.display import Display
+    from xbench.datasets.importers.recognise import summary
+    from xbench.datasets.importers.xdigiskull import obtain
+    from xbench.harness.progress import Display
 
     def say(recognised: "Recognised") -> None:
         listing(summary(recognised), json=False)
@@ -60,7 +60,7 @@ def data_init(
     force: Annotated[bool, typer.Option(help="Replace the dataset.toml that is there.")] = False,
 ) -> None:
     """Look at a folder of images and write its dataset.toml, with a preview as a picture."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
     from xbench.datasets.describe import FILE, write_description
     from xbench.datasets.suggest import suggest
 
@@ -87,7 +87,7 @@ def data_show(
     name: Name = "phantom", profile: ProfileName = "quick", set_: Set = None, to: To = None
 ) -> None:
     """Contact sheet: domains × views of the test split, with their statistics."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     dataset = _dataset(name, profile, set_)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-{profile}.png")))
@@ -113,8 +113,9 @@ def data_stats(
 @data_app.command("verify")
 def data_verify(root: Name, json: Json = False) -> None:
     """Find damaged, doubled, inverted and misaligned images; exit code 1 if there are errors."""
-    from xbench.datasets.verify import check
-    from xbench.display import Display, make_console
+    from xbench.analysis.terminal import make_console
+    from xbench.datasets.quality import check
+    from xbench.harness.progress import Display
 
     folder = _folder(root)
     layout = folder.layout
@@ -153,7 +154,7 @@ def data_export(
 ) -> None:
     """Write a data set as 16-bit PNGs that --dataset FOLDER reads."""
     from xbench.datasets.export import export
-    from xbench.display import Display
+    from xbench.harness.progress import Display
 
     changes = [*(set_ or []), *([f"data.size={size}"] if size else [])]
     dataset = _dataset(name, profile, changes)
@@ -164,15 +165,16 @@ def data_export(
 
 def _dataset(name: str, profile: str, changes: list[str] | None) -> "Dataset":
     """A data set with settings, made ready."""
-    from xbench.plan import Request, make
+    from xbench.core.settings import parse
+    from xbench.harness.plan import Request, make
 
-    request = Request(dataset=name, profile=profile, assignments=changes or [])
+    request = Request(dataset=name, profile=profile, settings=parse(changes or []))
     return _prepared(make(request).dataset)
 
 
 def _prepared(dataset: "Dataset") -> "Dataset":
     """A data set, made ready."""
-    from xbench.display import Display
+    from xbench.harness.progress import Display
 
     with Display(dataset.domains) as display:
         dataset.prepare(display.data)
@@ -181,9 +183,9 @@ def _prepared(dataset: "Dataset") -> "Dataset":
 
 def _folder(name: str) -> "Folder":
     """The data set in a folder, not decoded."""
+    from xbench.core.profiles import get_profile
     from xbench.datasets import registry
     from xbench.datasets.folder import Folder
-    from xbench.profiles import get_profile
 
     kind = registry.get(name)
     if not issubclass(kind, Folder):

@@ -2,11 +2,9 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from xbench.errors import nothing_finished, unknown
 
 Out = Annotated[Path, typer.Option(help="Folder of the results.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="NAME, or a folder of your own images")]
@@ -36,33 +34,3 @@ def given(context: typer.Context, *, without: Collection[str]) -> list[str]:
 def listed(text: str) -> list[str]:
     """The parts of a text between commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def choice(kind: str, value: str, options: tuple[str, ...]) -> Any:
-    """One of some options, or the three-line error."""
-    if value not in options:
-        raise unknown(kind, value, options, f"try: --{kind} {options[0]}")
-    return value
-
-
-def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
-    """The results of a data set (its name, folder, or label, as `phantom[noise=off]`)."""
-    from xbench.datasets import registry
-    from xbench.plan import folder_of
-    from xbench.profiles import get_profile
-    from xbench.settings import name_of
-
-    get_profile(profile)
-    split = choice("split", split, ("test", "val"))
-    folder = folder_of(out, dataset, profile, split)
-    if not (folder / "records").is_dir():
-        name = name_of(dataset)
-        label = dataset.replace(name, registry.get(name).name, 1)
-        folder = folder_of(out, label, profile, split)
-    if not (folder / "records").is_dir():
-        raise nothing_finished(
-            folder,
-            mend=f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
-            f"--out {out}",
-        )
-    return folder

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from xbench.answers import answer, listing
-from xbench.cli.options import Json, ProfileName, choice
+from xbench.cli.answers import answer, listing
+from xbench.cli.options import Json, ProfileName
+from xbench.core.errors import choice
 
 new_app = typer.Typer(help="Write a method of your own.", no_args_is_help=True)
 
@@ -19,7 +20,7 @@ def new_method(
     kind: Annotated[str, typer.Option(help="filter, or trained")] = "filter",
 ) -> None:
     """Write NAME.py, which works as it is, and its test; nothing is overwritten."""
-    from xbench.scaffold import new_method as write
+    from xbench.plugins.templates import new_method as write
 
     for file in write(name, to, choice("kind", kind, ("filter", "trained"))):
         print(file)
@@ -31,9 +32,9 @@ def check(
     json: Json = False,
 ) -> None:
     """Look at all promises of a method; 1 if it breaks one."""
-    from xbench import conformance
+    from xbench.core.profiles import get_profile
     from xbench.methods.registry import get
-    from xbench.profiles import get_profile
+    from xbench.plugins import conformance
 
     findings = conformance.check(get(method), get_profile(profile))
     if json:

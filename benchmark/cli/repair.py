@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xbench.answers import answer, listing
+from xbench.cli.answers import answer, listing
 from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, listed
 from xbench.cli.run import Device, Pairs, Seeds, request_of
-from xbench.errors import UserError, nothing_finished
+from xbench.core.errors import UserError, nothing_finished
 
 if TYPE_CHECKING:
-    from xbench.store import Record
+    from xbench.records.schema import Record
 
 RecordPath = Annotated[Path, typer.Argument(help="A file below a folder `records`.")]
 #: Code that a record names is run only if the user names it, too.
@@ -36,10 +36,10 @@ def status(
 
     Without --method: of what lies in the results folder. With it: of that plan.
     """
-    from xbench import status as states
+    from xbench.harness import status as states
 
     if method:
-        from xbench import plan
+        from xbench.harness import plan
 
         todo = plan.make(
             request_of(method, dataset, profile, pairs, split, seed, set_, out, shard="1/1")
@@ -57,8 +57,7 @@ def status(
     if failed and not json:
         for unit in found:
             if unit.state == "failed":
-                name = f"{unit.label} seed {unit.seed}, {unit.source} → {unit.target}"
-                print(f"\n{name}\n{_plain(unit.traceback)}", file=sys.stderr)
+                print(f"\n{unit.unit}\n{_plain(unit.traceback)}", file=sys.stderr)
     if any(unit.state == "failed" for unit in found):
         raise typer.Exit(1)
 
@@ -73,18 +72,19 @@ def rerun(
     """Print the command that makes a record again; --run runs it."""
     import shlex
 
-    from xbench import commands
-    from xbench.store import Store, name_of_record
+    from xbench.analysis import reproduce as commands
+    from xbench.records.store import Store
 
     found = _read(record)
     words = commands.command(found, method, dataset)
     if out != Path("runs"):
         words += ["--out", str(out)]
     if run:
-        from xbench import plan
+        from xbench.harness import plan
+        from xbench.harness.request import request
 
-        todo = plan.make(commands.request([found], out, method, dataset))
-        if (Store(todo.folder).folder / "records" / f"{name_of_record(found)}.json").exists():
+        todo = plan.make(request([found], out, method, dataset))
+        if Store(todo.folder).record_path(found.unit).exists():
             words.append("--force")
     print(shlex.join(words), file=sys.stderr if run else sys.stdout)
     if run:
@@ -107,8 +107,8 @@ def verify(
     """
     from dataclasses import asdict
 
-    from xbench.runner import pick_device
-    from xbench.verify import verify_record
+    from xbench.harness.runner import pick_device
+    from xbench.harness.verify import verify_record
 
     found = _read(record)
     checks = verify_record(record, found, images, pick_device(device), method, dataset)
@@ -133,7 +133,7 @@ def doctor(
     """Look at Python, torch, packages, weights, data, disks and plug-ins; 1 if something fails."""
     from dataclasses import asdict
 
-    from xbench.doctor import examine
+    from xbench.cli.doctor import examine
 
     checks = examine(out)
     listing([asdict(check) for check in checks], json=json)
@@ -155,7 +155,7 @@ def clean(
     On demand: stale (records of other versions and data, with their images), failed (tracebacks),
     trainings (that no record names), caches (prepared data that no profile and no record needs).
     """
-    from xbench import clean as cleaning
+    from xbench.harness import clean as cleaning
 
     found = cleaning.find(out, cleaning.kinds(listed(what)))
     rows = cleaning.summary(found)
@@ -189,7 +189,7 @@ def _read(path: Path) -> "Record":
     Raises:
         UserError: it cannot be read.
     """
-    from xbench.records import Record, Unreadable, parse
+    from xbench.records.schema import Record, Unreadable, parse
 
     try:
         return parse(path.read_bytes(), Record)
@@ -203,8 +203,7 @@ def _read(path: Path) -> "Record":
 
 def _results(dataset: str, profile: str, split: str, out: Path) -> Path:
     """A results folder; one that holds nothing but failures is one, too."""
-    from xbench.cli.options import results_folder
-    from xbench.plan import folder_of
+    from xbench.records.folders import folder_of, results_folder
 
     folder = folder_of(out, dataset, profile, split)
     if (folder / "failed").is_dir():
@@ -214,8 +213,8 @@ def _results(dataset: str, profile: str, split: str, out: Path) -> Path:
 
 def _own(dataset: str) -> str:
     """What the user said of data that are not built in."""
+    from xbench.core.settings import name_of
     from xbench.datasets.registry import BUILT_IN
-    from xbench.settings import name_of
 
     return "" if name_of(dataset) in BUILT_IN else dataset
 

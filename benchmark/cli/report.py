@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from xbench.cli.options import DatasetName, Out, ProfileName, SplitName, To, results_folder
+from xbench.cli.options import DatasetName, Out, ProfileName, SplitName, To
+from xbench.records.folders import results_folder
 
 
 def report(

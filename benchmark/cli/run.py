@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xbench.cli.options import choice, given, listed
-from xbench.errors import UserError
+from xbench.cli.answers import answer, frame_rows
+from xbench.cli.options import given, listed
+from xbench.core.errors import UserError, choice
 
 if TYPE_CHECKING:
-    from xbench.execute import Options
-    from xbench.executors import Team
-    from xbench.plan import Plan, Request
+    from xbench.harness.plan import Plan, Request
+    from xbench.harness.session import Options, Outcome
+    from xbench.harness.workers import Team
 
 Methods = Annotated[
     str, typer.Option("--method", help="NAME[,NAME], all, or path/to/file.py:Class")
@@ -46,7 +47,7 @@ def team_of(
     """
     if workers == 1 and executor == "local":
         return None
-    from xbench.executors import Team, parse_options
+    from xbench.harness.workers import Team, parse_options
 
     own = ("workers", "executor", "executor_option", "json")
     arguments = (str(context.info_name), *given(context, without=own), "--worker")
@@ -60,7 +61,7 @@ def request_of(
     pairs: str,
     split: str,
     seed: str,
-    assignments: list[str] | None,
+    set_: list[str] | None,
     out: Path,
     shard: str,
 ) -> "Request":
@@ -69,7 +70,8 @@ def request_of(
     Raises:
         UserError: a text cannot be read.
     """
-    from xbench.plan import Request
+    from xbench.core.settings import parse
+    from xbench.harness.plan import Request
 
     return Request(
         methods=method_names(method),
@@ -78,54 +80,63 @@ def request_of(
         pairs=listed(pairs),
         split=choice("split", split, ("test", "val")),
         seeds=seed_numbers(seed),
-        assignments=assignments or [],
+        settings=parse(set_ or []),
         out=out,
         shard=_shard(shard),
     )
 
 
-def perform(plan: "Plan", out: Path, device: str, options: "Options") -> None:
+def perform(
+    plan: "Plan", out: Path, device: str, options: "Options", *, json: bool = False
+) -> None:
     """Do a plan, and end with the exit code that fits if a unit failed or someone stopped it."""
-    from xbench.display import Display
-    from xbench.execute import execute
-    from xbench.runner import Runner, pick_device
+    from xbench.harness.progress import Display
+    from xbench.harness.runner import Runner, pick_device
+    from xbench.harness.session import execute
 
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     try:
-        failed = execute(runner, out, options)
+        outcome = execute(runner, out, options)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
-    if failed:
+    if json:
+        show_outcome(outcome)
+    if outcome.failed:
         raise typer.Exit(1)
+
+
+def show_outcome(outcome: "Outcome") -> None:
+    """Print a run's leaderboard, or the plan of a dry run, as JSON."""
+    if outcome.preview is not None:
+        answer(outcome.preview)
+    elif outcome.board is not None:
+        answer(frame_rows(outcome.board))
 
 
 def method_names(text: str) -> list[str]:
     """The methods that `--method` names; `all` are those that are no references."""
-    from xbench.methods.registry import available
+    from xbench.methods.registry import REFERENCES, available
 
     if text != "all":
         return listed(text)
-    return [name for name in available() if name not in ("identity", "vae")]
+    return [name for name in available() if name not in REFERENCES]
 
 
 def seed_numbers(text: str) -> list[int]:
-    """The seeds that `--seed` names, each once.
+    """The seeds that `--seed` names.
 
     Raises:
-        UserError: not whole numbers from 0.
+        UserError: not whole numbers.
     """
     try:
-        seeds = [int(part) for part in listed(text)]
+        return [int(part) for part in listed(text)]
     except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0:
         raise UserError(
             f"--seed {text} cannot be read",
             "expected: whole numbers from 0, separated by commas",
             "for example: --seed 0,1,2",
-        )
-    return list(dict.fromkeys(seeds))
+        ) from None
 
 
 def _shard(text: str) -> tuple[int, int]:

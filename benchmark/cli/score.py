@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xbench.answers import answer
-from xbench.cli.options import Json
-from xbench.errors import UserError, unknown
+from xbench.cli.answers import answer
+from xbench.cli.options import Json, listed
+from xbench.cli.run import show_outcome
+from xbench.core.errors import UserError
 
 if TYPE_CHECKING:
     from xbench.metrics.base import Metric
-    from xbench.scores import Scores
-    from xbench.store import Value
+    from xbench.records.schema import Value
+    from xbench.scoring.folders import Scores
 
 #: What a row is made with where nothing else is said.
 DEFAULTS = {"dataset": "phantom", "profile": "quick", "split": "test", "seed": 0, "pairs": ""}
@@ -102,13 +103,13 @@ def _refuse(options: dict[str, Any], reason: str) -> None:
 
 
 def _score(translated: Path, options: dict[str, Any], device: str, *, json: bool) -> None:
-    from xbench.runner import pick_device
-    from xbench.scores import score_folders
+    from xbench.harness.runner import pick_device
+    from xbench.scoring.folders import score_folders
 
     names = options.pop("metrics")
     scores = score_folders(
         translated,
-        metrics=_parts(names or "") or None,
+        metrics=listed(names or "") or None,
         device=pick_device(device),
         **options,
     )
@@ -121,19 +122,17 @@ def _add(
     name: str, translated: Path, chosen: dict[str, Any], out: Path, device: str, *, json: bool
 ) -> bool:
     """Make a row and print its leaderboard; whether a unit failed."""
-    from xbench import external
-    from xbench.display import Display
-    from xbench.execute import Options, execute
-    from xbench.plan import Request
-    from xbench.runner import Runner, pick_device
+    from xbench.harness import external
+    from xbench.harness.plan import Request
+    from xbench.harness.progress import Display
+    from xbench.harness.runner import Runner, pick_device
+    from xbench.harness.session import Options, execute
 
     external.check_name(name)
-    if chosen["split"] not in ("test", "val"):
-        raise unknown("split", chosen["split"], ("test", "val"), "try: --split test")
     request = Request(
         dataset=chosen["dataset"],
         profile=chosen["profile"],
-        pairs=_parts(chosen["pairs"]),
+        pairs=listed(chosen["pairs"]),
         split=chosen["split"],
         seeds=(chosen["seed"],),
         out=out,
@@ -142,12 +141,10 @@ def _add(
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     failed = external.add(runner, name, translated, chosen["seed"])
     # What remains is a run of the reference rows: identity and floor.
-    references = execute(runner, out, Options(json=json))
-    return failed or references
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    references = execute(runner, out, Options())
+    if json:
+        show_outcome(references)
+    return failed or bool(references.failed)
 
 
 def _object(scores: "Scores") -> dict[str, Any]:
@@ -170,7 +167,7 @@ def _print(scores: "Scores") -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from xbench.display import make_console
+    from xbench.analysis.terminal import make_console
 
     console = make_console()
     table = Table(box=SIMPLE)

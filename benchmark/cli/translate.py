@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xbench.answers import answer
-from xbench.cli.options import Json, choice, listed
+from xbench.cli.answers import answer
+from xbench.cli.options import Json, listed
 from xbench.cli.run import Device
-from xbench.errors import UserError
+from xbench.core.errors import UserError, choice
 
 if TYPE_CHECKING:
-    from xbench.own_images import Outcome
-    from xbench.plan import Request
+    from xbench.harness.own_images import Outcome
+    from xbench.harness.plan import Request
 
 
 def translate_command(
@@ -54,10 +54,11 @@ def translate_command(
     The method must have been trained by xbench run. Images are translated at the working size of
     the run's profile and brought back to their own: finer detail is lost. DICOM becomes PNG.
     """
-    from xbench.display import Display
-    from xbench.loading import load_method
-    from xbench.own_images import find_jobs, preparation, translate_files
-    from xbench.runner import pick_device
+    from xbench.core.settings import merged, parse
+    from xbench.harness.loading import load_method
+    from xbench.harness.own_images import find_jobs, preparation, translate_files
+    from xbench.harness.progress import Display
+    from xbench.harness.runner import pick_device
 
     limits = _limits(window)
     if polarity is not None:
@@ -68,7 +69,7 @@ def translate_command(
         wanted,
         pairs=[f"{source}:{target}"],
         seeds=[seed],
-        assignments=[*wanted.assignments, *(set_ or [])],
+        settings=merged(wanted.settings, parse(set_ or [])),
     )
     with Display(()) as display:
         plan, trained = load_method(wanted, pick_device(device), display.data, run)
@@ -120,8 +121,8 @@ def _request(
     method: str, run: Path | None, dataset: str | None, profile: str | None, out: Path | None
 ) -> "Request":
     """What tells the method and where it was trained; still without pair, seed and settings."""
-    from xbench.loading import request_of_run
-    from xbench.plan import Request
+    from xbench.harness.loading import request_of_run
+    from xbench.harness.plan import Request
 
     if "," in method.partition("[")[0] or method == "all":
         raise UserError(

@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xbench.answers import answer, frame_rows
-from xbench.cli.options import (
-    DatasetName,
-    Json,
-    Out,
-    ProfileName,
-    SplitName,
-    To,
-    choice,
-    listed,
-    results_folder,
-)
-from xbench.errors import UserError
+from xbench.cli.answers import answer, frame_rows
+from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, To, listed
+from xbench.core.errors import UserError, choice
+from xbench.records.folders import results_folder
 
 if TYPE_CHECKING:
     from xbench.datasets.base import Dataset
@@ -60,11 +51,11 @@ def leaderboard(
     files in the results folder. Three or more rows of one training at other settings are a
     sweep: they have no rank, and stand in the ablation table and in leaderboard.csv.
     """
-    from xbench import show
-    from xbench.display import make_console
-    from xbench.views import tables
-    from xbench.views.leaderboard import ranked
-    from xbench.views.selection import Selection, chosen_pairs, sort_column
+    from xbench.analysis import tables
+    from xbench.analysis import terminal as show
+    from xbench.analysis.leaderboard import ranked
+    from xbench.analysis.selection import Selection, chosen_pairs, sort_column
+    from xbench.analysis.terminal import make_console
 
     folder = results_folder(dataset, profile, split, out)
     choice("table", table, tables.TABLES)
@@ -112,8 +103,8 @@ def plot_all(
     out: Out = Path("runs"),
 ) -> None:
     """All tables and figures that need records and strips alone, as `xbench publish` makes them."""
-    from xbench import plots
-    from xbench.publish import make_views
+    from xbench.analysis import figures as plots
+    from xbench.analysis.publish import make_views
 
     folder = results_folder(dataset, profile, split, out)
     _say([*make_views(folder), *plots.pairs(folder)])
@@ -129,7 +120,7 @@ def plot_tradeoff(
     to: To = None,
 ) -> None:
     """Structure against realism: points, curves of sweeps, Pareto front (the paper's Figure 3)."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     _say(plots.tradeoff(results_folder(dataset, profile, split, out), to, row or []))
 
@@ -145,7 +136,7 @@ def plot_pairs(
     to: To = None,
 ) -> None:
     """Source × target heat maps of one metric."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     _say(plots.pairs(results_folder(dataset, profile, split, out), metric, to, row or []))
 
@@ -164,7 +155,7 @@ def plot_samples(
     to: To = None,
 ) -> None:
     """Source, translations and true target side by side."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     folder = results_folder(dataset, profile, split, out)
     print(plots.samples(folder, listed(pairs), to, row or [], difference=difference))
@@ -180,7 +171,7 @@ def plot_training(
     to: To = None,
 ) -> None:
     """How losses fell, one panel per method; needs the trainings, which are not published."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     _say(plots.training(results_folder(dataset, profile, split, out), to, row or []))
 
@@ -196,7 +187,7 @@ def plot_spectra(
     to: To = None,
 ) -> None:
     """Power spectra and edge profiles against the true target; needs images/, not published."""
-    from xbench import plots
+    from xbench.analysis import figures as plots
 
     folder = results_folder(dataset, profile, split, out)
     _say(plots.spectra(folder, listed(pairs), to, row or []))
@@ -211,10 +202,11 @@ def plot_domains(
     to: To = None,
 ) -> None:
     """Views and grey values of every domain of a data set (the paper's Figure 2)."""
-    from xbench import plots
-    from xbench.plan import Request, make
+    from xbench.analysis import figures as plots
+    from xbench.core.settings import parse
+    from xbench.harness.plan import Request, make
 
-    data = make(Request(dataset=dataset, profile=profile, assignments=set_ or [])).dataset
+    data = make(Request(dataset=dataset, profile=profile, settings=parse(set_ or []))).dataset
     _prepare(data)
     print(plots.domains(data, to or Path(f"domains-{data.name}-{profile}.png"), views))
 
@@ -234,10 +226,12 @@ def plot_latents(
     to: To = None,
 ) -> None:
     """Latents at several tau by domain, and how well they tell it (the paper's Figure 4)."""
-    from xbench import latents, plots
-    from xbench.loading import load_method
-    from xbench.plan import Request, make
-    from xbench.runner import pick_device
+    from xbench.analysis import figures as plots
+    from xbench.analysis import latents
+    from xbench.core.settings import parse
+    from xbench.harness.loading import load_method
+    from xbench.harness.plan import Request, make
+    from xbench.harness.runner import pick_device
 
     choice("embedding", embedding, ("umap", "pca"))
     values = _taus(taus)
@@ -249,7 +243,7 @@ def plot_latents(
         profile=profile,
         split=choice("split", split, ("test", "val")),
         seeds=[seed],
-        assignments=set_ or [],
+        settings=parse(set_ or []),
         out=out,
     )
     request = replace(request, pairs=[":".join(make(request).dataset.domains[:2])])
@@ -284,7 +278,7 @@ def _taus(text: str) -> list[float]:
 
 def _prepare(dataset: "Dataset") -> None:
     """Make a data set's images ready."""
-    from xbench.display import Display
+    from xbench.harness.progress import Display
 
     with Display(dataset.domains) as display:
         dataset.prepare(display.data)

@@ -11,10 +11,6 @@ Space = Literal["pixels", "texture", "inception", "clip", "user"]
 Kind = Literal["per image", "frechet", "conditional", "kernel", "measures"]
 
 
-class Unavailable(Exception):
-    """A metric cannot be computed here; the text is one line, fit for a footnote of a table."""
-
-
 @dataclass(frozen=True)
 class Metric:
     """One column of the tables.

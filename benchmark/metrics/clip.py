@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from xbench.metrics.base import Unavailable
+from xbench.core.errors import Unavailable
+from xbench.core.weights import obtain
 from xbench.metrics.images import check_images
 from xbench.metrics.inception import eight_bit
 from xbench.metrics.torchscript import load_torchscript
-from xbench.weights import obtain
 
 SIZE = 512
 

@@ -5,9 +5,9 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from xbench.errors import UserError
-from xbench.hashing import file_digest
-from xbench.metrics.base import METRICS, Metric, Unavailable
+from xbench.core.errors import Unavailable, UserError
+from xbench.core.hashing import file_digest
+from xbench.metrics.base import METRICS, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +91,7 @@ def values_of(facts: Metric, output: "Tensor", other: "Tensor") -> "Tensor":
     """
     import torch
 
-    from xbench.guard import undisturbed
+    from xbench.core.isolation import undisturbed
 
     assert facts.function is not None
     try:
@@ -162,7 +162,7 @@ def _register(facts: Metric) -> None:
 
 
 def _version(function: Function) -> str:
-    from xbench.plugins import source_file
+    from xbench.core.registry import source_file
 
     path = source_file(function)
     if path is None:
@@ -176,6 +176,6 @@ def _version(function: Function) -> str:
 
 def _place(function: Function | None) -> tuple[object, object]:
     """What tells a function that was changed and run again from another one of its name."""
-    from xbench.plugins import source_file
+    from xbench.core.registry import source_file
 
     return source_file(function), getattr(function, "__qualname__", None)

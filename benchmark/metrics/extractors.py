@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xbench.errors import UserError, unknown
-from xbench.hashing import file_digest
+from xbench.core.errors import UserError, unknown
+from xbench.core.hashing import file_digest
 from xbench.metrics.images import check_images
 from xbench.metrics.torchscript import load_torchscript
 

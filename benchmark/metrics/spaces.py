@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from xbench.files import atomic
+from xbench.core.files import atomic
 from xbench.metrics.frechet import Features, feature_matrix
 
 Array = NDArray[np.float64]

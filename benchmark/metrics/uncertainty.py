@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
-from xbench.hashing import seed_from
-from xbench.metrics.base import Unavailable
+from xbench.core.errors import Unavailable
+from xbench.core.hashing import seed_from
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]

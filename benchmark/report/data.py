@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xbench.errors import UserError
+from xbench.analysis.leaderboard import cross_group, ranked
+from xbench.analysis.rows import Row
+from xbench.analysis.selection import SORT
+from xbench.analysis.tradeoffs import Curve, curves
+from xbench.core.errors import UserError
+from xbench.core.pairs import FLOOR, Pair
+from xbench.core.settings import name_of
 from xbench.methods import registry
-from xbench.methods.base import Pair
 from xbench.metrics.base import METRICS
-from xbench.plan import FLOOR
-from xbench.settings import name_of
-from xbench.store import Record
-from xbench.views.leaderboard import cross_group, ranked
-from xbench.views.rows import Row
-from xbench.views.selection import SORT
-from xbench.views.tradeoffs import Curve, curves
+from xbench.records.schema import Record
 
 #: Best and worst images of each method that are shown.
 EXTREMES = 6

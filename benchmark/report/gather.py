@@ -8,16 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from xbench.errors import nothing_finished
-from xbench.methods.base import Pair
+from xbench.analysis import footnotes, rows
+from xbench.analysis.leaderboard import board_of, comparable, ranked
+from xbench.analysis.rows import Mark, Row
+from xbench.analysis.selection import SORT, crossing
+from xbench.core.errors import nothing_finished
+from xbench.core.pairs import Pair, parse_pairs
 from xbench.metrics.base import METRICS
-from xbench.plan import parse_pairs
+from xbench.records.schema import Failure, Record
+from xbench.records.store import Store
 from xbench.report.data import EXTREMES, finite, page_data, per_image
-from xbench.store import Failure, Record, Store
-from xbench.views import footnotes, rows
-from xbench.views.leaderboard import board_of, comparable, ranked
-from xbench.views.rows import Mark, Row
-from xbench.views.selection import SORT, crossing
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xbench.metrics.base import METRICS
-from xbench.store import Record
+from xbench.records.schema import Record
 
 
 class Origin(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from xbench.commands import commands
-from xbench.files import write_text
+from xbench.analysis.reproduce import commands
+from xbench.analysis.tradeoffs import REALISM, STRUCTURE
+from xbench.core.files import write_text
 from xbench.report.gather import Content, extremes, gather
 from xbench.report.origin import data_facts, definitions, origins
 from xbench.report.pictures import Album, album
-from xbench.views.tradeoffs import REALISM, STRUCTURE
 
 HERE = Path(__file__).parent
 #: Libraries of other authors, unchanged; `vendor/README.md` tells versions and hashes.

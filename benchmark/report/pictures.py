@@ -13,8 +13,10 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
-from xbench.methods.base import Pair
-from xbench.store import STRIP_VIEWS, Record, make_strip, name_of_record, spread, strip_path
+from xbench.core.pairs import Pair
+from xbench.records.images import STRIP_VIEWS, make_strip, read_png, read_pngs, spread
+from xbench.records.schema import Record
+from xbench.records.store import Store
 
 #: Units whose pictures are made to learn how large pictures get.
 PROBES = 5
@@ -45,13 +47,12 @@ class Source:
         if self.folder is None:
             return self._of_strip(views)
         ids = self.record.data.ids
-        paths = [self.folder / f"{ids[view]}.png" for view in views]
-        return encoded(make_strip(np.stack([_pixels(path).astype(np.uint16) for path in paths])))
+        return encoded(make_strip(read_pngs(self.folder, [ids[view] for view in views])))
 
     def _of_strip(self, views: Sequence[int]) -> bytes:
         if tuple(views) == self.views:
             return self.strip.read_bytes()
-        parts = np.split(_pixels(self.strip), len(self.views), axis=1)
+        parts = np.split(read_png(self.strip).astype(np.uint8), len(self.views), axis=1)
         return encoded(np.concatenate([parts[self.views.index(view)] for view in views], axis=1))
 
 
@@ -115,8 +116,9 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 def _stored(folder: Path, record: Record) -> Source | None:
     """Where a unit's pictures are, if there are any."""
-    images = folder / "images" / name_of_record(record)
-    strip = strip_path(folder, record.method.label, record.seed, record.source, record.target)
+    store = Store(folder)
+    images = store.images_path(record.unit)
+    strip = store.strip_path(record.unit)
     ids = record.data.ids
     if images.is_dir() and all((images / f"{name}.png").is_file() for name in ids):
         return Source(record, tuple(range(len(ids))), images, strip)
@@ -165,12 +167,6 @@ def _sizes(sources: Sequence[Source]) -> Iterable[float]:
             yield len(source.png(views)) * 4 / 3 / len(views)
         except OSError:
             yield 0
-
-
-def _pixels(path: Path) -> np.ndarray:
-    # As PNG and nothing else: of other formats, some start a program to be read.
-    with Image.open(path, formats=["PNG"]) as picture:
-        return np.asarray(picture)
 
 
 def _unit(record: Record) -> tuple[str, Pair]:

@@ -10,8 +10,8 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from xbench.core.hashing import seed_from
 from xbench.datasets.phantom.shapes import Block, Bounds, Ellipsoid, Ring, Shape, Tube
-from xbench.hashing import seed_from
 
 
 @dataclass(frozen=True)

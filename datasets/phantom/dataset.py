@@ -9,6 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from xbench.core.errors import UserError
+from xbench.core.files import home, set_aside, sweep_parts
+from xbench.core.hashing import digest, file_digest
+from xbench.core.processes import cores
+from xbench.core.profiles import Profile
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.phantom.generate import (
     BONE_PLANE,
@@ -20,11 +25,6 @@ from xbench.datasets.phantom.generate import (
 )
 from xbench.datasets.phantom.render import LOOKS
 from xbench.datasets.phantom.volume import EXTENT
-from xbench.errors import UserError
-from xbench.files import home, set_aside, sweep_parts
-from xbench.hashing import digest, file_digest
-from xbench.processes import cores
-from xbench.profiles import Profile
 
 
 class PhantomConfig(DatasetConfig):

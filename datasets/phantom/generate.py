@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xbench.core.files import atomic, write_text
+from xbench.core.hashing import file_digest, seed_from
 from xbench.datasets.phantom import vessels
 from xbench.datasets.phantom.projection import Projector, View
 from xbench.datasets.phantom.render import (
@@ -30,8 +32,6 @@ from xbench.datasets.phantom.render import (
 )
 from xbench.datasets.phantom.views import draw_view, mount_path
 from xbench.datasets.phantom.volume import CHANNELS, SOLID_RHO, Head, make_head
-from xbench.files import atomic, write_text
-from xbench.hashing import file_digest, seed_from
 
 #: Stored steps of the bone path and of the vessel path per cm.
 STEPS_PER_CM = 2000

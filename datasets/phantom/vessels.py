@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xbench.core.hashing import seed_from
 from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.projection import SOURCE_DETECTOR, SOURCE_ISOCENTRE, View
 from xbench.datasets.phantom.shapes import Vec
-from xbench.hashing import seed_from
 
 Points = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -6,8 +6,8 @@ import random
 import torch
 from torch import Tensor
 
+from xbench.core.hashing import seed_from
 from xbench.datasets.phantom.projection import View
-from xbench.hashing import seed_from
 
 #: View class → (LAO, cranial) angle in degrees. Towne 30, Caldwell 15 and Waters 37 degrees are the
 #: radiographic angles quoted in the specification (Waters less by what the image would cut off).

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xbench.core.hashing import seed_from
 from xbench.datasets.phantom import anatomy
 from xbench.datasets.phantom.anatomy import Bone, Cavity, Variation
 from xbench.datasets.phantom.noise import NoiseField
 from xbench.datasets.phantom.shapes import Bounds, Ellipsoid, Shape, smooth_max, smooth_min
-from xbench.hashing import seed_from
 
 #: Bone channels.
 CHANNELS: tuple[str, ...] = ("dens", "solid")

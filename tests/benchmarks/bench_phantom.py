@@ -25,13 +25,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.nn import functional
 
+from xbench.core.hashing import file_digest
+from xbench.core.processes import cores
 from xbench.datasets.phantom.generate import Job, make, make_all, one_thread
 from xbench.datasets.phantom.projection import Projector, View
 from xbench.datasets.phantom.render import LOOKS, Paths, look, render
 from xbench.datasets.phantom.views import CLASSES, mount_path
 from xbench.datasets.phantom.volume import Head, Volume, make_head
-from xbench.hashing import file_digest
-from xbench.processes import cores
 
 SEED = 11
 #: Side of the images in px → of the bone's voxels in mm, as quick, standard and paper have them.

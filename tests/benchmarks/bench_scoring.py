@@ -43,15 +43,15 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from xbench.core.pixels import from_pixels, to_pixels
+from xbench.core.profiles import Profile
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
 from xbench.metrics import extractors
 from xbench.metrics.base import METRICS
 from xbench.metrics.physics import MEASURES
 from xbench.metrics.structural import psnr, ssim
 from xbench.metrics.texture import descriptors
-from xbench.profiles import Profile
-from xbench.scoring import Scorer
-from xbench.store import from_pixels, to_pixels
+from xbench.scoring.scorer import Scorer
 
 Pair = tuple[str, str]
 #: Pair → metric → value.

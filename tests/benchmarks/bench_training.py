@@ -35,14 +35,14 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xbench.core.profiles import PROFILES
 from xbench.datasets.base import Images
 from xbench.methods import registry, training
-from xbench.methods.labelled import LabelledConfig, LabelledLearner, LabelledTraining
+from xbench.methods.conditional import ConditionalConfig, ConditionalLearner, ConditionalTraining
 from xbench.methods.medshift import FlowLearner
 from xbench.methods.nets.unsb import BridgeGenerator, OfficialBlock
 from xbench.methods.pairwise import PairwiseMethod, count
 from xbench.methods.training import Batch, Learner
-from xbench.profiles import PROFILES
 
 DOMAINS = ("one", "other", "third", "fourth", "fifth")
 SIZE, IMAGES = 64, 256
@@ -122,7 +122,7 @@ def make_learner(name: str, data: Data) -> Learner:
         kind = registry.get(LABELLED[name])
         method = kind(kind.configure(PROFILES["quick"]), DOMAINS, SIZE, DEVICE)
         (made,) = method.trainings([])
-        assert isinstance(made, LabelledTraining)
+        assert isinstance(made, ConditionalTraining)
         return made.make_learner(data, 0)
     kind = registry.get(GANS[name].method)
     config = kind.Config.model_validate(
@@ -231,9 +231,9 @@ class Official:
 class PlainLoop:
     """What a script does: AdamW as it comes, gradients clipped, diffusers' average of weights."""
 
-    def __init__(self, learner: LabelledLearner) -> None:
+    def __init__(self, learner: ConditionalLearner) -> None:
         self.learner, config = learner, learner.method.config
-        assert isinstance(config, LabelledConfig)
+        assert isinstance(config, ConditionalConfig)
         self.net = copy.deepcopy(learner.networks["net"])
         self.loss = flow if isinstance(learner, FlowLearner) else denoising
         self.average = EMAModel(self.net.parameters(), decay=config.ema)
@@ -334,7 +334,7 @@ def seed_of(index: int, count: int) -> int:
 
 
 def make_peer(name: str, learner: Learner, batch: Batch, folder: Path) -> Official | PlainLoop:
-    if isinstance(learner, LabelledLearner):
+    if isinstance(learner, ConditionalLearner):
         return PlainLoop(learner)
     return Official(GANS[name], learner, batch, folder)
 

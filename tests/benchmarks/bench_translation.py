@@ -28,14 +28,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from xbench import trainings
-from xbench.display import Display
+from xbench.core.pairs import Pair
+from xbench.harness import trainings
+from xbench.harness.pending import make_method
+from xbench.harness.plan import Request, make
+from xbench.harness.progress import Display
 from xbench.methods import ode
-from xbench.methods.base import Pair
 from xbench.methods.medshift import MedShift
 from xbench.methods.nets.unet import velocity
-from xbench.plan import Request, make
-from xbench.survey import make_method
 
 #: Of each domain; all of them are one batch.
 COUNT = 2

@@ -31,16 +31,15 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from xbench import catalogue
-from xbench.cli import main
+from xbench.cli import catalogue, main
+from xbench.core.processes import cores
+from xbench.core.profiles import get_profile
 from xbench.datasets.phantom.dataset import Phantom
-from xbench.engines import shares
+from xbench.harness.engines import shares
+from xbench.harness.plan import Request, make
 from xbench.methods import registry
 from xbench.methods.medshift import MedShift
-from xbench.plan import Request, make
-from xbench.processes import cores
-from xbench.profiles import get_profile
-from xbench.scoring import Scorer
+from xbench.scoring.scorer import Scorer
 
 #: Twenty pairs of four rows, as `identity` and `floor` always take part; such units are translated
 #: quickly and scored like any other.
@@ -226,7 +225,13 @@ def run(*arguments: str) -> int:
 def preload() -> None:
     """Import what a run needs: building every method's networks imports theirs."""
     torch.set_num_threads(1)  # forks must not find threads
-    names = ("xbench.execute", "xbench.plots", "accelerate", "seaborn", "skimage.exposure")
+    names = (
+        "xbench.harness.session",
+        "xbench.analysis.figures",
+        "accelerate",
+        "seaborn",
+        "skimage.exposure",
+    )
     for name in (*names, "xbench.metrics.texture", "xbench.metrics.physics"):
         import_module(name)
     catalogue.methods("smoke")

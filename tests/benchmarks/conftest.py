@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from xbench.processes import cores
-from xbench.provenance import cpu_name, package_version
+from xbench.core.processes import cores
+from xbench.records.provenance import cpu_name, package_version
 
 #: What counts in a comparison: what ours rests on, and the peers.
 PACKAGES = (

@@ -47,8 +47,8 @@ def cut(sheet: Path) -> Array:
 
 def make_images() -> None:
     """Render the phantom and write the sheets, and one of the true bone."""
+    from xbench.core.profiles import get_profile
     from xbench.datasets.phantom import Phantom
-    from xbench.profiles import get_profile
 
     heads = {"train_heads": 1, "train_views": 1, "val_heads": 1, "val_views": 1}
     config = Phantom.configure(get_profile("smoke")).model_copy(

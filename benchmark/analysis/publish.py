@@ -1,0 +1,100 @@
+"""Copy finished records and small evidence to the folder that is published."""
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from xbench.analysis import figures as plots
+from xbench.analysis import leaderboard, rows, tables
+from xbench.core.errors import UserError, nothing_finished
+from xbench.core.files import atomic
+from xbench.records.folders import profile_folders
+from xbench.records.freshness import why_not_in_table
+from xbench.records.schema import Record
+from xbench.records.store import Store
+
+#: What a published profile may take.
+LIMIT_MB = 30
+
+
+def publish(out: Path, to: Path) -> list[Path]:
+    """Copy every data set and profile below `out`, and make the views there.
+
+    Raises:
+        UserError: nothing is finished.
+    """
+    if out.resolve() == to.resolve():
+        raise UserError(
+            f"{out} cannot be published into itself",
+            "expected: two different folders",
+            "try: xbench publish --out runs --to results",
+        )
+    folders = profile_folders(out)
+    if not folders:
+        raise nothing_finished(out, "a folder that xbench run wrote")
+    published = []
+    for folder in folders:
+        target = to / folder.relative_to(out)
+        found = list(Store(folder).record_files())
+        first = _pictured([record for _, record in found])
+        for path, record in found:
+            strip = first.get(record.method.label) == record.seed
+            _copy_unit(folder, target, path, strip=strip)
+        make_views(target)
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        if size > LIMIT_MB * 1e6:
+            warnings.warn(f"{target} has {size / 1e6:.0f} MB, more than {LIMIT_MB}", stacklevel=2)
+        published.append(target)
+    return published
+
+
+def _pictured(records: Sequence[Record]) -> dict[str, int]:
+    """Label → its first seed, whose strips are published, but for rows of a sweep.
+
+    A sweep's pictures are many and differ little from those of the plain row; its numbers are
+    what is asked for.
+    """
+    by_label = rows.make(records)
+    swept = {label for labels in leaderboard.variants(by_label).values() for label in labels}
+    return {
+        label: min(record.seed for record in row.records)
+        for label, row in by_label.items()
+        if label not in swept
+    }
+
+
+def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
+    """One record, and the 8-bit strip of its images, which figures need of a first seed.
+
+    The 16-bit images and the trainings stay; their hashes are in the record.
+    """
+    record = path.relative_to(folder)
+    image = Path("strips", *record.parts[1:]).with_suffix(".png")
+    # The record comes last: without it nothing of a unit counts.
+    for file in [image, record] if strip else [record]:
+        if (folder / file).exists():
+            with atomic(target / file) as part:
+                shutil.copyfile(folder / file, part)
+
+
+def make_views(folder: Path) -> list[Path]:
+    """Tables and pictures of one folder; the trade-off plot once a method has all pairs."""
+    written = tables.write(folder)
+    made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
+    with suppress(UserError):  # no method has all pairs, or too few images for a distance
+        made += plots.tradeoff(folder)
+    if not written.board.empty:
+        made.append(plots.samples(folder))
+    return made
+
+
+def matching(root: Path, like: Record) -> list[Record]:
+    """Published records that may stand in one table with this one."""
+    return [
+        record
+        for folder in profile_folders(root)
+        for record in Store(folder).records()
+        if not why_not_in_table(record, like)
+    ]

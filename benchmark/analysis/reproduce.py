@@ -1,0 +1,145 @@
+"""The command lines that make records again, and what a record asks to be run.
+
+Records may come from strangers: code that one names (a plug-in, a data set of one's own) is only
+looked for if the user names it too.
+"""
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from xbench.core.pairs import FLOOR
+from xbench.datasets import registry as datasets
+from xbench.records.schema import EXTERNAL, Record
+
+
+def commands(records: Sequence[Record]) -> list[str]:
+    """The command lines that make these records; reference rows come by themselves."""
+    rows: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
+    others: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        method = record.method
+        if method.version == EXTERNAL:
+            others.setdefault((method.label, record.seed), []).append(record)
+        elif not method.reference:
+            name = method.given or method.name
+            rows.setdefault((name, tuple(method.assignments)), []).append(record)
+    # Rows that differ in the method alone share a line.
+    lines: dict[Line, list[str]] = {}
+    for (name, assignments), own in rows.items():
+        seeds = tuple(sorted({record.seed for record in own}))
+        # Budgets first: what a sweep varies comes last.
+        in_order = tuple(sorted(assignments, key=lambda text: not text.startswith("budget.")))
+        lines.setdefault(Line(in_order, seeds, _pairs(own)), []).append(name)
+    return [
+        *(shlex.join(words) for words in _sweeps(records[0], lines)),
+        *(
+            shlex.join(_scoring(own[0], label, seed, _pairs(own)))
+            for (label, seed), own in others.items()
+        ),
+    ]
+
+
+class Line(NamedTuple):
+    """What a command line has besides its methods."""
+
+    assignments: tuple[str, ...]
+    seeds: tuple[int, ...]
+    pairs: tuple[str, ...]
+
+
+def _sweeps(like: Record, lines: Mapping[Line, Sequence[str]]) -> Iterator[list[str]]:
+    """The lines; those that differ in the value of the last assignment alone become a sweep."""
+    found: dict[tuple[object, ...], list[tuple[Line, Sequence[str]]]] = {}
+    for line, names in lines.items():
+        *rest, last = line.assignments or ("",)
+        key = last.partition("=")[0]
+        found.setdefault((*names, *line[1:], *rest, key), []).append((line, names))
+    for together in found.values():
+        line, names = together[0]
+        if len(together) == 1:
+            yield _run(like, names, *line)
+            continue
+        *rest, last = line.assignments
+        values = sorted(
+            (other.assignments[-1].partition("=")[2] for other, _ in together), key=_by_number
+        )
+        joined = f"{last.partition('=')[0]}={','.join(values)}"
+        yield _run(like, names, (*rest, joined), line.seeds, line.pairs, verb="sweep")
+
+
+def _by_number(text: str) -> tuple[float, str]:
+    """Numbers in their order, before other words."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
+
+
+def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
+    """The words of the command that makes one record again.
+
+    Args:
+        record: of any row, reference rows too.
+        method: what `--method` is given instead of what the record says (where a plug-in lies).
+        dataset: the same for `--dataset`.
+    """
+    pair = (f"{record.source}:{record.target}",)
+    if record.method.version == EXTERNAL:
+        return _scoring(record, record.method.label, record.seed, pair, dataset)
+    name = method or method_name(record)
+    return _run(record, [name], record.method.assignments, [record.seed], pair, dataset)
+
+
+def method_name(record: Record) -> str:
+    """What `--method` takes; the floor comes with any method."""
+    method = record.method
+    return "identity" if method.name == FLOOR else method.given or method.name
+
+
+def _pairs(records: Sequence[Record]) -> tuple[str, ...]:
+    """The pairs of a row as `--pairs` takes them; none if it has all."""
+    number = len(records[0].data.domains)
+    pairs = tuple(dict.fromkeys(f"{record.source}:{record.target}" for record in records))
+    return () if len(pairs) == number * (number - 1) else pairs
+
+
+def _run(
+    like: Record,
+    names: Sequence[str],
+    assignments: Sequence[str],
+    seeds: Sequence[int],
+    pairs: Sequence[str],
+    dataset: str = "",
+    verb: str = "run",
+) -> list[str]:
+    words = ["xbench", verb, "--method", ",".join(names), *_place(like, seeds, pairs, dataset)]
+    for assignment in (*like.data.assignments, *assignments):
+        words += ["--set", assignment]
+    return words
+
+
+def _scoring(
+    like: Record, label: str, seed: int, pairs: Sequence[str], dataset: str = ""
+) -> list[str]:
+    """The line that makes a row of images that another program translated."""
+    words = ["xbench", "score", "--as", label, "--translated", f"path/to/{label}"]
+    return [*words, *_place(like, [seed], pairs, dataset)]
+
+
+def _place(
+    like: Record, seeds: Sequence[int], pairs: Sequence[str], dataset: str = ""
+) -> list[str]:
+    """Options that say where records belong."""
+    words = []
+    if dataset or like.data.name != "phantom":
+        known = like.data.name in datasets.names()
+        name = like.data.name if known else f"path/to/{like.data.name}"
+        words += ["--dataset", dataset or name]
+    words += ["--profile", like.profile, "--seed", ",".join(map(str, seeds))]
+    if pairs:
+        words += ["--pairs", ",".join(pairs)]
+    if like.data.split != "test":
+        words += ["--split", like.data.split]
+    return words

@@ -1,0 +1,127 @@
+"""Tables for the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xbench.analysis import typeset
+from xbench.metrics.base import METRICS
+
+
+def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
+    """The leaderboard; rows that rest on published records are marked."""
+    if rows.empty:
+        console.print("no finished units yet")
+        return
+    # Of the column that ranks, the interval too; there is no room for those of the others.
+    shown = rows.drop(columns="params_total", errors="ignore")
+    cells = [
+        {head: str(cell) if head == typeset.CROSS else cell.text for head, cell in line.items()}
+        for line in typeset.lines(shown, typeset.table_metrics())
+    ]
+    table = Table(title=title or None, title_justify="left")
+    heads = _fitting(cells, console.width)
+    for head in heads:
+        table.add_column(head, justify="left" if head == "method" else "right", no_wrap=True)
+    published = rows["published"] if "published" in rows else [False] * len(rows)
+    for mark, reference, row in zip(published, rows["reference"], cells, strict=True):
+        if mark:
+            row["method"] += " (published)"
+        table.add_row(*(row[head] for head in heads), style="dim" if reference else None)
+    console.print(table)
+
+
+def table(console: Console, text: typeset.Table) -> None:
+    """A table in full, block by block, with what its signs mean."""
+    console.print(text.caption.replace("`", ""), soft_wrap=True)
+    for title, lines in text.blocks.items():
+        shown = Table(title=title or None, title_justify="left")
+        for head in text.heads:
+            words = head in typeset.WORDS
+            shown.add_column(head, justify="left" if words else "right", no_wrap=True)
+        for line in lines:
+            shown.add_row(*(_mark(line.get(head, typeset.Cell())) for head in text.heads))
+        console.print(shown)
+    for remark in text.remarks("Bold", "underlined"):
+        console.print(remark, soft_wrap=True)
+
+
+def _mark(cell: typeset.Cell) -> Text:
+    """A cell with its rank as a style."""
+    return Text(str(cell), {"": "", "best": "bold", "second": "underline"}[cell.mark])
+
+
+def pairs(console: Console, rows: pd.DataFrame) -> None:
+    """Values pair by pair, for a run of some pairs only: it has no means."""
+    names = [n for n, metric in METRICS.items() if metric.in_tables and rows[n].notna().any()]
+    table = Table(title="by pair", title_justify="left")
+    for head in ("method", "seed", "source → target"):
+        table.add_column(head, no_wrap=True)
+    for name in names:
+        table.add_column(METRICS[name].label, justify="right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        values = [
+            "" if pd.isna(row[name]) else f"{row[name]:.{METRICS[name].decimals}f}"
+            for name in names
+        ]
+        table.add_row(
+            str(row["method"]), str(row["seed"]), f"{row['source']} → {row['target']}", *values
+        )
+    console.print(table)
+
+
+def _fitting(cells: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The columns that fit; those that are empty go first, then the least telling ones."""
+    heads = [head for head in cells[0] if any(row[head] for row in cells)]
+    dispensable = [
+        head
+        for head in ("train s", "train images", "nfe", "PSNR ↑", "PSNR ref ↑", "params", "ms/image")
+        if head in heads
+    ]
+
+    def needed(head: str) -> int:
+        return max(len(head), *(len(row[head]) for row in cells)) + 3
+
+    while dispensable and sum(map(needed, heads)) + 1 > width:
+        heads.remove(dispensable.pop(0))
+    return heads
+
+
+def listing(console: Console, rows: Sequence[Mapping[str, object]]) -> None:
+    """Dictionaries of one shape as a table; only the last column, a sentence, is wrapped."""
+    table = Table(box=SIMPLE)
+    for name in rows[0]:
+        numbers = any(type(row[name]) in (int, float) for row in rows)
+        table.add_column(
+            name.replace("_", "\n"),
+            justify="right" if numbers else "left",
+            no_wrap=name != list(rows[0])[-1],
+        )
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    console.print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that cuts nothing where the output is no terminal.
+
+    Without markup: labels such as `medshift[tau=0.3]` would lose their brackets.
+    """
+    console = Console(stderr=stderr, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 240
+    return console

@@ -1,0 +1,60 @@
+"""Errors that a user caused and can mend: three lines, no traceback, exit code 2."""
+
+import errno
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """What is wrong, what was expected, and the command (or edit) that mends it."""
+
+    def __init__(self, wrong: str, expected: str, mend: str) -> None:
+        super().__init__(f"{wrong}\n{expected}\n{mend}")
+
+
+def full_disk(error: BaseException | None) -> UserError | None:
+    """What to tell the user if an exception says that nothing more can be written; else None."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    known = isinstance(error, OSError) and error.errno in numbers
+    # safetensors and numpy have errors of their own, which only the text tells apart.
+    texts = r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+    if error is None or not (known or re.search(texts, str(error))):
+        return None
+    return UserError(
+        f"nothing more can be written: {error}",
+        "expected: room for results (--out), and for data and weights (XBENCH_HOME)",
+        "make room (see: xbench clean), then give the same command: what is finished is kept",
+    )
+
+
+def nothing_finished(
+    folder: Path,
+    expected: str = "records of an earlier run below it",
+    mend: str = "try: xbench run --method medshift",
+) -> UserError:
+    """The error of a folder without finished units."""
+    return UserError(f"there are no finished units in {folder}", f"expected: {expected}", mend)
+
+
+def unknown(kind: str, name: str, options: Iterable[str], mend: str) -> UserError:
+    """The error for a name that does not exist, with the nearest name that does."""
+    names = list(options)
+    near = get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UserError(
+        f"there is no {kind} called '{name}'", f"{hint}known: {', '.join(names) or 'none'}", mend
+    )
+
+
+class Unavailable(Exception):
+    """A metric cannot be computed here; the text is one line, fit for a footnote of a table."""
+
+
+def choice(kind: str, value: str, options: tuple[str, ...]) -> Any:
+    """One of some options, or the three-line error."""
+    if value not in options:
+        raise unknown(kind, value, options, f"try: --{kind} {options[0]}")
+    return value

@@ -1,0 +1,112 @@
+"""Where files live and how they are written: whole or not at all."""
+
+import hashlib
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import platformdirs
+
+from xbench.core import processes
+
+#: Seconds after which an unfinished file of another machine counts as left behind.
+ABANDONED = 24 * 3600
+_PART = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<pid>\d+)\.part(\.[^.]*)?")
+
+
+def home() -> Path:
+    """The cache folder: `XBENCH_HOME`, else the platform's user cache."""
+    return Path(os.environ.get("XBENCH_HOME") or platformdirs.user_cache_dir("xbench"))
+
+
+@cache
+def machine() -> str:
+    """What tells machines, their restarts, and containers on them apart: where one pid is one."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+@contextmanager
+def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed and renamed into place.
+
+    The file's contents are on the disk before it gets its name, so that a power cut leaves the old
+    file or the new one. The folder is not flushed: if the cut undoes the renaming itself, the unit
+    counts as not done and is done again; nothing false is ever read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Machine and random part tell writers on a shared folder apart; the suffix stays last, since
+    # writers such as numpy and Pillow choose the format by it.
+    owner = f"{_machine_tag()}-{uuid4().hex[:8]}.{os.getpid()}"
+    part = path.with_name(f".{path.stem}.{owner}.part{path.suffix}")
+    try:
+        yield part
+        if flush:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def leftover_parts(folder: Path) -> list[Path]:
+    """Unfinished files below a folder that nobody writes any more.
+
+    Those of this machine whose process is gone; those of others that have not changed for a day
+    by the clock of the disk's owner, which may differ a little from ours. Folders called `images`
+    are left out: they are large, and hold none.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "images"]
+        parts = [Path(place, name) for name in names if name[0] == "." and ".part" in name]
+        found += [path for path in parts if _is_left_behind(path)]
+    return sorted(found)
+
+
+def sweep_parts(folder: Path) -> int:
+    """Remove what `leftover_parts` finds (after `kill -9`, say), and tell how many there were."""
+    found = leftover_parts(folder)
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _is_left_behind(path: Path) -> bool:
+    match = _PART.fullmatch(path.name)
+    if match and match["machine"] == _machine_tag() and processes.began(int(match["pid"])) is None:
+        return True
+    if not match and not re.fullmatch(r"\..+\.\d+\.part(\.[^.]*)?", path.name):
+        return False
+    try:
+        return time.time() - path.lstat().st_mtime > ABANDONED
+    except FileNotFoundError:
+        return False
+
+
+@cache
+def _machine_tag() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to `NAME.corrupt`, so that it can be looked at and made anew."""
+    aside = path.with_name(path.name + ".corrupt")
+    os.replace(path, aside)
+    return aside

@@ -1,0 +1,46 @@
+"""Pixels: 16-bit grey values, the one form in which images are stored, hashed and compared.
+
+Importing this module does not import torch.
+"""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Grey values `[n, H, W]`, air bright and bone dark; 0 is 0, `WHITE` is 1.
+Pixels = NDArray[np.uint16]
+WHITE = 65535
+
+
+def to_pixels(images: "Tensor") -> Pixels:
+    """Float images `[n, 1, H, W]` clamped to [0, 1] and rounded to uint16 `[n, H, W]`.
+
+    Raises:
+        ValueError: an image is not finite, or has another shape.
+    """
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f"expected images [n, 1, H, W], got {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError("the method returned values that are not finite")
+    pixels = np.empty((len(images), *images.shape[2:]), np.uint16)
+    # One by one, as float64 takes four times the room, and on the CPU: not every device has it.
+    for place, image in enumerate(images.detach().cpu()[:, 0]):
+        pixels[place] = (image.double().clamp(0, 1) * WHITE).round().numpy()
+    return pixels
+
+
+def from_pixels(pixels: Pixels) -> "Tensor":
+    """uint16 `[n, H, W]` to float32 `[n, 1, H, W]` in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.divide(pixels, WHITE, dtype=np.float32)).unsqueeze(1)
+
+
+def pixels_digest(pixels: Pixels) -> str:
+    """SHA-256 of uint16 images in order."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).astype("<u2").tobytes()).hexdigest()

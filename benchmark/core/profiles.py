@@ -1,0 +1,102 @@
+"""Profiles: named sizes of work. Methods and data sets choose their own defaults by them."""
+
+from dataclasses import dataclass
+
+from xbench.core.errors import unknown
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One size of work.
+
+    Attributes:
+        name: what `--profile` takes.
+        size: image height and width in pixels.
+        train_images: budget, training images drawn (steps × batch) for a network that serves all
+            pairs.
+        pair_images: the same for the training of one pair; each counted image stands for one of
+            either domain.
+        batch: images translated at once; halved when memory runs out.
+        threads: CPU threads per task, fixed so that numbers repeat on any machine with as many
+            cores.
+        about: one line for the user.
+        data_seconds: to make the phantom, measured on the machine that the profile is for.
+        train_seconds: to train MedShift there.
+        pair_seconds: to train one network of a method that has one for each pair there.
+        translate_seconds: to translate one pair with MedShift there.
+        score_seconds: to score and store one pair there. Estimates until there are records to
+            estimate from; None where nobody has measured yet.
+    """
+
+    name: str
+    size: int
+    train_images: int
+    pair_images: int
+    batch: int
+    threads: int
+    about: str
+    data_seconds: float | None = None
+    train_seconds: float | None = None
+    pair_seconds: float | None = None
+    translate_seconds: float | None = None
+    score_seconds: float | None = None
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            size=32,
+            train_images=256,
+            pair_images=64,
+            batch=16,
+            threads=1,
+            about="seconds; for tests, its numbers mean nothing",
+            data_seconds=5,
+            train_seconds=1,
+            pair_seconds=0.3,
+            translate_seconds=0.14,
+            score_seconds=0.03,
+        ),
+        Profile(
+            name="quick",
+            size=64,
+            train_images=10_240,
+            pair_images=512,
+            batch=64,
+            threads=2,
+            about="minutes on a laptop, no GPU",
+            data_seconds=25,
+            train_seconds=180,
+            pair_seconds=25,
+            translate_seconds=3.4,
+            score_seconds=0.2,
+        ),
+        Profile(
+            name="standard",
+            size=256,
+            train_images=320_000,
+            pair_images=80_000,
+            batch=32,
+            threads=8,
+            about="for a GPU server",
+        ),
+        Profile(
+            name="paper",
+            size=512,
+            train_images=3_200_000,
+            pair_images=800_000,
+            batch=16,
+            threads=8,
+            about="512 px, VAE latents, official network sizes",
+        ),
+    )
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name, or the three-line error."""
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES, "try: xbench run --profile quick")
+    return PROFILES[name]

@@ -1,0 +1,211 @@
+"""What lies in the folders of results and caches that nothing needs, and its removal."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from xbench.core.errors import UserError, unknown
+from xbench.core.files import home, leftover_parts
+from xbench.core.locks import held
+from xbench.core.profiles import PROFILES
+from xbench.datasets import registry as datasets
+from xbench.harness import status
+from xbench.records.store import Store
+
+Kind = Literal["parts", "corrupt", "orphans", "stale", "failed", "trainings", "caches"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+#: What the next run makes anew, or nobody reads.
+USUAL: tuple[Kind, ...] = ("parts", "corrupt", "orphans")
+ABOUT: dict[Kind, str] = {
+    "parts": "unfinished files of processes that are gone",
+    "corrupt": "damaged files that were set aside",
+    "orphans": "images and strips without a record",
+    "stale": "records of other versions, settings or data, with their images",
+    "failed": "tracebacks of failures",
+    "trainings": "trainings that no record names",
+    "caches": "prepared data that no profile and no record needs",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that can be removed.
+
+    Attributes:
+        kind: why.
+        path: a file, a folder, or a link (which is removed itself, not what it leads to).
+        root: the folder below which it must lie.
+        bytes: its size.
+    """
+
+    kind: Kind
+    path: Path
+    root: Path
+    bytes: int
+
+
+def kinds(names: Sequence[str]) -> tuple[Kind, ...]:
+    """The kinds of these names; the usual ones if there are none.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if "all" in names:
+        return KINDS
+    for name in names:
+        if name not in KINDS:
+            raise unknown("kind of leftovers", name, [*KINDS, "all"], "see: xbench clean --help")
+    return tuple(kind for kind in KINDS if kind in names) or USUAL
+
+
+def find(out: Path, wanted: Sequence[Kind]) -> list[Found]:
+    """What of these kinds could go; folders in which somebody works are left alone.
+
+    Args:
+        out: the folder of results, all data sets and profiles below it.
+        wanted: kinds of leftovers.
+
+    Raises:
+        UserError: `out` is no folder of results.
+    """
+    if not out.is_dir():
+        raise UserError(
+            f"there is no folder {out}",
+            "expected: a folder that xbench run wrote",
+            "try: xbench clean --out FOLDER",
+        )
+    found: dict[Path, Found] = {}
+    for kind, path, root in (*_below(out, wanted), *_in_cache(out, wanted)):
+        if _inside(path, root) and not any(above in found for above in (path, *path.parents)):
+            found[path] = Found(kind, path, root, _size(path))
+    return list(found.values())
+
+
+def summary(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Number, size and place of each kind."""
+    rows = []
+    for kind in KINDS:
+        own = [item for item in found if item.kind == kind]
+        if own:
+            row: dict[str, Any] = {"kind": kind, "number": len(own)}
+            row["MB"] = round(sum(item.bytes for item in own) / 1e6, 3)
+            rows.append(row | {"about": f"{ABOUT[kind]}, the first: {own[0].path}"})
+    return rows
+
+
+def remove(found: Sequence[Found]) -> int:
+    """Remove it, records before their images; return the bytes that became free."""
+    freed = 0
+    for item in found:
+        if not _inside(item.path, item.root):  # somebody has put a link there since
+            continue
+        if item.path.is_dir() and not item.path.is_symlink():
+            shutil.rmtree(item.path)
+        else:
+            item.path.unlink(missing_ok=True)
+        freed += item.bytes
+    return freed
+
+
+def _below(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, Path]]:
+    """Leftovers of each `<dataset>/<profile>`, the val split with the test split."""
+    groups: dict[Path, list[Path]] = {}
+    for folder in sorted(path for path in out.glob("*/*") if path.is_dir()):
+        if not folder.is_symlink() and not folder.parent.is_symlink():
+            groups.setdefault(folder.with_name(folder.name.removesuffix("-val")), []).append(folder)
+    for first, folders in groups.items():
+        if any(status.is_alive(lock) for lock in held(first / "locks")):
+            continue
+        for folder in folders:
+            for kind in wanted:
+                yield from ((kind, path, out) for path in _of_kind(kind, folder))
+        if "trainings" in wanted:
+            yield from (("trainings", path, out) for path in _unused_trainings(first, folders))
+
+
+def _of_kind(kind: Kind, folder: Path) -> Iterator[Path]:
+    if kind == "parts":
+        yield from leftover_parts(folder)
+    elif kind == "corrupt":
+        yield from sorted(folder.rglob("*.corrupt"))
+    elif kind == "orphans":
+        yield from _orphans(folder)
+    elif kind == "failed" and (folder / "failed").is_dir():
+        yield folder / "failed"
+    elif kind == "stale":
+        yield from _stale(folder)
+
+
+def _orphans(folder: Path) -> Iterator[Path]:
+    """Images and strips of units without any file in the place of their record."""
+    for kind, ending in (("images", ""), ("strips", ".png")):
+        root = folder / kind
+        for path in sorted(root.glob(f"*/seed*/*--*{ending}")):
+            name = path.relative_to(root).as_posix().removesuffix(ending)
+            if not (folder / "records" / f"{name}.json").exists():
+                yield path
+
+
+def _stale(folder: Path) -> Iterator[Path]:
+    """Records of other versions, settings or data, each with its images and its strip."""
+    for unit in status.of_folder(folder):
+        if unit.state == "stale":
+            name = unit.unit.path
+            files = (f"records/{name}.json", f"images/{name}", f"strips/{name}.png")
+            yield from (path for file in files if (path := folder / file).exists())
+
+
+def _unused_trainings(first: Path, folders: Sequence[Path]) -> Iterator[Path]:
+    """Trainings that no record of any split names; none if a record cannot be read."""
+    used: set[str] = set()
+    for folder in folders:
+        records = Store(folder).records()
+        used |= {key for record in records for key in record.method.weights_sha256}
+        if len(records) < sum(1 for _ in (folder / "records").rglob("*.json")):
+            return
+    yield from (path for path in sorted((first / "trainings").glob("*")) if path.name not in used)
+
+
+def _in_cache(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, Path]]:
+    """Leftovers of the cache."""
+    root = home()
+    if not root.is_dir() or any(status.is_alive(lock) for lock in held(root / "locks")):
+        return
+    if "parts" in wanted:
+        yield from (("parts", path, root) for path in leftover_parts(root))
+    if "corrupt" in wanted:
+        yield from (("corrupt", path, root) for path in sorted(root.rglob("*.corrupt")))
+    if "caches" in wanted:
+        needed = _needed_keys(out)
+        for kind in ("phantom", "folders", "features"):
+            folders = sorted(path for path in (root / kind).glob("*-v*") if path.is_dir())
+            yield from (("caches", path, root) for path in folders if path.name not in needed)
+
+
+def _needed_keys(out: Path) -> set[str]:
+    """Keys of the data of all profiles and of all records, those too that cannot be used."""
+    keys = set()
+    phantom = datasets.get("phantom")
+    for profile in PROFILES.values():
+        keys.add(phantom(phantom.configure(profile)).key)
+    for path in out.glob("*/*/records/**/*.json"):
+        try:
+            keys.add(str(json.loads(path.read_bytes())["data"]["key"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return keys
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Whether a path lies below a folder, and no link on the way leads out of it."""
+    return path.parent.resolve().is_relative_to(root.resolve())
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder; links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())

@@ -1,0 +1,62 @@
+"""How long a run will take: from what earlier units took, else from the profile."""
+
+from statistics import fmean
+
+from xbench.core.profiles import Profile
+from xbench.harness.pending import Survey
+from xbench.harness.plan import Plan, Unit
+from xbench.records.schema import TrainingLog
+from xbench.records.store import Store, read
+
+
+def minutes(plan: Plan, survey: Survey) -> float | None:
+    """Estimated minutes of what is left; None where nothing is known to estimate from."""
+    seen: dict[str, list[float]] = {}
+    for record in Store(plan.folder).records():
+        seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))
+    usual = {name: fmean(seconds) for name, seconds in seen.items()}
+    cache = plan.dataset.cache()
+    cached = cache is not None and cache.exists()
+    known = [
+        0.0 if cached or not survey.translate else plan.profile.data_seconds,
+        _trainings(plan, survey),
+        *(_unit(usual, unit, plan.profile) for unit in survey.translate),
+    ]
+    numbers = [seconds for seconds in known if seconds is not None]
+    return sum(numbers) / 60 if len(numbers) == len(known) else None
+
+
+def _trainings(plan: Plan, survey: Survey) -> float | None:
+    """Seconds of the trainings left, by the speed of finished ones of the same objective."""
+    markers = [p for p in plan.trainings.glob("*/training.json") if p.parent.suffix != ".corrupt"]
+    seen: dict[str, list[float]] = {}
+    for marker in markers:
+        log = read(marker, TrainingLog)
+        if log and log.seconds:
+            seen.setdefault(str(log.recipe.get("objective")), []).append(log.images / log.seconds)
+    seconds = 0.0
+    for needed in survey.trainings.values():
+        speed = fmean(seen[needed.objective]) if needed.objective in seen else None
+        speed = speed or _expected_speed(plan.profile, needed.pairwise)
+        if speed is None:
+            return None
+        seconds += needed.images / speed
+    return seconds
+
+
+def _expected_speed(profile: Profile, pairwise: bool) -> float | None:
+    """Training images per second on the machine that the profile is for."""
+    if pairwise:
+        return profile.pair_images / profile.pair_seconds if profile.pair_seconds else None
+    return profile.train_images / profile.train_seconds if profile.train_seconds else None
+
+
+def _unit(usual: dict[str, float], unit: Unit, profile: Profile) -> float | None:
+    """Seconds of a unit: as earlier ones of its method took, else by the profile."""
+    if unit.entry.name in usual:
+        return usual[unit.entry.name]
+    if unit.entry.train_images == 0:  # a filter or a reference costs its scoring alone
+        return profile.score_seconds
+    if profile.translate_seconds is None or profile.score_seconds is None:
+        return None
+    return profile.translate_seconds + profile.score_seconds

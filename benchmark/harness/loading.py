@@ -1,0 +1,110 @@
+"""Methods that a run has trained, loaded to be used on other images."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from xbench.core.errors import UserError, nothing_finished
+from xbench.core.isolation import undisturbed
+from xbench.core.settings import name_of, parse, texts
+from xbench.datasets import registry as datasets
+from xbench.datasets.base import Progress, TrainOnly
+from xbench.harness import plan, trainings
+from xbench.harness.plan import Plan, Request
+from xbench.harness.translation import fix_numerics
+from xbench.methods import registry as methods
+from xbench.methods.base import Method
+from xbench.records.store import Store
+
+
+def load_method(
+    request: Request,
+    device: torch.device,
+    progress: Progress | None = None,
+    run: Path | None = None,
+) -> tuple[Plan, Method]:
+    """A trained method, and the plan of the run that trained it; nothing is ever trained here.
+
+    Args:
+        request: of one method, one pair and one seed, as for the run.
+        device: where to translate.
+        progress: called where training images must be made ready (for a reference histogram, say).
+        run: the run's folder, if it is not where the request's output folder has it.
+
+    Raises:
+        UserError: a mistake in the request, or a training that is missing or damaged.
+    """
+    made = plan.make(request)
+    if run is not None:
+        # All splits share the trainings of the test split's folder.
+        run = run.resolve()
+        made = replace(made, trainings=run.with_name(run.name.removesuffix("-val")) / "trainings")
+    name = methods.get(request.methods[0]).name
+    entry = next(entry for entry in reversed(made.entries) if entry.name == name)
+    method = trainings.make_method(made, entry, device)
+    method.check()
+    found = trainings.folders(made, entry, method, made.pairs, entry.seeds[0])
+    for training, folder in found:
+        if trainings.read_log(folder, training, repair=False) is None:
+            (source, target), *_ = made.pairs
+            raise UserError(
+                f"{entry.label} has not learned to translate {source} into {target}",
+                f"expected: its training in {folder}",
+                f"try: {_training_command(request)}",
+            )
+    if type(method).setup is not Method.setup:
+        made.dataset.prepare(progress)
+        with undisturbed():
+            method.setup(TrainOnly(made.dataset))
+    for training, folder in found:
+        training.load(folder)
+    fix_numerics(device, made.profile.threads)
+    return made, method
+
+
+def _training_command(request: Request) -> str:
+    """The command line that trains what a request needs."""
+    words = ["xbench", "run", "--method", request.methods[0], "--profile", request.profile]
+    words += ["--dataset", request.dataset, "--pairs", request.pairs[0]]
+    words += ["--seed", str(request.seeds[0]), "--out", str(request.out)]
+    for text in texts(request.settings):
+        words += ["--set", text]
+    return shlex.join(words)
+
+
+def request_of_run(run: Path, method: str, dataset: str | None = None) -> Request:
+    """What a run was asked for, as its records tell, for one of its methods.
+
+    Args:
+        run: a folder `<out>/<dataset>/<profile>` that `xbench run` wrote.
+        method: a row's label, whose settings are taken over, or whatever names a method.
+        dataset: the folder of the data set, where it has no name that is known here.
+
+    Raises:
+        UserError: the folder has no records, or they name no data set that is known here.
+    """
+    records = Store(run).records()
+    if not records:
+        raise nothing_finished(
+            run,
+            "a folder <out>/<dataset>/<profile> that xbench run wrote",
+            "see: xbench translate --help",
+        )
+    last = max(records, key=lambda record: record.finished)
+    if dataset is None and last.data.name not in datasets.names():
+        raise UserError(
+            f"{run} is of the data set '{last.data.name}', which is not known by its name",
+            "expected: --dataset with the folder of its images",
+            f"try: --dataset path/to/{last.data.name}",
+        )
+    labelled = [record.method for record in records if record.method.label == method]
+    # Never what `--method` was given there: a record may come from a stranger, and name any file.
+    return Request(
+        methods=[labelled[0].name if labelled else method],
+        dataset=dataset or name_of(last.data.name),
+        profile=last.profile,
+        settings=parse([*last.data.assignments, *(labelled[0].assignments if labelled else [])]),
+        out=run.resolve().parents[1],
+    )

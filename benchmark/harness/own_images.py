@@ -1,0 +1,270 @@
+"""Image files of the user's own, translated by a trained method: `xbench translate`.
+
+An image is decoded, scaled to [0, 1], padded to a square and brought to the working size as the
+images of the data set are, translated there, and brought back: to its size, its range of grey
+values, its bit depth and its format. What is finer than the working size is lost, as is what lay
+outside the window; colour becomes grey, and DICOM becomes PNG with 16 bits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xbench.core.errors import UserError
+from xbench.core.files import atomic
+from xbench.core.isolation import undisturbed
+from xbench.datasets.base import Box, Dataset, Images
+from xbench.datasets.decode import Grey, Picture, Undecodable, is_image, read
+from xbench.datasets.folder import FolderConfig
+from xbench.datasets.layout import JUNK
+from xbench.datasets.prepare import Fit, normalise, to_square
+from xbench.harness.translation import translate
+from xbench.methods.base import Method
+
+#: File ending → Pillow's name of the format that is written.
+FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}
+#: Bits per sample as decoded → how they are written; 0 is floating point.
+TYPES = {0: np.float32, 8: np.uint8, 16: np.uint16, 32: np.int32}
+#: Of JPEGs, in Pillow's terms: the file is lossy in any case.
+QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file and where its translation goes."""
+
+    file: Path
+    to: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file."""
+
+    file: Path
+    to: Path
+    state: Literal["translated", "skipped", "failed"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How files become images of a data set.
+
+    Attributes:
+        size: the working size in pixels.
+        fit: how an image becomes a square.
+        window: stored values that become 0 and 1; None for those of the file.
+        bone_bright: whether the greys are inverted.
+    """
+
+    size: int
+    fit: Fit
+    window: tuple[float, float] | None
+    bone_bright: bool
+
+
+def preparation(
+    dataset: Dataset,
+    domain: str,
+    window: tuple[float, float] | None = None,
+    polarity: str | None = None,
+) -> Preparation:
+    """How a data set prepares the files of one of its domains, unless the arguments say otherwise.
+
+    Where it crops squares from the middle, images are padded instead: nothing may be cut off.
+    """
+    config = dataset.config
+    if not isinstance(config, FolderConfig):
+        return Preparation(config.size, "pad", window, polarity == "bone-bright")
+    own_window, own_polarity = config.window, config.polarity
+    if isinstance(own_window, dict):
+        own_window = own_window.get(domain)
+    if isinstance(own_polarity, dict):
+        own_polarity = own_polarity.get(domain, "bone-dark")
+    fit: Fit = "stretch" if config.fit == "stretch" else "pad"
+    inverted = (polarity or own_polarity) == "bone-bright"
+    return Preparation(config.size, fit, window or own_window, inverted)
+
+
+def find_jobs(given: Path, to: Path) -> list[Job]:
+    """The images of a file or folder, and where their translations go.
+
+    A folder keeps its sub-folders and names; hidden files and what is no image are passed over.
+
+    Args:
+        given: an image, or a folder of images.
+        to: a folder; for one image also the file to write.
+
+    Raises:
+        UserError: there is no image, or a result would replace an image that is to be read or lie
+            among them.
+    """
+    if given.is_dir():
+        if given.resolve() in (to.resolve(), *to.resolve().parents):
+            raise UserError(
+                f"{to} lies in {given}, whose images are translated",
+                "expected: another folder, so that no result is taken for an image to translate",
+                f"try: {given}-translated",
+            )
+        jobs = [Job(path, to / _renamed(path.relative_to(given))) for path in _images_in(given)]
+    elif given.exists():
+        inside = to.is_dir() or not to.suffix
+        jobs = [Job(given, to / _renamed(Path(given.name)) if inside else to)]
+    else:
+        jobs = []
+    if not jobs:
+        raise UserError(
+            f"there are no images in {given}" if given.exists() else f"there is no {given}",
+            "expected: an image, or a folder of images (PNG, TIFF, JPEG, NPY, DICOM)",
+            f"try: ls {given if given.is_dir() else given.parent}",
+        )
+    _refuse_clashes(jobs)
+    return jobs
+
+
+def _images_in(folder: Path) -> list[Path]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part.lower() in JUNK for part in parts)
+        if not hidden and path.is_file() and is_image(path):
+            found.append(path)
+    return found
+
+
+def _renamed(name: Path) -> Path:
+    """DICOM is read only: its translations are PNGs."""
+    if name.suffix.lower() in (*FORMATS, ".npy"):
+        return name
+    return name.with_name(name.name.removesuffix(name.suffix) + ".png")
+
+
+def _refuse_clashes(jobs: Sequence[Job]) -> None:
+    """No result may replace an input or another result, nor have another format than its image."""
+    inputs = {job.file.resolve() for job in jobs}
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        expected = _renamed(Path(job.file.name)).suffix
+        if job.to.suffix.lower() != expected.lower():
+            raise UserError(
+                f"{job.file} cannot become {job.to.name}",
+                f"expected: {expected}, the format is kept (DICOM becomes PNG)",
+                f"try: {job.to.with_suffix(expected)}",
+            )
+        if job.to.resolve() in inputs:
+            raise UserError(
+                f"{job.to} would be overwritten, an image to translate",
+                "expected: another folder for the results",
+                f"try: {job.to.parent}-translated",
+            )
+        if (other := seen.setdefault(job.to, job.file)) != job.file:
+            raise UserError(
+                f"{other} and {job.file} would both become {job.to.name}",
+                "expected: names that differ in more than their ending, where one is DICOM",
+                f"rename or move {job.file}",
+            )
+
+
+def translate_files(
+    jobs: Sequence[Job],
+    method: Method,
+    pair: tuple[str, str],
+    prepared: Preparation,
+    *,
+    seed: int = 0,
+    force: bool = False,
+) -> Iterator[Outcome]:
+    """Translate file by file and write the results, yielding what became of each.
+
+    One image at a time, whose random numbers depend on its name: order and number of the others
+    change nothing. A file that cannot be done is an outcome, not an exception.
+
+    Args:
+        jobs: of `find_jobs`.
+        method: trained for the pair.
+        pair: source and target domain.
+        prepared: how files become images.
+        seed: root of the random numbers.
+        force: write results anew that are there.
+    """
+    for job in jobs:
+        if job.to.exists() and not force:
+            yield Outcome(job.file, job.to, "skipped", "is there already")
+            continue
+        try:
+            _translate_file(job, method, pair, prepared, seed)
+        except Undecodable as error:
+            reason = str(error).partition(": set window")[0]
+            yield Outcome(job.file, job.to, "failed", reason)
+        except Exception as error:
+            yield Outcome(job.file, job.to, "failed", f"{type(error).__name__}: {error}")
+        else:
+            yield Outcome(job.file, job.to, "translated")
+
+
+def _translate_file(
+    job: Job, method: Method, pair: tuple[str, str], prepared: Preparation, seed: int
+) -> None:
+    picture = read(job.file)
+    grey = normalise(picture, prepared.window, prepared.bone_bright)
+    square, box = to_square(grey, prepared.size, prepared.fit)
+    images, (source, target) = Images([square[np.newaxis]]), pair
+    with undisturbed():
+        made = translate(method, images, [job.file.name], source, [target], seed=seed, batch=1)
+    result = from_square(made[target][0], box, *grey.shape)
+    if prepared.bone_bright:
+        result = np.float32(1) - result
+    _write(job, _stored(result, job, picture, prepared.window))
+
+
+def from_square(square: NDArray[np.uint16], box: Box, height: int, width: int) -> Grey:
+    """The inverse of `to_square`: without padding, at another size, float32 `[H, W]` in [0, 1].
+
+    Larger images are interpolated (bicubic), smaller ones averaged over areas.
+    """
+    inside = square[box.top : box.top + box.height, box.left : box.left + box.width]
+    picture = Image.fromarray(inside.astype(np.float32) / np.float32(65535))
+    if (box.height, box.width) != (height, width):
+        shrinks = height < box.height or width < box.width
+        how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+        picture = picture.resize((width, height), how)
+    grey: Grey = np.clip(np.asarray(picture), 0, 1)
+    return grey
+
+
+def _stored(
+    result: Grey, job: Job, picture: Picture, window: tuple[float, float] | None
+) -> NDArray[Any]:
+    """Grey values in [0, 1] as the file had them: its range, type and shape."""
+    if job.file.suffix.lower() == ".npy":
+        original = np.load(job.file, mmap_mode="r", allow_pickle=False)
+        kind, shape = original.dtype, original.shape
+    elif job.file.suffix.lower() in FORMATS:
+        kind, shape = np.dtype(TYPES[picture.bits]), result.shape
+    else:  # DICOM: as it is displayed, over the full range
+        return np.round(result * 65535).astype(np.uint16)
+    low, high = window or (picture.low, picture.high)
+    assert low is not None
+    assert high is not None
+    values = low + result.astype(np.float64) * (high - low)
+    if kind.kind in "ui":
+        limits = np.iinfo(kind)
+        values = np.clip(np.round(values), limits.min, limits.max)
+    return values.astype(kind).reshape(shape)
+
+
+def _write(job: Job, values: NDArray[Any]) -> None:
+    with atomic(job.to) as part:
+        if job.to.suffix.lower() == ".npy":
+            with part.open("wb") as file:
+                np.save(file, values)
+            return
+        kind = FORMATS[job.to.suffix.lower()]
+        options = {"quality": QUALITY} if kind == "JPEG" else {}
+        Image.fromarray(values).save(part, format=kind, **options)

@@ -1,0 +1,292 @@
+"""What is to be done: plain lists of trainings and units, worked out before anything runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from xbench.core import settings
+from xbench.core.errors import UserError, choice, unknown
+from xbench.core.hashing import digest
+from xbench.core.pairs import FLOOR, Pair, parse_pairs
+from xbench.core.profiles import Profile, get_profile
+from xbench.core.settings import Settings
+from xbench.datasets import registry as datasets
+from xbench.datasets.base import Dataset, Split
+from xbench.methods import registry as methods
+from xbench.methods.base import Method, MethodConfig
+from xbench.records.folders import folder_of
+from xbench.records.freshness import Setup
+from xbench.records.units import UnitId
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    methods: Sequence[str] = ()
+    dataset: str = "phantom"
+    profile: str = "quick"
+    pairs: Sequence[str] = ()
+    split: str = "test"
+    seeds: Sequence[int] = (0,)
+    settings: Settings = field(default_factory=dict)
+    out: Path = Path("runs")
+    shard: tuple[int, int] = (1, 1)
+
+
+#: `--set budget.KEY`: what is expected, and an example.
+BUDGETS = {
+    "images": ("a whole number of training images per network, at least 1", "10240"),
+    "factor": ("a number above 0, times each method's own budget", "2"),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much training every method gets: as usual, a number of images, or a multiple."""
+
+    images: int | None = None
+    factor: float = 1
+
+    def of(self, usual: int) -> int:
+        """Training images per network, for a method that usually gets `usual`; 0 stays 0."""
+        if not usual:
+            return 0
+        return self.images or max(1, round(usual * self.factor))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the leaderboard: a method with its configuration."""
+
+    name: str
+    label: str
+    method: type[Method]
+    config: MethodConfig
+    seeds: tuple[int, ...]
+    train_images: int
+    reference: bool
+    given: str = ""
+    assignments: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The method's hand-bumped version, or the hash of its plug-in file."""
+        return self.method.plugin or str(self.method.version)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One method, configuration, data set, profile, seed and pair: the piece that is stored."""
+
+    entry: Entry
+    seed: int
+    source: str
+    target: str
+    key: str
+    setup: Setup
+
+    @property
+    def id(self) -> UnitId:
+        """Where it belongs in a results folder."""
+        return UnitId(self.entry.label, self.seed, self.source, self.target)
+
+    @property
+    def name(self) -> str:
+        """For people and programs; not a path."""
+        return f"{self.entry.label}/seed{self.seed}/{self.source}--{self.target}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run will do, if nothing is done yet."""
+
+    profile: Profile
+    dataset: Dataset
+    dataset_label: str
+    split: Split
+    pairs: tuple[Pair, ...]
+    entries: tuple[Entry, ...]
+    folder: Path
+    trainings: Path
+    data_assignments: tuple[str, ...]
+    units: tuple[Unit, ...] = field(repr=False)
+
+
+def make(request: Request) -> Plan:
+    """Resolve names, settings and pairs; every mistake of the user is found here.
+
+    Raises:
+        UserError: an unknown name, key or value, or two methods under one label.
+    """
+    profile = get_profile(request.profile)
+    changes = request.settings
+    split: Split = choice("split", request.split, ("test", "val"))
+    _check_seeds(request.seeds)
+    classes = [methods.get(name) for name in request.methods]
+    settings.check_sections(changes, ["data", "budget", *(c.name for c in classes)])
+
+    dataset_class = datasets.get(request.dataset)
+    default = dataset_class.configure(profile)
+    data_config = settings.apply(default, changes.get("data", {}), "data")
+    dataset = dataset_class(data_config)
+    dataset_label = settings.label(
+        dataset.name, data_config.model_dump(mode="json"), default.model_dump(mode="json")
+    )
+
+    budget = _budget(changes.get("budget", {}))
+    named = dict(zip(request.methods, classes, strict=True))
+    floor = FLOOR if dataset.repeated(split) else f"{FLOOR}[n/2]"
+    entries = _entries(named, profile, changes, budget, tuple(dict.fromkeys(request.seeds)), floor)
+    pairs = parse_pairs(request.pairs, dataset.domains)
+    scope = (dataset.key, request.split, profile.name)
+    units = tuple(
+        Unit(entry, seed, *pair, _unit_key(entry, setup, pair), setup)
+        for entry in entries
+        for seed in entry.seeds
+        for setup in [_setup(entry, seed, scope)]
+        for pair in pairs
+    )
+    return Plan(
+        profile=profile,
+        dataset=dataset,
+        dataset_label=dataset_label,
+        split=split,
+        pairs=pairs,
+        entries=entries,
+        folder=folder_of(request.out, dataset_label, profile.name, request.split),
+        # One for all splits: what is chosen on `val` need not be trained again for `test`.
+        trainings=folder_of(request.out, dataset_label, profile.name) / "trainings",
+        data_assignments=settings.differences(
+            "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
+        ),
+        units=shard(units, *request.shard),
+    )
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise UserError(
+            f"the seeds {list(seeds)} are not allowed",
+            "expected: one or several whole numbers from 0",
+            "for example: --seed 0,1,2",
+        )
+
+
+def shard(units: tuple[Unit, ...], number: int, count: int) -> tuple[Unit, ...]:
+    """The part `number` (from 1) of `count`; units that share an encoding stay together."""
+    blocks = dict.fromkeys((u.entry.label, u.seed, u.source) for u in units)
+    mine = set(list(blocks)[number - 1 :: count])
+    return tuple(u for u in units if (u.entry.label, u.seed, u.source) in mine)
+
+
+def _budget(changes: dict[str, Any]) -> Budget:
+    for key, value in changes.items():
+        if key not in BUDGETS:
+            known = [f"budget.{name}" for name in BUDGETS]
+            raise unknown("setting", f"budget.{key}", known, "try: --set budget.factor=2")
+        expected, example = BUDGETS[key]
+        number = isinstance(value, int if key == "images" else int | float)
+        if not number or isinstance(value, bool) or not 0 < value < math.inf:
+            raise UserError(
+                f"budget.{key}={value} is not allowed",
+                f"expected: {expected}",
+                f"for example: --set budget.{key}={example}",
+            )
+    if len(changes) > 1:
+        raise UserError(
+            "budget.images and budget.factor are both set",
+            "expected: one of them",
+            "leave one --set out",
+        )
+    return Budget(**changes)
+
+
+def _entries(
+    named: Mapping[str, type[Method]],
+    profile: Profile,
+    changes: Settings,
+    budget: Budget,
+    seeds: tuple[int, ...],
+    floor: str,
+) -> tuple[Entry, ...]:
+    """The methods asked for, with the reference rows in front; `floor` is the label of one."""
+    entries = [
+        _entry(methods.get(name), profile, {}, budget, seeds, reference=True)
+        for name in ("identity", FLOOR)
+    ]
+    entries[1] = replace(entries[1], label=floor)
+    for given, method in named.items():
+        entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
+        entry = replace(entry, given=methods.address(given))
+        for name, values in method.references(entry.config).items():
+            entries.append(
+                _entry(methods.get(name), profile, values, budget, seeds, reference=True)
+            )
+        entries.append(entry)
+    unique: dict[str, Entry] = {}
+    for entry in entries:
+        first = unique.setdefault(entry.label, entry)
+        if first.method is not entry.method:
+            raise UserError(
+                f"two different methods are called '{entry.label}'",
+                "expected: one name for one method, its rows are told apart by it",
+                "give the class in the plug-in file another `name`",
+            )
+    return tuple(unique.values())
+
+
+def _entry(
+    method: type[Method],
+    profile: Profile,
+    changes: dict[str, object],
+    budget: Budget,
+    seeds: tuple[int, ...],
+    *,
+    reference: bool = False,
+) -> Entry:
+    default = method.configure(profile)
+    config = settings.apply(default, changes, method.name)
+    usual = method.budget(profile)
+    train_images = budget.of(usual)
+    extra = {} if train_images == usual else {"images": train_images}
+    # Without training and without chance every seed gives the same images: one is enough.
+    fixed = not (method.needs_training or method.stochastic)
+    return Entry(
+        name=method.name,
+        label=settings.label(
+            method.name, config.shown(), default.shown(), extra, config.labelled()
+        ),
+        method=method,
+        config=config,
+        seeds=(0,) if fixed else seeds,
+        train_images=train_images,
+        reference=reference,
+        assignments=(
+            *settings.differences(method.name, config.shown(), default.shown()),
+            *settings.differences("budget", extra, {}),
+        ),
+    )
+
+
+def _setup(entry: Entry, seed: int, scope: tuple[str, str, str]) -> Setup:
+    """What the units of a row and seed are made with; `scope` is data set key, split, profile."""
+    return Setup(*scope, entry.name, entry.version, entry.train_images, seed, entry.config.shown())
+
+
+def _unit_key(entry: Entry, setup: Setup, pair: Pair) -> str:
+    return digest(
+        {
+            "method": setup.method,
+            "version": setup.version,
+            "config": entry.config.identity(),
+            "budget": setup.train_images,
+            "seed": setup.seed,
+            "pair": list(pair),
+            "dataset": setup.data,
+            "profile": setup.profile,
+            "split": setup.split,
+        }
+    )

@@ -1,0 +1,146 @@
+"""What people see while a run works: live on a terminal, plain lines elsewhere; all on stderr."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from xbench.analysis.terminal import make_console
+from xbench.core import processes
+from xbench.methods import base as methods
+from xbench.metrics.base import METRICS
+from xbench.records.schema import Record
+from xbench.records.units import UnitId
+
+#: Seconds between two plain lines about the same work.
+PLAIN_EVERY = 15.0
+GRID_METRIC = "ftd"
+
+
+class Display:
+    """Progress of one run."""
+
+    def __init__(self, domains: tuple[str, ...]) -> None:
+        self.console = make_console(stderr=True)
+        # Of several processes only the first one speaks.
+        self.console.quiet = not processes.is_first()
+        self.domains = domains
+        self.total = 0
+        self.units_done = 0
+        self.cells: dict[str, dict[tuple[str, str], str]] = {}
+        self.current = ""
+        self.last_line: dict[str, float] = {}
+        self.progress = Progress(
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.live: Live | None = None
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self.live = Live(self._render(), console=self.console, refresh_per_second=4)
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self.live:
+            self.live.update(self._render(), refresh=True)
+            self.live.__exit__(None, None, None)
+            self.live = None
+
+    def data(self, done: int, total: int, what: str) -> None:
+        """Images are being made ready."""
+        self._advance(f"data: {what}", done, total, "")
+
+    @contextmanager
+    def training(self, what: str) -> Iterator[methods.Progress]:
+        """Yield the progress function of one training; its bar goes when it ends."""
+        name = f"train {what}"
+
+        def progress(done: int, total: int, losses: Mapping[str, float]) -> None:
+            note = "  ".join(f"{key} {value:.4f}" for key, value in losses.items())
+            self._advance(name, done, total, note)
+
+        try:
+            yield progress
+        finally:
+            if name in self.tasks:
+                self.progress.remove_task(self.tasks.pop(name))
+
+    def unit(self, record: Record) -> None:
+        """A unit is done."""
+        value = record.metrics[GRID_METRIC].value
+        self._cell(record.unit, "–" if value is None else f"{value:.3g}")
+        shown = {name: record.metrics[name].value for name in ("ssim", "ssim_ref", GRID_METRIC)}
+        text = "  ".join(
+            f"{name} {value:.{METRICS[name].decimals}f}"
+            for name, value in shown.items()
+            if value is not None
+        )
+        self._line(f"{record.unit}  {text}")
+
+    def waiting(self, unit: UnitId) -> None:
+        """All that is left to do is in the hands of other processes."""
+        self._advance("waiting for other processes", 0, 1, str(unit))
+
+    def failed(self, unit: UnitId, traceback: str) -> None:
+        """A unit failed."""
+        self._cell(unit, "failed")
+        reason = traceback.strip().splitlines()[-1]
+        self.console.print(f"failed: {unit}: {reason}", style="red", soft_wrap=True)
+
+    def _cell(self, unit: UnitId, text: str) -> None:
+        self.current = f"{unit.label} seed {unit.seed}"
+        self.cells.setdefault(self.current, {})[unit.pair] = text
+        self.units_done += 1
+        if self.live:
+            self._advance("units", self.units_done, self.total, "")
+
+    def _line(self, text: str) -> None:
+        if not self.live:
+            self.console.print(text, soft_wrap=True)
+
+    def _advance(self, name: str, done: int, total: int, note: str) -> None:
+        if self.live:
+            if name not in self.tasks:
+                self.tasks[name] = self.progress.add_task(name, total=total, note="")
+            self.progress.update(self.tasks[name], completed=done, total=total, note=note)
+            self.live.update(self._render())
+            return
+        now = time.monotonic()
+        if done == total or now - self.last_line.get(name, 0.0) > PLAIN_EVERY:
+            self.last_line[name] = now
+            self._line(f"{name}  {done}/{total}  {note}".rstrip())
+
+    def _render(self) -> Group:
+        """Bars, and the source × target grid of the method at work."""
+        if not self.current:
+            return Group(self.progress)
+        label = METRICS[GRID_METRIC].label
+        grid = Table(title=f"{self.current}: {label}, source (rows) → target", title_justify="left")
+        grid.add_column("")
+        for domain in self.domains:
+            grid.add_column(domain, justify="right")
+        cells = self.cells[self.current]
+        for source in self.domains:
+            grid.add_row(
+                source,
+                *("·" if source == t else cells.get((source, t), "") for t in self.domains),
+            )
+        return Group(self.progress, grid)

@@ -1,0 +1,366 @@
+"""Does what a plan says: trains, translates, scores, and stores unit by unit.
+
+Any number of processes may do one plan together: see `xbench.core.locks`.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+
+import torch
+
+from xbench.core import processes
+from xbench.core.errors import UserError, full_disk
+from xbench.core.files import home, sweep_parts
+from xbench.core.isolation import undisturbed
+from xbench.core.locks import POLL, Busy, Locks
+from xbench.core.pixels import Pixels, from_pixels, pixels_digest
+from xbench.core.settings import file_name
+from xbench.datasets.registry import check_names
+from xbench.harness import facts
+from xbench.harness import pending as survey
+from xbench.harness.deadline import deadline
+from xbench.harness.inputs import Inputs, inputs_of
+from xbench.harness.pending import Survey
+from xbench.harness.plan import Entry, Plan, Unit
+from xbench.harness.progress import Display
+from xbench.harness.trainings import Trained, make_method
+from xbench.harness.translation import family, fix_numerics, translate, translate_path
+from xbench.metrics.base import METRICS
+from xbench.records.freshness import is_final
+from xbench.records.schema import Failure
+from xbench.records.store import Store
+from xbench.records.units import UnitId
+from xbench.scoring.scorer import Scorer
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, or a device of torch that is there."""
+    # Before CUDA starts: without it cuBLAS may sum in another order from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if name == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # Each of several processes takes the card that its launcher gave it.
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"the device '{name}' is not there",
+            f"expected: auto, cpu{', cuda' if torch.cuda.is_available() else ''}",
+            "try: --device auto",
+        ) from error
+    return device
+
+
+class Runner:
+    """Runs one plan."""
+
+    def __init__(self, plan: Plan, device: torch.device, display: Display) -> None:
+        self.plan = plan
+        self.device = device
+        self.display = display
+        self.timeout: float | None = None
+        self.store = Store(plan.folder)
+        self.scorer = Scorer(plan.dataset, plan.split, device)
+        # Of all splits, since these share trainings.
+        self.locks = Locks(plan.trainings.parent / "locks")
+        fix_numerics(device, plan.profile.threads)
+
+    def run(self, todo: Survey, timeout: float | None = None) -> list[Unit]:
+        """Do what is left, beside other processes.
+
+        Args:
+            todo: what is left, of this runner's plan.
+            timeout: seconds that one translation of a source to one target may take.
+
+        Returns:
+            The units that failed, here or in another process.
+
+        Raises:
+            UserError: a domain has no images.
+        """
+        self.timeout = timeout
+        self.display.total = len(todo.translate) + len(todo.rescore)
+        # Also where nothing is left to do: who did the last unit may have been killed then.
+        self.locks.sweep()
+        sweep_parts(self.plan.trainings.parent)
+        sweep_parts(self.plan.folder)
+        if not self.display.total:
+            return []
+        with self.locks:
+            with processes.first_before_others(self.device):
+                self._prepare_data()
+            self._check_split()
+            together = self._train_together(todo) if processes.number() > 1 else {}
+            return self._work(todo, together) if processes.is_first() else []
+
+    def _prepare_data(self) -> None:
+        """One process makes the data ready; others wait, and find them."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # a cache that may only be read needs no lock
+                locks = stack.enter_context(Locks(home() / "locks"))
+                stack.enter_context(locks.hold(file_name(self.plan.dataset.key)))
+            self.plan.dataset.prepare(self.display.data)
+
+    def _work(self, todo: Survey, together: dict[tuple[str, int], Trained]) -> list[Unit]:
+        """Block by block; what others hold is looked at again when all else is done."""
+        failed: list[Unit] = []
+        blocks = _blocks([*todo.rescore, *todo.translate], self.plan.dataset.domains)
+        # Only the last method that was needed is kept in memory.
+        last: dict[tuple[str, int], Trained] = {}
+        while blocks:
+            left = []
+            for units in blocks:
+                row = _row(units[0])
+                if row not in together and row not in last:
+                    last.clear()
+                rest = self._do_block(todo, units, together if row in together else last, failed)
+                if rest:
+                    left.append(rest)
+            if len(left) == len(blocks):
+                self.display.waiting(left[0][0].id)
+                time.sleep(POLL)
+            blocks = left
+        return failed
+
+    def _do_block(
+        self,
+        todo: Survey,
+        units: list[Unit],
+        trained: dict[tuple[str, int], Trained],
+        failed: list[Unit],
+    ) -> list[Unit]:
+        """Do those units of one source that nobody else holds; return the others."""
+        locks = [f"{self.plan.split}/{unit.id.path}" for unit in units]
+        held = [self.locks.take(lock) for lock in locks]
+        busy: list[Unit] = []
+        try:
+            mine = [unit for unit, taken in zip(units, held, strict=True) if taken]
+            mine = [unit for unit in mine if not self._done_elsewhere(todo, unit, failed)]
+            mine = [unit for unit in mine if not self._filled(todo, unit, failed)]
+            if mine:
+                busy = self._do_source(mine, trained, failed)
+        finally:
+            for lock, taken in zip(locks, held, strict=True):
+                if taken:
+                    self.locks.release(lock)
+        return [u for u, taken in zip(units, held, strict=True) if not taken or u in busy]
+
+    def _done_elsewhere(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
+        """Whether another process did a unit, or failed in it, since the survey."""
+        if survey.stamp(self.store, unit) == todo.stamps[unit.key]:
+            return False
+        record = self.store.find(unit.id, unit.key)
+        if record is not None:
+            self.display.unit(record)
+        elif self.store.failure_path(unit.id).exists():
+            failed.append(unit)
+        else:
+            return False
+        return True
+
+    def _filled(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
+        """Fill a unit's empty metrics, if that is all it needs; False if it must be translated."""
+        if unit.key not in todo.fillable:
+            return False
+        try:
+            return self._rescore(unit)
+        except Exception:
+            failed.append(self.fail(unit))
+            return True
+
+    def _check_split(self) -> None:
+        """Every domain must have images to translate, under names that can be files.
+
+        Raises:
+            UserError: one has none, or a name leads out of its folder.
+        """
+        dataset, split = self.plan.dataset, self.plan.split
+        check_names(dataset, split)
+        for domain in dataset.domains:
+            if not dataset.ids(split, domain):
+                raise UserError(
+                    f"the data set {dataset.name} has no {split} images of '{domain}'",
+                    "expected: one at least in every domain",
+                    "try: --split test, or see: xbench data show",
+                )
+
+    def _train_together(self, todo: Survey) -> dict[tuple[str, int], Trained]:
+        """All trainings before anything else: then the first process can go on alone."""
+        found = {}
+        for unit in todo.translate:
+            row, method = _row(unit), unit.entry.method
+            if row not in found and method.needs_training:
+                with suppress(UserError):  # said again when its units are due
+                    found[row] = self._trained(unit.entry, unit.seed)
+                    found[row].share()
+        return found
+
+    def _trained(self, entry: Entry, seed: int) -> Trained:
+        method = make_method(self.plan, entry, self.device)
+        return Trained(self.plan, entry, method, seed, self.display, self.locks)
+
+    def _do_source(
+        self, units: list[Unit], kept: dict[tuple[str, int], Trained], failed: list[Unit]
+    ) -> list[Unit]:
+        """Train what one source needs, translate it to all targets, score and store each unit.
+
+        Returns:
+            Units that wait for a training of another process.
+        """
+        row = _row(units[0])
+        busy, ready = [], []
+        try:
+            if row not in kept:
+                kept[row] = self._trained(units[0].entry, units[0].seed)
+            trained = kept[row]
+        except Exception:
+            failed += [self.fail(unit) for unit in units]
+            return []
+        for unit in units:
+            try:
+                trained.obtain(unit)
+                ready.append(unit)
+            except Busy:
+                busy.append(unit)
+            except Exception:
+                failed.append(self.fail(unit))
+        if ready:
+            self._translate_and_store(trained, ready, failed)
+        return busy
+
+    def _translate_and_store(self, trained: Trained, units: list[Unit], failed: list[Unit]) -> None:
+        try:
+            began = time.perf_counter()
+            with deadline(self.timeout and self.timeout * len(units)), undisturbed():
+                pixels = self._translate(trained, units)
+            seconds = (time.perf_counter() - began) / len(units)
+        except Exception:
+            failed += [self.fail(unit) for unit in units]
+            return
+        # The time of several values of a knob together is the time of none of them alone.
+        alone = len({unit.entry.label for unit in units}) == 1
+        what = "translate" if alone else "translate_together"
+        for unit in units:
+            try:
+                self._store_unit(trained, unit, pixels[unit.key], {what: seconds})
+            except Exception:
+                failed.append(self.fail(unit))
+
+    def _translate(self, trained: Trained, units: list[Unit]) -> dict[str, Pixels]:
+        """Pixels uint16 `[n, H, W]` of units of one source, by key."""
+        method, source = trained.method, units[0].source
+        limits = {"seed": units[0].seed, "batch": self.plan.profile.batch}
+        if method.given == "target":
+            made: dict[str, Pixels] = {}
+            for unit in units:
+                given, target = self._inputs(unit), unit.target
+                one = translate(method, given.images, given.ids, source, [target], **limits)
+                made[unit.key] = one[target]
+            return made
+        inputs = self._inputs(units[0])
+        images, ids = inputs.images, inputs.ids
+        targets = list(dict.fromkeys(unit.target for unit in units))
+        if {unit.entry.label for unit in units} == {trained.entry.label}:
+            found = translate(method, images, ids, source, targets, **limits)
+            return {unit.key: found[unit.target] for unit in units}
+        # Rows that differ in the knob alone share what they can, and the method of one of them.
+        values = {unit.key: getattr(unit.entry.config, str(method.knob)) for unit in units}
+        wanted = list(dict.fromkeys(values.values()))
+        path = translate_path(method, images, ids, source, targets, wanted, **limits)
+        return {unit.key: path[values[unit.key], unit.target] for unit in units}
+
+    def _inputs(self, unit: Unit) -> Inputs:
+        return inputs_of(self.plan, unit, self.scorer)
+
+    def _store_unit(
+        self, trained: Trained, unit: Unit, pixels: Pixels, seconds: dict[str, float]
+    ) -> None:
+        """Score a unit's images as they will be stored, and store them."""
+        inputs, began = self._inputs(unit), time.perf_counter()
+        pair, images = (unit.source, unit.target), from_pixels(pixels)
+        values = self.scorer.score(images, *pair, halves=inputs.halves)
+        polarity = self.scorer.polarity(images, unit.source) if inputs.shows_source else None
+        record = facts.make_record(
+            self.plan,
+            unit.id,
+            unit.key,
+            facts.method_facts(unit.entry, trained.logs(unit), trained.cost(unit.entry)),
+            facts.data_facts(self.plan, inputs.domain, inputs.rows),
+            pixels,
+            values,
+            polarity,
+            seconds | {"score": time.perf_counter() - began},
+            str(self.device),
+        )
+        self.store.write_unit(unit.id, record, pixels)
+        self.display.unit(record)
+
+    def _rescore(self, unit: Unit) -> bool:
+        """Fill in metrics whose requirements are met by now; False if the images are damaged."""
+        record = self.store.find(unit.id, unit.key)
+        assert record is not None
+        try:
+            pixels = self.store.images_of(record)
+        except (OSError, ValueError):
+            return False
+        if pixels_digest(pixels) != record.images_sha256:
+            return False
+        wanted = [name for name in METRICS if not is_final(record, name)]
+        halves, pair = self._inputs(unit).halves, (unit.source, unit.target)
+        record.metrics |= self.scorer.score(from_pixels(pixels), *pair, wanted, halves)
+        self.store.write_record(unit.id, record)
+        self.display.unit(record)
+        return True
+
+    def fail(self, unit: Unit) -> Unit:
+        """Record the exception being handled; what else is to be done goes on.
+
+        Raises:
+            UserError: the disk is full: so would be all other units.
+        """
+        store_failure(self.store, self.display, unit.id, unit.key)
+        return unit
+
+
+def store_failure(store: Store, display: Display, unit: UnitId, key: str) -> None:
+    """Record the exception being handled as the failure of a unit.
+
+    Raises:
+        UserError: the disk is full: so would be all other units.
+    """
+    full = full_disk(sys.exc_info()[1])
+    if full:
+        raise full
+    text = traceback.format_exc()
+    failure = Failure(key=key, **unit._asdict(), traceback=text, finished=facts.now())
+    store.write_failure(unit, failure)
+    display.failed(unit, text)
+
+
+def _row(unit: Unit) -> tuple[str, int]:
+    """What units have in common that are translated by one trained method."""
+    return family(unit.entry), unit.seed
+
+
+def _blocks(units: list[Unit], domains: Sequence[str]) -> list[list[Unit]]:
+    """Units of one row and source: they share an encoding, and are done together.
+
+    Targets begin behind the source: workers at different sources then come to a target one after
+    the other, and find the features of its true images.
+    """
+    place = {domain: k for k, domain in enumerate(domains)}
+
+    def behind_source(unit: Unit) -> int:
+        return (place[unit.target] - place[unit.source]) % len(domains)
+
+    rows: dict[tuple[str, int], dict[str, list[Unit]]] = {}
+    for unit in units:
+        rows.setdefault(_row(unit), {}).setdefault(unit.source, []).append(unit)
+    return [sorted(b, key=behind_source) for sources in rows.values() for b in sources.values()]

@@ -1,0 +1,253 @@
+"""One run from plan to summary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from xbench.analysis import footnotes, publish, rows, tables
+from xbench.analysis import terminal as show
+from xbench.analysis.leaderboard import (
+    board_of,
+    comparable,
+    pairs_table,
+    ranked,
+    sweeps,
+    with_published,
+)
+from xbench.analysis.rows import Row
+from xbench.core import processes
+from xbench.core.errors import UserError
+from xbench.core.pairs import parse_pairs
+from xbench.harness import estimate
+from xbench.harness import pending as survey
+from xbench.harness import workers as executors
+from xbench.harness.pending import Survey
+from xbench.harness.plan import Plan, Unit
+from xbench.harness.runner import Runner
+from xbench.harness.workers import Team
+from xbench.records.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a plan is run, apart from what it is.
+
+    Attributes:
+        published: folder of the published records to rank with.
+        force: redo finished units.
+        retry_failed: do those units alone that failed before.
+        dry_run: show what is to be done, and stop.
+        timeout: seconds that the translation of a source to one target may take.
+        worker: be one of a team: do the units, and leave the views to who started it.
+        team: let workers do the units.
+    """
+
+    published: Path = Path("results")
+    force: bool = False
+    retry_failed: bool = False
+    dry_run: bool = False
+    timeout: float | None = None
+    worker: bool = False
+    team: Team | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        failed: units that failed, or that no worker did.
+        board: the leaderboard with the published rows beside this run's; None if none was made.
+        preview: of a dry run, what is to be done.
+    """
+
+    failed: Sequence[Unit] = ()
+    board: pd.DataFrame | None = None
+    preview: Mapping[str, object] | None = None
+
+
+def execute(runner: Runner, out: Path, options: Options) -> Outcome:
+    """Show what is to be done, do it, and sum it up.
+
+    Raises:
+        UserError: a mistake of the user's, found before any work, or a disk that is full.
+    """
+    _check_seconds(options.timeout)
+    if not options.dry_run and processes.is_first():
+        runner.store.probe()
+    with processes.first_before_others(runner.device):
+        todo = survey.make(
+            runner.plan,
+            runner.scorer,
+            runner.device,
+            force=options.force,
+            fetch=not options.dry_run,
+            failed_only=options.retry_failed,
+        )
+    if not processes.is_first():  # it helps to train; the first process does the rest
+        return Outcome(() if options.dry_run else runner.run(todo))
+    if options.worker:
+        return Outcome(runner.run(todo, options.timeout))
+    minutes = estimate.minutes(runner.plan, todo)
+    _show_plan(runner.display.console, runner.plan, todo, minutes)
+    if options.dry_run:
+        return Outcome(preview=_preview(runner.plan, todo, minutes))
+    if options.team:
+        failed = _delegate(runner, options.team, todo)
+    else:
+        with runner.display:
+            failed = runner.run(todo, options.timeout)
+    return Outcome(failed, _sum_up(runner, out, options.published, failed))
+
+
+def _check_seconds(timeout: float | None) -> None:
+    if timeout is not None and not 0 < timeout < float("inf"):
+        raise UserError(
+            f"--timeout {timeout:g} is no time",
+            "expected: a number of seconds above 0",
+            "for example: --timeout 600",
+        )
+
+
+def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
+    """Let workers do what is left; the units that failed, or that nobody did.
+
+    Raises:
+        UserError: a worker met a user's mistake, or a full disk, and units are left.
+    """
+    plan, console = runner.plan, runner.display.console
+    wanted = [*todo.translate, *todo.rescore]
+    if not wanted:
+        return []
+    logs = plan.folder / "logs"
+    codes = executors.start(
+        team,
+        logs=logs,
+        threads=plan.profile.threads,
+        gpu=runner.device.type == "cuda",
+        say=lambda line: console.print(line, soft_wrap=True),
+    )
+    left = [unit for unit in wanted if not survey.written(runner.store, unit, todo)]
+    if left and 2 in codes:
+        number = codes.index(2) + 1
+        raise UserError(
+            f"worker {number} could not go on; {len(left)} units are not done",
+            "expected: what it says at the end of its log",
+            f"see: {logs / f'worker-{number}.log'}",
+        )
+    return left
+
+
+def _preview(plan: Plan, todo: Survey, minutes: float | None) -> dict[str, object]:
+    """What a dry run tells programs."""
+    done = {unit.key for unit in todo.done}
+    return {
+        "folder": str(plan.folder),
+        "dataset": plan.dataset.key,
+        "minutes": minutes,
+        "trainings": [path.name for path in todo.trainings],
+        "units": [
+            {"name": unit.name, "key": unit.key, "done": unit.key in done} for unit in plan.units
+        ],
+    }
+
+
+def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> pd.DataFrame:
+    """Make the views and print the leaderboard with published rows; the leaderboard."""
+    plan, console = runner.plan, runner.display.console
+    files = publish.make_views(plan.folder)
+    records, notes = comparable(Store(plan.folder).records())
+    notes += footnotes.inverted(records)
+    others = publish.matching(published, records[0]) if records else []
+    records, marked = with_published(records, others)
+    by_label = rows.make(records)
+    board = board_of(by_label)
+    board["published"] = board["method"].isin(marked)
+    for table in _ablations(plan, by_label):
+        show.table(console, table.text)
+    shown = board[board["method"].isin(ranked(by_label))]
+    show.board(console, shown, f"{plan.dataset_label}, {plan.profile.name}")
+    if marked:
+        console.print(f"rows marked (published) come from {published}; the files hold this run's")
+    if len(plan.pairs) < len(parse_pairs((), plan.dataset.domains)):
+        own = [record for record in records if (record.source, record.target) in plan.pairs]
+        show.pairs(console, pairs_table(own))
+    for note in notes:
+        console.print(note, soft_wrap=True)
+    for file in files:
+        console.print(f"  {file}", soft_wrap=True)
+    console.print(f"look further: xbench plot pairs{_options(plan, out)}", soft_wrap=True)
+    if failed:
+        paths = [path for unit in failed if (path := runner.store.failure_path(unit.id)).exists()]
+        told = f"{len(paths)} units failed; the traceback of the first: {paths[0]}" if paths else ""
+        lost = len(failed) - len(paths)
+        missing = f"{lost} units were not done: give the same command again" if lost else ""
+        console.print("\n".join(filter(None, (told, missing))), style="red", soft_wrap=True)
+    return board
+
+
+def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
+    """Of the plan's methods, the tables of those whose sweeps the leaderboard does not rank."""
+    swept = sweeps(by_label).keys() & {entry.name for entry in plan.entries}
+    own = {
+        label: row
+        for label, row in by_label.items()
+        if row.reference or row.records[0].method.name in swept
+    }
+    return tables.ablations(own)
+
+
+def _options(plan: Plan, out: Path) -> str:
+    """The options by which another command finds what this run wrote."""
+    options = {
+        "--dataset": (f"'{plan.dataset_label}'", "'phantom'"),
+        "--profile": (plan.profile.name, "quick"),
+        "--split": (plan.split, "test"),
+        "--out": (str(out), "runs"),
+    }
+    return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
+
+
+def _show_plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) -> None:
+    """What will be done, before anything is."""
+    console.print(
+        f"data {todo.dataset.key}  profile {todo.profile.name}  split {todo.split}  "
+        f"→ {todo.folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for note in todo.dataset.notes():
+        console.print(note, markup=False, soft_wrap=True)
+    table = Table("method", "seeds", "units", "done", "to do", "train images")
+    for entry in todo.entries:
+        units = [unit for unit in todo.units if unit.entry is entry]
+        done = sum(unit.entry is entry for unit in survey.done)
+        table.add_row(
+            entry.label + (" (reference)" if entry.reference else ""),
+            ",".join(map(str, entry.seeds)),
+            str(len(units)),
+            str(done),
+            str(len(units) - done),
+            f"{entry.train_images:,}" if entry.train_images else "–",
+        )
+    console.print(table)
+    left = len(survey.translate) + len(survey.rescore)
+    text = f"to do: {left} units, {len(survey.trainings)} trainings"
+    if survey.rescore:
+        text += f" ({len(survey.rescore)} only to be scored again)"
+    if left:
+        text += f", estimated {minutes:.1f} min" if minutes is not None else ", time unknown yet"
+    console.print(text)
+    for reason, names in _by_reason(survey.missing).items():
+        console.print(f"empty columns {', '.join(names)}: {reason}", soft_wrap=True)
+
+
+def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in missing.items():
+        reasons.setdefault(reason, []).append(name)
+    return reasons

@@ -1,0 +1,297 @@
+"""Whether a record tells the truth: some images are made again, all metrics computed again.
+
+Nothing is trained, and nothing is run that a record names but xbench does not have built in,
+unless the user names it too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from xbench.core.errors import UserError
+from xbench.core.hashing import seed_from
+from xbench.core.pixels import from_pixels, pixels_digest, to_pixels
+from xbench.datasets.base import Images, TrainOnly
+from xbench.harness import plan, trainings
+from xbench.harness.inputs import inputs_of
+from xbench.harness.plan import Plan, Unit
+from xbench.harness.request import request
+from xbench.harness.trainings import make_method
+from xbench.harness.translation import fix_numerics, translate
+from xbench.methods.base import Method, Training
+from xbench.metrics.base import METRICS
+from xbench.records.freshness import why_stale
+from xbench.records.provenance import provenance
+from xbench.records.schema import Record, Value
+from xbench.records.store import Store
+from xbench.scoring.scorer import Scorer
+
+Outcome = Literal["same", "differs", "not verified"]
+Pixels = NDArray[np.uint16]
+#: Grey levels of 65535 that the batch in which an image is translated may move a pixel by.
+ROUNDING = 2
+#: The same on another device or with another torch: largest, and mean over all pixels.
+OTHER_LARGEST, OTHER_MEAN = 655, 66
+#: Of metrics, which rest on sums in floating point: relative, and absolute.
+RELATIVE, ABSOLUTE = 1e-3, 1e-6
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was compared.
+
+    Attributes:
+        check: images, values, translation or metrics.
+        outcome: same (perhaps within a tolerance that the note tells), differs, or not verified.
+        note: how much was compared and how far it differs, or why it was not.
+    """
+
+    check: str
+    outcome: Outcome
+    note: str
+
+
+class _Not(Exception):
+    """Why something cannot be verified."""
+
+
+def verify_record(
+    path: Path,
+    record: Record,
+    number: int,
+    device: torch.device,
+    method: str = "",
+    dataset: str = "",
+) -> list[Check]:
+    """Compare a record with what its images, its method and its data give today.
+
+    Args:
+        path: of the record; images and trainings are looked for in its results folder.
+        record: what was read there.
+        number: how many images to translate again; all of them are compared by their hash, too,
+            so that a record without stored images can be verified.
+        device: where to compute.
+        method: what the user gives to `--method`; needed for what is not built in.
+        dataset: the same for `--dataset`.
+    """
+    folder = _folder(path, record)
+    stored, images = _stored(folder, record)
+    checks = [images, *_values(record)]
+    try:
+        todo, unit = _planned(record, folder, method, dataset)
+    except (_Not, UserError) as reason:
+        note = str(reason).splitlines()[0]
+        return [*checks, *(Check(c, "not verified", note) for c in ("translation", "metrics"))]
+    fix_numerics(device, todo.profile.threads)
+    scorer = Scorer(todo.dataset, todo.split, device)
+    parts: dict[str, Callable[[], Check]] = {
+        "translation": partial(_translation, todo, unit, record, stored, number, scorer),
+        "metrics": partial(_metrics, todo, unit, record, stored, scorer),
+    }
+    for name, compare in parts.items():
+        try:
+            checks.append(compare())
+        except _Not as reason:
+            checks.append(Check(name, "not verified", str(reason)))
+    return checks
+
+
+def _folder(path: Path, record: Record) -> Path | None:
+    """The results folder in which a record lies; None if it lies elsewhere."""
+    place = Path("records", f"{record.unit.path}.json")
+    whole = path.resolve()
+    return whole.parents[3] if whole.parts[-4:] == place.parts else None
+
+
+def _stored(folder: Path | None, record: Record) -> tuple[Pixels | None, Check]:
+    """The stored images, if they are all there and those of the record."""
+    if folder is None:
+        return None, Check("images", "not verified", "the record lies in no results folder")
+    try:
+        pixels = Store(folder).images_of(record)
+    except FileNotFoundError:
+        return None, Check("images", "not verified", "the 16-bit images are not there")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return None, Check("images", "differs", f"the 16-bit images cannot be read: {error}")
+    if pixels_digest(pixels) != record.images_sha256:
+        return None, Check("images", "differs", "the 16-bit images are not those of the record")
+    return pixels, Check("images", "same", f"{len(pixels)} images have the hash of the record")
+
+
+def _values(record: Record) -> list[Check]:
+    """Whether values are the means of those of single images: a sign of editing by hand."""
+    wrong = [
+        name
+        for name, value in record.metrics.items()
+        if value.per_image and not _close(value.value, float(np.mean(value.per_image)))
+    ]
+    note = f"not the means of the values of single images: {', '.join(wrong)}"
+    return [Check("values", "differs", note)] if wrong else []
+
+
+def _planned(record: Record, folder: Path | None, method: str, dataset: str) -> tuple[Plan, Unit]:
+    """The plan of the record's unit, in the record's own folder.
+
+    Raises:
+        _Not: today, other images would be made.
+        UserError: it needs what the user did not name, or a setting that there is no more.
+    """
+    here = folder or Path()
+    todo = plan.make(request([record], here.parent.parent, method, dataset))
+    name = here.name.removesuffix("-val")
+    todo = replace(todo, folder=here, trainings=here.with_name(name or "none") / "trainings")
+    for unit in todo.units:
+        if unit.id == record.unit:
+            if reason := why_stale(record, unit.key, unit.setup):
+                raise _Not(reason)
+            return todo, unit
+    raise _Not("today its row has another name, so that its settings are others")
+
+
+def _translation(
+    todo: Plan,
+    unit: Unit,
+    record: Record,
+    stored: Pixels | None,
+    number: int,
+    scorer: Scorer,
+) -> Check:
+    """Make images again, and compare them with the stored ones, or all with their hash.
+
+    Raises:
+        _Not: that cannot be.
+    """
+    ids = record.data.ids
+    if stored is None and number < len(ids):
+        raise _Not(f"no images to compare with; all are compared by hash: --images {len(ids)}")
+    rows = sorted(sorted(range(len(ids)), key=lambda row: seed_from("verify", ids[row]))[:number])
+    made = _made_again(todo, unit, record, rows, scorer)
+    if len(rows) == len(ids) and pixels_digest(made) == record.images_sha256:
+        return Check("translation", "same", f"all {len(ids)} images, to the last bit")
+    if stored is None:
+        raise _Not(f"all {len(ids)} images have another hash, and none are there to compare with")
+    gap = np.abs(made.astype(np.int64) - stored[rows])
+    return _judged(gap, record, str(scorer.device))
+
+
+def _judged(gap: NDArray[np.int64], record: Record, device: str) -> Check:
+    """The outcome for differences in grey levels `[n, H, W]`."""
+    largest, mean = int(gap.max()), float(gap.mean())
+    if not largest:
+        return Check("translation", "same", f"{len(gap)} images, to the last bit")
+    note = f"{len(gap)} images, largest difference {largest} of 65535 grey levels, mean {mean:.3g}"
+    if largest <= ROUNDING:
+        return Check("translation", "same", f"{note}: rounding")
+    other = _other_machine(record, device)
+    if other and largest <= OTHER_LARGEST and mean <= OTHER_MEAN:
+        return Check("translation", "same", f"{note}: within what another {other} may change")
+    return Check("translation", "differs", note)
+
+
+def _other_machine(record: Record, device: str) -> str:
+    """In what of the things that may change last bits this machine is another one."""
+    now, then = provenance(device), record.provenance
+    for name in ("cpu", "gpu", "threads"):
+        if then.get(name) != now.get(name):
+            return name
+    packages = then.get("packages")
+    torch_then = packages.get("torch") if isinstance(packages, dict) else None
+    return "" if torch_then == now["packages"]["torch"] else "torch"
+
+
+def _made_again(
+    todo: Plan, unit: Unit, record: Record, rows: Sequence[int], scorer: Scorer
+) -> Pixels:
+    """Images of some rows of the record's ids, uint16 `[n, H, W]`."""
+    dataset, method = todo.dataset, make_method(todo, unit.entry, scorer.device)
+    method.check()
+    found = _check_trainings(todo, unit, record, method)
+    dataset.prepare()
+    inputs = inputs_of(todo, unit, scorer)
+    if list(inputs.ids) != record.data.ids:
+        raise _Not("the ids of the record are not those of the data")
+    method.setup(TrainOnly(dataset))
+    for training, folder in found:
+        training.load(folder)
+    chosen = Images([to_pixels(inputs.images[list(rows)])])
+    made = translate(
+        method,
+        chosen,
+        [record.data.ids[row] for row in rows],
+        unit.source,
+        [unit.target],
+        seed=unit.seed,
+        batch=todo.profile.batch,
+    )
+    pixels: Pixels = made[unit.target]
+    return pixels
+
+
+def _check_trainings(
+    todo: Plan, unit: Unit, record: Record, method: Method
+) -> list[tuple[Training, Path]]:
+    """The trainings, which must be here, and those of the record.
+
+    Raises:
+        _Not: one is not.
+    """
+    pair = (unit.source, unit.target)
+    found = trainings.folders(todo, unit.entry, method, [pair], unit.seed)
+    for training, folder in found:
+        log = trainings.read_log(folder, training, repair=False)
+        if log is None:
+            raise _Not(f"the training {folder.name} is not there, or damaged")
+        if record.method.weights_sha256.get(folder.name) != log.weights_sha256:
+            raise _Not(f"the training {folder.name} was repeated: it has other weights")
+    return found
+
+
+def _metrics(
+    todo: Plan, unit: Unit, record: Record, stored: Pixels | None, scorer: Scorer
+) -> Check:
+    """Compute the metrics again from the stored images.
+
+    Raises:
+        _Not: there are none, or no metric that is defined as it was then.
+    """
+    if stored is None:
+        raise _Not("they rest on all images, which are not there")
+    todo.dataset.prepare()
+    lacking = scorer.missing(fetch=False)
+    known = [
+        name
+        for name, value in record.metrics.items()
+        if name in METRICS and METRICS[name].identity == value.identity
+    ]
+    names = [n for n in known if record.metrics[n].value is not None and n not in lacking]
+    if not names:
+        raise _Not("no metric of the record has the definition of today")
+    halves = inputs_of(todo, unit, scorer).halves
+    found = scorer.score(from_pixels(stored), unit.source, unit.target, names, halves)
+    wrong = [name for name in names if not _agree(record.metrics[name], found[name])]
+    rest = [n for n, v in record.metrics.items() if v.value is not None and n not in names]
+    note = f"{len(names)} computed again" + (f"; not computed: {', '.join(rest)}" if rest else "")
+    if wrong:
+        first = record.metrics[wrong[0]].value, found[wrong[0]].value
+        note = f"{', '.join(wrong)}; the record has {first[0]:.6g}, computed {first[1]:.6g}"
+    return Check("metrics", "differs" if wrong else "same", note)
+
+
+def _agree(one: Value, other: Value) -> bool:
+    """Whether value, interval and extrapolation agree, where the record has them."""
+    fields = ("value", "ci_low", "ci_high", "inf")
+    return all(_close(getattr(one, name), getattr(other, name)) for name in fields)
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    """Whether a record's number is the computed one; a record may lack some."""
+    if one is None:
+        return True
+    return other is not None and abs(one - other) <= RELATIVE * abs(other) + ABSOLUTE

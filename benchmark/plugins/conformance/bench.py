@@ -1,0 +1,174 @@
+"""What the conformance kit runs methods on: tiny domains, trainings of a step or two."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xbench.core import isolation as guard
+from xbench.core.hashing import seed_from
+from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile
+from xbench.datasets.base import Images
+from xbench.methods.base import Method, Training
+
+DOMAINS = ("low", "normal", "high")
+PAIRS = (("low", "normal"), ("low", "high"))
+#: Training images per domain, and the budget of a training: one step for most methods.
+IMAGES, BUDGET = 12, 8
+
+
+class Broken(Exception):
+    """A promise that a method does not keep, and what to do about it."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(reason)
+        self.mend = mend
+
+
+class Skipped(Exception):
+    """Why a promise cannot be looked at."""
+
+
+def pictures(name: str, number: int, height: int, width: int) -> Tensor:
+    """Smooth shapes with grain `[n, 1, H, W]` in [0, 1]; the name gives brightness and grain."""
+    generator = torch.Generator().manual_seed(seed_from("conformance", name))
+    level, grain = torch.rand(2, generator=generator).tolist()
+    coarse = torch.rand(number, 1, 6, 6, generator=generator)
+    shapes = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=True)
+    noise = torch.randn(number, 1, height, width, generator=generator)
+    images: Tensor = 0.2 + 0.3 * level + 0.4 * shapes + (0.01 + 0.03 * grain) * noise
+    return images.clamp(0, 1)
+
+
+class TrainingImages:
+    """All that a training may see; every other thing that it asks for is noted and refused."""
+
+    def __init__(self, domains: Sequence[str], size: int) -> None:
+        self._images = {}
+        for domain in domains:
+            pixels = (pictures(domain, IMAGES, size, size)[:, 0] * 65535).round()
+            self._images[domain] = Images([pixels.numpy().astype(np.uint16)])
+        self.refused: list[str] = []
+
+    def train(self, domain: str) -> Images:
+        """Training images of one domain."""
+        return self._images[domain]
+
+    def __getattr__(self, name: str) -> object:
+        if not name.startswith("__"):
+            self.refused.append(name)
+        raise AttributeError(f"a training sees `train(domain)` alone, there is no '{name}'")
+
+
+class Bench:
+    """One method on three domains, trained for two pairs.
+
+    Attributes:
+        data: what it was trained on.
+        trainings: what it has learned.
+        method: the trained method.
+        output: its translation of `images()` to the second domain.
+        changed: what it changed in the process meanwhile.
+        printed: what it wrote to stdout meanwhile.
+        input_changed: whether the images that it was given are others now.
+    """
+
+    def __init__(self, kind: type[Method], profile: Profile, device: torch.device) -> None:
+        self.kind, self.profile, self.device = kind, profile, device
+        self.changed: list[str] = []
+        self.printed = ""
+
+    def start(self) -> None:
+        """Set up, train and translate, watched."""
+        self.data = TrainingImages(DOMAINS, self.profile.size)
+        with self._watched():
+            self.method, self.trainings = self.trained(DOMAINS, PAIRS, self.data)
+            images = self.images()
+            before = images.clone()
+            self.output = self.translate(self.method, images)
+            self.input_changed = not torch.equal(images, before)
+
+    def make(self, domains: Sequence[str] = DOMAINS) -> Method:
+        """The method with the profile's settings, untrained."""
+        config = self.kind.configure(self.profile)
+        return self.kind(config, domains, self.profile.size, self.device)
+
+    def trained(
+        self, domains: Sequence[str], pairs: Sequence[Pair], data: TrainingImages | None = None
+    ) -> tuple[Method, list[Training]]:
+        """The method after setup and training."""
+        data = data or TrainingImages(domains, self.profile.size)
+        method = self.make(domains)
+        method.setup(data)
+        trainings = method.trainings(pairs)
+        for training in trainings:
+            with tempfile.TemporaryDirectory() as folder:
+                training.fit(data, BUDGET, seed_from("training", 0), Path(folder), _no_progress)
+        return method, trainings
+
+    def images(self, number: int = 3, height: int = 0, width: int = 0) -> Tensor:
+        """Images of the first domain that no training has seen."""
+        side = self.profile.size
+        found = pictures(DOMAINS[0], IMAGES + number, height or side, width or side)
+        return found[IMAGES:].to(self.device)
+
+    def generators(self, number: int, seed: int = 0) -> list[torch.Generator]:
+        """One for each image."""
+        return [
+            torch.Generator(self.device).manual_seed(seed_from(seed, row)) for row in range(number)
+        ]
+
+    def translate(
+        self, method: Method, images: Tensor, pair: Pair = PAIRS[0], seed: int = 0
+    ) -> Tensor:
+        """A translation whose generators depend on the row and the seed."""
+        generators = self.generators(len(images), seed)
+        return method.translate(images, *pair, generators=generators)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Note what code of others does to the process, and put it right."""
+        before = guard.snapshot()
+        with tempfile.TemporaryFile("w+") as heard:
+            try:
+                with guard.stdout_to(heard):
+                    yield
+            finally:
+                self.changed = guard.changes(before)
+                guard.restore(before)
+                heard.seek(0)
+                self.printed = heard.read()
+
+
+@contextmanager
+def called_modules() -> Iterator[list[torch.nn.Module]]:
+    """All networks, and parts of networks, that are called inside."""
+    found: list[torch.nn.Module] = []
+
+    def note(module: torch.nn.Module, _: object) -> None:
+        found.append(module)
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def parameters(modules: Sequence[torch.nn.Module]) -> int:
+    """Parameters of networks, shared ones counted once."""
+    return sum({id(p): p.numel() for net in modules for p in net.parameters()}.values())
+
+
+def _no_progress(done: int, total: int, losses: object) -> None:
+    """Nobody watches."""
+
+
+#: A check looks at a method and returns a remark; it raises `Broken` or `Skipped`.
+Check = Callable[[Bench], str | None]

@@ -1,0 +1,136 @@
+"""Methods, data sets and metrics of others: three ways in, one behaviour.
+
+From an installed package (entry points), from a file (`--method FILE.py:Class`, `--dataset
+FILE.py:Class`, `--plugin FILE.py`, the variable XBENCH_PLUGINS), or by a decorator in Python
+(`register` on a class, `xbench.metrics.custom.metric` on a function). Built-ins win over
+namesakes. Importing this module imports neither torch nor pydantic.
+"""
+
+import os
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from xbench.core.errors import UserError
+from xbench.core.registry import (
+    PREFIX,
+    REGISTERED,
+    VARIABLE,
+    Registry,
+    T,
+    describe,
+    load_file,
+    load_point,
+    one_line,
+    warn,
+)
+from xbench.metrics.base import METRICS, Metric
+
+METRICS_GROUP = "xbench.metrics"
+
+
+def register(found: type[T]) -> type[T]:
+    """Decorate a child of `Method` or `Dataset`: from then on it can be named.
+
+    Raises:
+        UserError: it is neither, not complete, or another class has its name.
+    """
+    from xbench.datasets.registry import REGISTRY as DATASETS
+    from xbench.methods.registry import REGISTRY as METHODS
+
+    registries: tuple[Registry[Any], ...] = (METHODS, DATASETS)
+    for registry in registries:
+        if isinstance(found, type) and issubclass(found, registry.base):
+            registry.add(found)
+            return found
+    raise UserError(
+        f"@register cannot be used on {found!r}",
+        "expected: a child of xbench.methods.base.Method or xbench.datasets.base.Dataset",
+        "for a function that measures images: @metric",
+    )
+
+
+@contextmanager
+def session(arguments: list[str]) -> Iterator[list[str]]:
+    """Take every `--plugin FILE` out of a command line; plug-ins are loaded inside.
+
+    Raises:
+        UserError: one of these files does not load.
+    """
+    rest, files = [], []
+    left = iter(arguments)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if name == "--plugin":
+            files.append(value if equals else next(left, ""))
+        else:
+            rest.append(argument)
+    if "" in files:
+        raise UserError(
+            "--plugin has no file",
+            "expected: --plugin path/to/file.py",
+            "for example: xbench list methods --plugin mine.py",
+        )
+    if not rest or {"--help", "-h"} & set(rest):  # help is quick, and runs no code of others
+        yield rest
+        return
+    with loaded(files):
+        yield rest
+
+
+@contextmanager
+def loaded(files: Collection[str | Path] = ()) -> Iterator[None]:
+    """Have plug-ins inside: metrics of entry points, XBENCH_PLUGINS, and some files.
+
+    They are forgotten afterwards. Processes that are started inside load the same ones.
+
+    Raises:
+        UserError: one of `files` does not load; what else does not is a warning that names it.
+    """
+    classes = {group: dict(found) for group, found in REGISTERED.items()}
+    metrics, modules = dict(METRICS), set(sys.modules)
+    variable = os.environ.get(VARIABLE)
+    try:
+        for point in entry_points(group=METRICS_GROUP):
+            _warning(_add_metric_of, point)
+        usual = [path for path in (variable or "").split(os.pathsep) if path]
+        for path in usual:
+            _warning(load_file, Path(path))
+        for file in files:
+            load_file(Path(file))
+        if files:
+            added = [str(Path(file).resolve()) for file in files]
+            os.environ[VARIABLE] = os.pathsep.join([*usual, *added])
+        yield
+    finally:
+        if files:
+            os.environ.pop(VARIABLE, None)
+            os.environ |= {VARIABLE: variable} if variable is not None else {}
+        REGISTERED.clear()
+        REGISTERED.update(classes)
+        METRICS.clear()
+        METRICS.update(metrics)
+        for name in [n for n in sys.modules if n.startswith(PREFIX) and n not in modules]:
+            del sys.modules[name]
+
+
+def _add_metric_of(point: EntryPoint) -> None:
+    """A module is imported once, but its metric may have been forgotten since."""
+    facts = getattr(load_point(point), "metric", None)
+    if not isinstance(facts, Metric):
+        raise UserError(
+            f"plug-in {describe(point)} is no metric",
+            "expected: a function with the decorator @metric",
+            f"look at the entry points in the group {METRICS_GROUP}",
+        )
+    METRICS.setdefault(facts.name, facts)
+
+
+def _warning(load: Any, what: Any) -> None:
+    try:
+        load(what)
+    except UserError as error:
+        warn(one_line(error))

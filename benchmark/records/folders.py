@@ -1,0 +1,38 @@
+"""Results folders: `<out>/<dataset>/<profile>`."""
+
+from pathlib import Path
+
+from xbench.core.errors import choice, nothing_finished
+from xbench.core.profiles import PROFILES, get_profile
+from xbench.core.settings import file_name, name_of
+from xbench.datasets import registry as datasets
+
+
+def folder_of(out: Path, dataset_label: str, profile: str, split: str = "test") -> Path:
+    """`<out>/<dataset>/<profile>`; the val split has a folder of its own."""
+    name = profile if split == "test" else f"{profile}-{split}"
+    return out / file_name(dataset_label) / name
+
+
+def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
+    """The results of a data set (its name, folder, or label, as `phantom[noise=off]`)."""
+    get_profile(profile)
+    split = choice("split", split, ("test", "val"))
+    folder = folder_of(out, dataset, profile, split)
+    if not (folder / "records").is_dir():
+        name = name_of(dataset)
+        label = dataset.replace(name, datasets.get(name).name, 1)
+        folder = folder_of(out, label, profile, split)
+    if not (folder / "records").is_dir():
+        raise nothing_finished(
+            folder,
+            mend=f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
+            f"--out {out}",
+        )
+    return folder
+
+
+def profile_folders(root: Path) -> list[Path]:
+    """All `<dataset>/<profile>` folders of the test split that hold records."""
+    found = sorted(path.parent for path in root.glob("*/*/records") if path.is_dir())
+    return [folder for folder in found if folder.name in PROFILES]

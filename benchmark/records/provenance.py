@@ -1,0 +1,70 @@
+"""What a number was made by: code, packages, machine. Never part of a key."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-image", "clean-fid")
+#: What makes the numbers; other files of a checkout may be as they like.
+CODE = ("benchmark", "methods", "datasets", "pyproject.toml")
+
+
+@cache
+def provenance(device: str) -> dict[str, Any]:
+    """Versions, commit, and hardware."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "xbench": package_version("xbench-xray") or "0+unknown",
+        **code_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "packages": {name: package_version(name) for name in PACKAGES},
+    }
+    if device.startswith("cuda"):
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def code_state() -> dict[str, Any]:
+    """Commit of xbench's own checkout, if it runs from one, and whether its code is another."""
+    source = Path(__file__).resolve().parent
+    if not (source.parent / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = _git(source, "rev-parse", "HEAD").strip()
+        changes = _git(source.parent, "status", "--porcelain", "--", *CODE)
+        return {"commit": commit, "dirty": bool(changes)}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+
+
+def package_version(name: str) -> str | None:
+    """Installed version, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,243 @@
+"""Records and images on disk. A record is the only sign that a unit is done.
+
+Below `<out>/<dataset>/<profile>/`, the path of a record is its unit's name and the key inside
+says what made it, so a unit can never stand there twice, and a stale one is seen and redone.
+"""
+
+import gc
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from PIL import Image
+
+from xbench.core.errors import UserError
+from xbench.core.files import atomic, set_aside, write_text
+from xbench.core.pixels import Pixels
+from xbench.records.images import STRIP_VIEWS, make_strip, read_pngs, spread
+from xbench.records.schema import (
+    Failure,
+    Record,
+    StoredT,
+    Unreadable,
+    parse,
+)
+from xbench.records.units import UnitId
+
+#: Files that are read one after the other, and how many such batches at the same time.
+BATCH = 64
+READERS = 8
+
+
+class Store:
+    """The files of one data set and profile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def probe(self) -> None:
+        """Find out before any work whether results can be written.
+
+        Raises:
+            UserError: they cannot.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / ".probe", "")
+            (self.folder / ".probe").unlink()
+        except OSError as error:
+            raise UserError(
+                f"the output folder {self.folder} cannot be written: {error.strerror}",
+                "expected: a folder in which you may create files",
+                "try: --out ANOTHER/FOLDER",
+            ) from error
+
+    def record_path(self, unit: UnitId) -> Path:
+        """Where the record of a unit lies."""
+        return self.folder / "records" / f"{unit.path}.json"
+
+    def failure_path(self, unit: UnitId) -> Path:
+        """Where a failure of a unit lies."""
+        return self.folder / "failed" / f"{unit.path}.json"
+
+    def images_path(self, unit: UnitId) -> Path:
+        """The folder of a unit's 16-bit PNGs."""
+        return self.folder / "images" / unit.path
+
+    def strip_path(self, unit: UnitId) -> Path:
+        """The 8-bit strip of some of a unit's images."""
+        return self.folder / "strips" / f"{unit.path}.png"
+
+    def find(self, unit: UnitId, key: str) -> Record | None:
+        """The record of a unit if it is there, whole, and made by this key."""
+        record = read(self.record_path(unit), Record)
+        if record is None or record.unit.path != unit.path:
+            return None
+        return record if record.key == key else None
+
+    def records(self) -> list[Record]:
+        """All whole records, in the order of their paths."""
+        return [record for _, record in self._read_all()]
+
+    def record_files(self) -> list[tuple[Path, Record]]:
+        """All whole records with their paths."""
+        return [(self.folder / "records" / name, record) for name, record in self._read_all()]
+
+    def _read_all(self) -> list[tuple[str, Record]]:
+        """All whole records by file name; what is left out is told in a warning per reason.
+
+        A record that lies under another unit's name was copied or edited, and would be counted
+        for a row that it does not belong to: it is left out too.
+        """
+        folder = self.folder / "records"
+        found: list[tuple[str, Record]] = []
+        left_out: dict[str, list[str]] = {}
+        with no_collection():
+            for name, raw in _read_files(folder, _json_files(folder)):
+                try:
+                    record = parse(raw, Record)
+                    if name != f"{record.unit.path}.json":
+                        raise Unreadable("edited or copied: it belongs to another place")
+                    found.append((name, record))
+                except Unreadable as error:
+                    left_out.setdefault(_set_aside(folder / name, error), []).append(name)
+        for reason, names in left_out.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            warnings.warn(f"left out: {folder / names[0]}{more}: {reason}", stacklevel=3)
+        return found
+
+    def failures(self) -> list[tuple[Path, Failure]]:
+        """All failures with their paths."""
+        folder = self.folder / "failed"
+        paths = [folder / name for name in _json_files(folder)]
+        return [(path, failure) for path in paths if (failure := read(path, Failure))]
+
+    def write_record(self, unit: UnitId, record: Record) -> None:
+        """Store a record whose images are there; an earlier failure of the unit is forgotten."""
+        write_text(self.record_path(unit), _json(record))
+        self.failure_path(unit).unlink(missing_ok=True)
+
+    def write_failure(self, unit: UnitId, failure: Failure) -> None:
+        """Store a failure."""
+        write_text(self.failure_path(unit), failure.model_dump_json(indent=1) + "\n")
+
+    def write_unit(self, unit: UnitId, record: Record, pixels: Pixels) -> None:
+        """Store a finished unit: its images, uint16 `[n, H, W]`, a strip of some, and its record.
+
+        Nothing takes an earlier file's place before all is on the disk, so a full one loses
+        nothing. Then the earlier record goes, the images come and the record comes last: a kill
+        in between leaves a unit that is not done.
+        """
+        folder, ids = self.images_path(unit), record.data.ids
+        strip = self.strip_path(unit)
+        for path in folder.glob(".*.part.png"):  # of a process that was killed in this unit
+            path.unlink(missing_ok=True)
+        # Parts take their places in reverse order.
+        with ExitStack() as parts:
+            parts.enter_context(atomic(self.record_path(unit))).write_text(_json(record), "utf-8")
+            chosen = make_strip(pixels[spread(len(ids), STRIP_VIEWS)])
+            Image.fromarray(chosen).save(parts.enter_context(atomic(strip)), optimize=True)
+            for name, image in zip(ids, pixels, strict=True):
+                # Not flushed one by one: after a power cut their hash in the record tells.
+                part = parts.enter_context(atomic(folder / f"{name}.png", flush=False))
+                Image.fromarray(image).save(part, compress_level=1)
+            self.record_path(unit).unlink(missing_ok=True)
+        self.failure_path(unit).unlink(missing_ok=True)
+
+    def images_of(self, record: Record) -> Pixels:
+        """The images of a record, uint16 `[n, H, W]`.
+
+        Raises:
+            OSError: an image is missing or damaged.
+            ValueError: they differ in size.
+        """
+        return read_pngs(self.images_path(record.unit), record.data.ids)
+
+
+def _json(record: Record) -> str:
+    """A record with a line for every field, but one for each list of numbers."""
+    text = re.sub(r"\[[\d\s,.eE+-]+\]", _one_line, record.model_dump_json(indent=1))
+    return text + "\n"
+
+
+def _one_line(numbers: re.Match[str]) -> str:
+    """A list of numbers without line breaks."""
+    return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
+
+
+def read(path: Path, kind: type[StoredT]) -> StoredT | None:
+    """Read a stored file; None if there is none, or, with a warning, if it cannot be used.
+
+    A damaged file is moved aside, and what it stood for is redone. One that another version of
+    xbench wrote is left where it is.
+    """
+    raw = _contents(path)
+    try:
+        return None if raw is None else parse(raw, kind)
+    except Unreadable as error:
+        warnings.warn(f"left out: {path}: {_set_aside(path, error)}", stacklevel=2)
+        return None
+
+
+def _contents(path: Path) -> bytes | None:
+    """A file's bytes; None if there is no such file (any more)."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _set_aside(path: Path, error: Unreadable) -> str:
+    """Move a damaged file aside where that is allowed; what is to be said of it."""
+    if error.damaged:
+        with suppress(OSError):
+            set_aside(path)
+            return f"{error}; kept as .corrupt, to be redone"
+    return str(error)
+
+
+def _json_files(folder: Path) -> list[str]:
+    """Names `a/b.json` of the files below a folder; neither hidden ones nor in linked folders."""
+
+    def walk(below: str) -> Iterator[str]:
+        with suppress(FileNotFoundError), os.scandir(os.path.join(folder, below)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from walk(f"{below}{entry.name}/")
+                elif entry.name.endswith(".json") and entry.name[0] != "." and entry.is_file():
+                    yield below + entry.name
+
+    return sorted(walk(""), key=lambda name: name.split("/"))
+
+
+def _read_files(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Contents of files, some read ahead: parsing needs a core, reading waits for a disk."""
+    batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
+
+    def read_batch(batch: Sequence[str]) -> list[bytes | None]:
+        return [_contents(folder / name) for name in batch]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for batch, found in zip(batches, pool.map(read_batch, batches), strict=True):
+            for name, raw in zip(batch, found, strict=True):
+                if raw is not None:
+                    yield name, raw
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's cycle collector from looking at very many new objects without cycles."""
+    was_on, was_frozen = gc.isenabled(), gc.get_freeze_count()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not was_frozen:  # counts them as old, at once
+            gc.freeze()
+            gc.unfreeze()
+        if was_on:
+            gc.enable()

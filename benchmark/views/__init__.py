@@ -1,1 +1,0 @@
-"""Tables: views of the records, made anew each time."""
