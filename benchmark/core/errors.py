@@ -1,4 +1,4 @@
-"""Errors that a user caused and can mend: three lines, no traceback, exit code 2."""
+"""Errors that a user caused and can put right: three lines, no traceback, exit code 2."""
 
 import errno
 import re
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class UserError(Exception):
-    """What is wrong, what was expected, and the command (or edit) that mends it."""
+    """What is wrong, what was expected, and the command or edit that puts it right."""
 
-    def __init__(self, wrong: str, expected: str, mend: str) -> None:
-        super().__init__(f"{wrong}\n{expected}\n{mend}")
+    def __init__(self, wrong: str, expected: str, fix: str) -> None:
+        super().__init__(f"{wrong}\n{expected}\n{fix}")
 
 
 def full_disk(error: BaseException | None) -> UserError | None:
@@ -33,19 +33,19 @@ def full_disk(error: BaseException | None) -> UserError | None:
 def nothing_finished(
     folder: Path,
     expected: str = "records of an earlier run below it",
-    mend: str = "try: xbench run --method medshift",
+    fix: str = "try: xbench run --method medshift",
 ) -> UserError:
     """The error of a folder without finished units."""
-    return UserError(f"there are no finished units in {folder}", f"expected: {expected}", mend)
+    return UserError(f"there are no finished units in {folder}", f"expected: {expected}", fix)
 
 
-def unknown(kind: str, name: str, options: Iterable[str], mend: str) -> UserError:
+def unknown(kind: str, name: str, options: Iterable[str], fix: str) -> UserError:
     """The error for a name that does not exist, with the nearest name that does."""
     names = list(options)
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
     return UserError(
-        f"there is no {kind} called '{name}'", f"{hint}known: {', '.join(names) or 'none'}", mend
+        f"there is no {kind} called '{name}'", f"{hint}known: {', '.join(names) or 'none'}", fix
     )
 
 

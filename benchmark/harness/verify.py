@@ -5,16 +5,16 @@ unless the user names it too.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from xbench.core.checks import Check
 from xbench.core.errors import UserError
 from xbench.core.hashing import seed_from
 from xbench.core.pixels import from_pixels, pixels_digest, to_pixels
@@ -33,7 +33,6 @@ from xbench.records.schema import Record, Value
 from xbench.records.store import Store
 from xbench.scoring.scorer import Scorer
 
-Outcome = Literal["same", "differs", "not verified"]
 Pixels = NDArray[np.uint16]
 #: Grey levels of 65535 that the batch in which an image is translated may move a pixel by.
 ROUNDING = 2
@@ -41,21 +40,6 @@ ROUNDING = 2
 OTHER_LARGEST, OTHER_MEAN = 655, 66
 #: Of metrics, which rest on sums in floating point: relative, and absolute.
 RELATIVE, ABSOLUTE = 1e-3, 1e-6
-
-
-@dataclass(frozen=True)
-class Check:
-    """What was compared.
-
-    Attributes:
-        check: images, values, translation or metrics.
-        outcome: same (perhaps within a tolerance that the note tells), differs, or not verified.
-        note: how much was compared and how far it differs, or why it was not.
-    """
-
-    check: str
-    outcome: Outcome
-    note: str
 
 
 class _Not(Exception):
@@ -80,6 +64,10 @@ def verify_record(
         device: where to compute.
         method: what the user gives to `--method`; needed for what is not built in.
         dataset: the same for `--dataset`.
+
+    Returns:
+        Checks of images, values, translation and metrics, each `same` (within a tolerance that its
+        note gives), `differs` or `not verified`.
     """
     folder = _folder(path, record)
     stored, images = _stored(folder, record)

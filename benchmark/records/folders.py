@@ -26,7 +26,7 @@ def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
     if not (folder / "records").is_dir():
         raise nothing_finished(
             folder,
-            mend=f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
+            fix=f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
             f"--out {out}",
         )
     return folder
