@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xbench.api import leaderboard, pairs, run, score
-    from xbench.metrics.custom import metric
+    from xbench.metrics.base import metric
     from xbench.plugins.loading import register
 
 __all__ = ["leaderboard", "metric", "pairs", "register", "run", "score"]
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
 
         return register
     if name == "metric":
-        from xbench.metrics.custom import metric
+        from xbench.metrics.base import metric
 
         return metric
     from xbench import api

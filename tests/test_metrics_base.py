@@ -42,8 +42,9 @@ def test_facts() -> None:
     assert rising == ["ssim", "psnr", "ssim_ref", "psnr_ref", "bone_dice"]
     assert {metric.min_n for metric in METRICS.values() if metric.space != "pixels"} == {16}
     assert {name for name, metric in METRICS.items() if metric.unit} == {"psnr", "psnr_ref", "nps"}
-    unpaired_distances = [n for n, m in METRICS.items() if m.kind == "kernel"]
-    assert all(METRICS[name].span == (None, None) for name in unpaired_distances)
+    unbiased = [n for n, m in METRICS.items() if m.kind == "features" and not m.extrapolates]
+    assert unbiased == ["ktd", "kid"]
+    assert all(METRICS[name].span == (None, None) for name in unbiased)
 
 
 def test_importing_the_facts_is_cheap() -> None:

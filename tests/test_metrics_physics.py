@@ -16,18 +16,17 @@ from torch import Tensor
 
 from xbench.core.profiles import get_profile
 from xbench.datasets.phantom import Phantom
+from xbench.metrics.base import METRICS
 from xbench.metrics.physics import (
-    MEASURES,
+    DARKEST,
     POWER_FLOOR,
-    attenuation_distance,
     bone_dice,
-    edge_ratio,
+    dark_gap,
     edge_sharpness,
+    grey_distributions,
     noise_spectra,
-    nps_distance,
     otsu_thresholds,
     rms_gap,
-    tissue_contrast,
     tissue_shares,
 )
 
@@ -36,8 +35,25 @@ darkest_part = independent["dark_distance"]
 otsu = independent["otsu"]
 patch_by_patch = independent["noise_spectrum"]
 Array = NDArray[np.float64]
-Distance = Callable[[Tensor, Tensor], float]
-DISTANCES = (nps_distance, attenuation_distance, edge_ratio, tissue_contrast)
+#: Metric → what measures an image, and what compares the measures of two sets.
+MEASURES: dict[str, tuple[Any, Any]] = {
+    name: (metric.function, metric.gap)
+    for name, metric in METRICS.items()
+    if metric.kind == "measures"
+}
+
+
+def distance(name: str) -> Callable[[Tensor, Tensor], float]:
+    measure, gap = MEASURES[name]
+    return lambda output, target: gap(measure(output), measure(target))
+
+
+nps_distance, edge_ratio, tissue_contrast = map(distance, ("nps", "edge_ratio", "tissue_contrast"))
+DISTANCES = tuple(map(distance, MEASURES))
+
+
+def attenuation_distance(output: Tensor, target: Tensor, darkest: float = DARKEST) -> float:
+    return dark_gap(grey_distributions(output), grey_distributions(target), darkest)
 
 
 def head(seed: int = 0, noise: float = 0.0, side: int = 64, blur: float = 1.0) -> Array:

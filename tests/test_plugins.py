@@ -16,8 +16,7 @@ from PIL import Image
 from xbench.core.errors import UserError
 from xbench.datasets import registry as datasets
 from xbench.methods import registry as methods
-from xbench.metrics.base import METRICS
-from xbench.metrics.custom import metric
+from xbench.metrics.base import METRICS, metric
 from xbench.plugins import loading as plugins
 
 Xbench = Callable[..., Any]
@@ -32,7 +31,7 @@ class Half(Method):
 """
 
 MINE = """
-from xbench.metrics.custom import metric
+from xbench.metrics.base import metric
 from xbench.plugins import register
 
 @metric("mean error", against="target", span=(0, 1), decimals=4)

@@ -62,6 +62,7 @@ def test_order_and_batch_change_nothing(
         images = [np.asarray(Image.open(path)) / 65535 for path in sorted(Path(folder).iterdir())]
         write(folder, np.stack(images)[order])
     monkeypatch.setattr("xbench.scoring.measure.BATCH", 3)
+    monkeypatch.setattr("xbench.scoring.measure.FEW", 2)
     monkeypatch.setenv("XBENCH_HOME", "another")  # features are made anew
     after = scored(xbench)
     for name in before["identities"]:

@@ -126,7 +126,7 @@ def _networks(row: Row) -> set[object]:
 
 def pair_columns() -> list[str]:
     """Columns of `pairs.csv`, those for people first."""
-    extrapolated = [name for name, metric in METRICS.items() if metric.kind == "frechet"]
+    extrapolated = [name for name, metric in METRICS.items() if metric.extrapolates]
     return [
         *("method", "source", "target", "seed", "n", *METRICS, "polarity"),
         *(f"{name}_inf" for name in extrapolated),

@@ -1,40 +1,69 @@
-"""What each metric declares about itself. Importing this module imports neither torch nor numpy."""
+"""What a metric declares, the decorator that makes one, and the list of all of them.
 
+Built-in metrics (`definitions`) and those of plug-ins are made alike. Importing this module imports
+neither torch nor numpy.
+"""
+
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, TypeVar
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from xbench.core.errors import UserError
+from xbench.core.hashing import file_digest
+from xbench.core.registry import source_file
 
 Space = Literal["pixels", "texture", "inception", "clip", "user"]
-Kind = Literal["per image", "frechet", "conditional", "kernel", "measures"]
+Kind = Literal["per image", "measures", "features", "conditional"]
+Against = Literal["source", "target", "masks"]
+#: Takes and returns what its kind says, see `Metric`.
+Function = Callable[..., Any]
+FunctionT = TypeVar("FunctionT", bound=Function)
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(?<!_ci_low)(?<!_ci_high)(?<!_inf)(?<!_sd_seeds)")
+LABEL = re.compile(r"[^|\x00-\x1f]{1,24}")
+#: Other columns of the tables, and what `xbench score` adds.
+TAKEN = {
+    *("method", "pairs", "seeds", "seed", "source", "target", "n", "polarity", "rank"),
+    *("reference", "published", "ftd_cross", "gap_closed", "params", "params_live", "nfe"),
+    *("params_total", "params_training", "seconds_per_image", "train_images", "train_seconds"),
+    *("fd", "cfd", "kd", "pair", "group", "images"),
+}
 
 
 @dataclass(frozen=True)
 class Metric:
     """One column of the tables.
 
+    Images are float32 `[B, 1, H, W]` in [0, 1], features float64 `[n, d]`. The function of each
+    kind:
+
+    - `per image`: output and `against` (masks are bool `[B, H, W]`) → one value per image `[B]`.
+    - `measures`: images → measures `[n, k]`; `gap` compares those of output and target.
+    - `features`: features of output and target → a distance.
+    - `conditional`: features of source, target and output, row by row → a distance.
+
     Attributes:
-        name: what records, CSV columns and `--metric` call it.
+        name: what records, CSV columns and `--metrics` call it.
         label: how tables and plots head the column.
         identity: definition and version; two identities never share a table.
         about: one line for the user.
-        kind: `per image`: a number for each image, averaged; `frechet`, `conditional` and
-            `kernel`: distances between sets of features; `measures`: a difference between means
-            of what is measured in each image.
-        space: what is compared: pixels, or the features of an extractor.
+        kind: what the function is given.
+        against: what outputs are compared with: what they were made of, images of the target
+            domain, or true bone masks.
+        space: where features come from; `pixels` where there are none.
         higher_is_better: which way the column is ranked.
         unit: unit of the value, empty for a pure number.
         span: least and greatest possible value; None where there is no end.
         decimals: digits after the point in tables.
         min_n: fewest images for which the value is computed; below, the field stays empty.
-        paired: whether target images aligned with the sources are needed.
-        of_source: whether outputs are compared with what they were made of, and not with targets.
-        needs_masks: whether true bone masks are needed.
+        extrapolates: whether the value falls with the number of images, so that its limit for
+            endless images is reported too.
         in_tables: whether leaderboards for people have the column; CSV files have all.
-        function: of a plug-in, which brings its own: output and target (or source, `of_source`)
-            `[B, 1, H, W]` to one value per image `[B]`.
+        built_in: whether it is part of xbench.
+        function: see above.
+        gap: see above.
     """
 
     name: str
@@ -42,204 +71,163 @@ class Metric:
     identity: str
     about: str
     kind: Kind = "per image"
+    against: Against = "target"
     space: Space = "pixels"
     higher_is_better: bool = False
     unit: str = ""
     span: tuple[float | None, float | None] = (0, None)
     decimals: int = 2
     min_n: int = 1
-    paired: bool = False
-    of_source: bool = False
-    needs_masks: bool = False
+    extrapolates: bool = False
     in_tables: bool = True
-    function: "Callable[[Tensor, Tensor], Tensor] | None" = field(
-        default=None, repr=False, compare=False
-    )
+    built_in: bool = True
+    function: Function | None = field(default=None, repr=False, compare=False)
+    gap: Function | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def paired(self) -> bool:
+        """Whether target images aligned with the sources are needed."""
+        return self.against == "target" and self.kind in ("per image", "conditional")
+
+    @property
+    def of_source(self) -> bool:
+        """Whether outputs are compared with what they were made of, and not with targets."""
+        return self.against != "target"
 
 
-# A covariance of fewer images says next to nothing, and at 16 the conditional forms still have
-# 16 // 4 = 4 dimensions. The definitions ask it of `ftd` and `cfid`; the others follow suit.
-FRECHET_MIN_N = 16
+#: All metrics by name, in the order of columns: built-in ones, then those of plug-ins. A plan is
+#: made after plug-ins have been loaded; nothing may depend on this list when it is imported.
+METRICS: dict[str, Metric] = {}
 
-# The first eight columns of `pairs.csv` are fixed; new ones follow them. Plug-ins add theirs at
-# the end (see `custom`), before a plan is made: what depends on it must not be fixed on import.
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "ssim",
-            "SSIM",
-            "ssim-gauss11-v1",
-            "structural similarity of output and source: is the anatomy kept?",
-            higher_is_better=True,
-            span=(-1, 1),
-            decimals=3,
-            of_source=True,
-        ),
-        Metric(
-            "psnr",
-            "PSNR",
-            "psnr-v1",
-            "peak signal-to-noise ratio of output and source",
-            higher_is_better=True,
-            unit="dB",
-            span=(0, 96.33),
-            of_source=True,
-        ),
-        Metric(
-            "ssim_ref",
-            "SSIM ref",
-            "ssim-gauss11-v1",
-            "structural similarity of output and aligned target image",
-            higher_is_better=True,
-            span=(-1, 1),
-            decimals=3,
-            paired=True,
-        ),
-        Metric(
-            "psnr_ref",
-            "PSNR ref",
-            "psnr-v1",
-            "peak signal-to-noise ratio of output and aligned target image",
-            higher_is_better=True,
-            unit="dB",
-            span=(0, 96.33),
-            paired=True,
-        ),
-        Metric(
-            "ftd",
-            "FTD",
-            "ftd-v1",
-            "Fréchet texture distance: 62 standardised descriptors, no weights needed",
-            kind="frechet",
-            space="texture",
-            min_n=FRECHET_MIN_N,
-        ),
-        Metric(
-            "cftd",
-            "CFTD",
-            "cftd-v1",
-            "conditional Fréchet texture distance: given the source, is it this target?",
-            kind="conditional",
-            space="texture",
-            min_n=FRECHET_MIN_N,
-            paired=True,
-        ),
-        Metric(
-            "fid",
-            "FID",
-            "fid-inception-clean-v1",
-            "Fréchet Inception distance on the features of clean-fid",
-            kind="frechet",
-            space="inception",
-            decimals=1,
-            min_n=FRECHET_MIN_N,
-        ),
-        Metric(
-            "cfid",
-            "CFID",
-            "cfid-inception-pca32-v1",
-            "conditional Fréchet Inception distance on up to 32 principal components",
-            kind="conditional",
-            space="inception",
-            decimals=1,
-            min_n=FRECHET_MIN_N,
-            paired=True,
-        ),
-        Metric(
-            "ktd",
-            "KTD",
-            "ktd-v1",
-            "kernel texture distance: unbiased for any number of images",
-            kind="kernel",
-            space="texture",
-            span=(None, None),
-            decimals=3,
-            min_n=FRECHET_MIN_N,
-            in_tables=False,
-        ),
-        Metric(
-            "kid",
-            "KID",
-            "kid-inception-v1",
-            "kernel Inception distance: unbiased for any number of images",
-            kind="kernel",
-            space="inception",
-            span=(None, None),
-            decimals=4,
-            min_n=FRECHET_MIN_N,
-            in_tables=False,
-        ),
-        Metric(
-            "clip_fid",
-            "CLIP-FID",
-            "fid-clip-b32-v1",
-            "Fréchet distance on the CLIP features of clean-fid",
-            kind="frechet",
-            space="clip",
-            min_n=FRECHET_MIN_N,
-            in_tables=False,
-        ),
-        Metric(
-            "clip_cfid",
-            "CLIP-CFID",
-            "cfid-clip-b32-pca32-v1",
-            "conditional Fréchet distance on up to 32 principal components of CLIP features",
-            kind="conditional",
-            space="clip",
-            min_n=FRECHET_MIN_N,
-            paired=True,
-            in_tables=False,
-        ),
-        Metric(
-            "nps",
-            "NPS",
-            "nps-v1",
-            "noise power spectrum: difference from the target's, no weights needed",
-            kind="measures",
-            unit="dB",
-            in_tables=False,
-        ),
-        Metric(
-            "hist_emd",
-            "grey EMD",
-            "hist-emd-dark25-v1",
-            "attenuation: how far the darkest quarter of the grey values lies from the target's",
-            kind="measures",
-            span=(0, 1),
-            decimals=4,
-            in_tables=False,
-        ),
-        Metric(
-            "edge_ratio",
-            "edges",
-            "edge-ratio-v1",
-            "sharpness of the steepest edges: |log2| of the ratio to the target's",
-            kind="measures",
-            decimals=3,
-            in_tables=False,
-        ),
-        Metric(
-            "tissue_contrast",
-            "tissue",
-            "tissue-share-v1",
-            "soft tissue that shows beside bone: difference from the target's share",
-            kind="measures",
-            span=(0, 1),
-            decimals=4,
-            in_tables=False,
-        ),
-        Metric(
-            "bone_dice",
-            "bone Dice",
-            "bone-dice-otsu-v1",
-            "overlap of the output's dark part with the true bone: does it keep its place?",
-            higher_is_better=True,
-            span=(0, 1),
-            decimals=3,
-            of_source=True,
-            needs_masks=True,
-            in_tables=False,
-        ),
-    )
-}
+
+def metric(
+    label: str,
+    *,
+    against: Against,
+    kind: Kind = "per image",
+    space: Space = "pixels",
+    gap: Function | None = None,
+    higher_is_better: bool = False,
+    unit: str = "",
+    span: tuple[float | None, float | None] = (None, None),
+    decimals: int = 3,
+    min_n: int = 1,
+    extrapolates: bool = False,
+    in_tables: bool = True,
+    name: str | None = None,
+    version: str | None = None,
+    identity: str | None = None,
+) -> Callable[[FunctionT], FunctionT]:
+    """Decorate a function, to make it a metric: a column with intervals over groups.
+
+        @metric("mean error", against="target", span=(0, 1))
+        def mean_error(output, target):
+            '''Mean absolute difference from the true target.'''
+            return (output - target).abs().mean(dim=(1, 2, 3))
+
+    The first line of the docstring explains the column. For `label` to `in_tables` see `Metric`.
+
+    Args:
+        label: heads the column.
+        against: what the second argument is; `target` stays empty without alignment.
+        kind: what the function takes and returns.
+        space: of features.
+        gap: of measures.
+        higher_is_better: which way the column is ranked.
+        unit: of the value, empty for a pure number.
+        span: least and greatest possible value; None where there is no end.
+        decimals: digits after the point in tables.
+        min_n: fewest images.
+        extrapolates: whether the limit for endless images is reported.
+        in_tables: whether tables for people have the column.
+        name: of the column in CSV files; the function's by default.
+        version: part of the identity; by default the hash of the file that has the function.
+        identity: the whole identity, in place of name and version.
+
+    Raises:
+        UserError: a name or label that cannot be a column, or no file and no version.
+    """
+
+    def add(function: FunctionT) -> FunctionT:
+        called = name or str(getattr(function, "__name__", ""))
+        about = (function.__doc__ or "").strip().splitlines()
+        declared = Metric(
+            name=called,
+            label=label,
+            identity=identity or f"{called}-{version or _version(function)}",
+            about=about[0] if about else "A metric of a plug-in.",
+            kind=kind,
+            against=against,
+            space=space,
+            higher_is_better=higher_is_better,
+            unit=unit,
+            span=span,
+            decimals=decimals,
+            min_n=min_n,
+            extrapolates=extrapolates,
+            in_tables=in_tables,
+            built_in=str(getattr(function, "__module__", "")) == "xbench.metrics.definitions",
+            function=function,
+            gap=gap,
+        )
+        _check(declared)
+        function.metric = declared  # type: ignore[attr-defined]
+        _register(declared)
+        return function
+
+    return add
+
+
+def _check(declared: Metric) -> None:
+    """Programs and people must be able to tell columns apart."""
+    low, high = declared.span
+    wrong = {
+        f"a metric may not be called '{declared.name}'": not NAME.fullmatch(declared.name)
+        or declared.name in TAKEN,
+        f"{declared.label!r} cannot head a column": not LABEL.fullmatch(declared.label),
+        f"against='{declared.against}' is unknown": declared.against
+        not in ("source", "target", "masks"),
+        f"span={declared.span} is no range": None not in (low, high) and not low < high,  # type: ignore[operator]
+        f"decimals={declared.decimals} cannot be shown": declared.decimals not in range(10),
+    }
+    for text in (text for text, is_wrong in wrong.items() if is_wrong):
+        raise UserError(
+            text,
+            "expected: a name of a-z, 0-9 and _ that no other column has, a label of up to 24 "
+            'characters without |, against="source" or "target", a span (low, high), decimals to 9',
+            f"change @metric of '{declared.name}'",
+        )
+
+
+def _register(declared: Metric) -> None:
+    """Built-ins win over namesakes; a metric that was changed and run again replaces itself."""
+    earlier = METRICS.get(declared.name)
+    labels = {m.label for n, m in METRICS.items() if n != declared.name}
+    if earlier is not None and earlier.built_in:
+        return warnings.warn(
+            f"the plug-in metric '{declared.name}' is left out: that name is taken", stacklevel=1
+        )
+    again = earlier is None or _place(earlier.function) == _place(declared.function)
+    if not again or declared.label in labels:
+        raise UserError(
+            f"two different metrics are called '{declared.name if not again else declared.label}'",
+            "expected: one name and one label for one metric",
+            "give one of the plug-ins another `name` or `label`",
+        )
+    METRICS[declared.name] = declared
+
+
+def _version(function: Function) -> str:
+    path = source_file(function)
+    if path is None:
+        raise UserError(
+            "a metric that lies in no file has no version",
+            'expected: @metric(…, version="1"), to be changed whenever its values do',
+            "or write it into a file",
+        )
+    return file_digest(path)[:12]
+
+
+def _place(function: Function | None) -> tuple[object, object]:
+    """Where a function is defined: the same for one that was changed and run again."""
+    return source_file(function), getattr(function, "__qualname__", None)

@@ -4,7 +4,7 @@ Noise, attenuation and soft tissue are the causes of the gap between simulator a
 the MedShift paper names (arXiv 2508.21435); edges show what the image formation does to bone.
 
 Each image is measured for itself, and two sets, which need not be aligned nor of one size, are
-compared by the means over their images (`MEASURES` names both halves). So every image weighs the
+compared by the means over their images. So every image weighs the
 same, measures can be kept, and an interval costs next to nothing. No masks are needed: air, soft
 tissue and bone are told apart by the greys of each image.
 
@@ -14,9 +14,8 @@ float64 [n, k] on the CPU, always finite, whatever the other images of the batch
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,55 +59,6 @@ AIR, BONE = 0.99, 0.05
 
 # Pixels worked on at once: few enough for the cache of a CPU core.
 _CHUNK = 2**16
-
-
-def nps_distance(output: Tensor, target: Tensor) -> float:
-    """Root mean square difference between the mean noise power spectra of two sets of images.
-
-    Returns:
-        The distance in dB, at least 0; 3 dB is a factor of two in noise power. For the spectra
-        and their source see `noise_spectra`.
-    """
-    return rms_gap(noise_spectra(output), noise_spectra(target))
-
-
-def attenuation_distance(output: Tensor, target: Tensor, darkest: float = DARKEST) -> float:
-    """Wasserstein distance between the dark grey values of two sets of images (`hist_emd`).
-
-    The area between the two distribution functions of the pooled pixels, which is the first
-    Wasserstein or earth mover's distance in one dimension (Vallender 1974), up to the given
-    quantile: how far a grey of dense bone has to move on average. From 1024 bins, which makes it
-    wrong by 1/1024 at most.
-
-    Args:
-        output: images.
-        target: images.
-        darkest: the share of the pixels of each set that is compared; 1 for all.
-
-    Returns:
-        The distance in units of the full grey range, in [0, 1].
-    """
-    return dark_gap(grey_distributions(output), grey_distributions(target), darkest)
-
-
-def edge_ratio(output: Tensor, target: Tensor) -> float:
-    """How much sharper or softer the edges of one set of images are than those of the other.
-
-    Returns:
-        |log2| of the ratio of their geometric means, at least 0. For the sharpness and its source
-        see `edge_sharpness`.
-    """
-    return rms_gap(edge_sharpness(output), edge_sharpness(target))
-
-
-def tissue_contrast(output: Tensor, target: Tensor) -> float:
-    """Difference between two sets of images in the soft tissue that shows beside bone.
-
-    Returns:
-        Difference of the mean shares of the image, in [0, 1]. For the shares and their source see
-        `tissue_shares`.
-    """
-    return rms_gap(tissue_shares(output), tissue_shares(target))
 
 
 def bone_dice(output: Tensor, masks: Mask) -> Tensor:
@@ -262,6 +212,10 @@ def rms_gap(a: Measured, b: Measured) -> float:
 def dark_gap(a: Measured, b: Measured, darkest: float = DARKEST) -> float:
     """Area between the mean rows of `grey_distributions`, below `darkest` and divided by it.
 
+    The first Wasserstein distance of the pooled pixels (Vallender 1974) up to that quantile: how
+    far a grey of dense bone has to move on average, in units of the full grey range. The 1024 bins
+    make it wrong by 1/1024 at most.
+
     Raises:
         ValueError: other shapes, no rows, measures that are not finite, or a share outside (0, 1].
     """
@@ -269,22 +223,6 @@ def dark_gap(a: Measured, b: Measured, darkest: float = DARKEST) -> float:
         raise ValueError(f"expected a share of the pixels in (0, 1], got {darkest}")
     first, second = (mean.clamp(max=darkest) for mean in _means(a, b))
     return float((first - second).abs().mean() / darkest)
-
-
-class Measure(NamedTuple):
-    """The halves of a distance: images → [n, k], and two of these → the value."""
-
-    measure: Callable[[Tensor], Tensor]
-    gap: Callable[[Measured, Measured], float]
-
-
-#: Metric → its halves. A new entry needs nothing else to be computed, kept and given an interval.
-MEASURES = {
-    "nps": Measure(noise_spectra, rms_gap),
-    "hist_emd": Measure(grey_distributions, dark_gap),
-    "edge_ratio": Measure(edge_sharpness, rms_gap),
-    "tissue_contrast": Measure(tissue_shares, rms_gap),
-}
 
 
 def _means(a: Measured, b: Measured) -> tuple[Tensor, Tensor]:

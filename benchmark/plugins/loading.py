@@ -2,7 +2,7 @@
 
 From an installed package (entry points), from a file (`--method FILE.py:Class`, `--dataset
 FILE.py:Class`, `--plugin FILE.py`, the variable XBENCH_PLUGINS), or by a decorator in Python
-(`register` on a class, `xbench.metrics.custom.metric` on a function). Built-ins win over
+(`register` on a class, `xbench.metrics.base.metric` on a function). Built-ins win over
 namesakes. Importing this module imports neither torch nor pydantic.
 """
 

@@ -13,19 +13,18 @@ import numpy as np
 import torch
 
 from xbench.core.errors import Unavailable, UserError, unknown
-from xbench.core.files import home
 from xbench.core.pixels import Pixels
-from xbench.core.weights import WEIGHTS, path_of
 from xbench.datasets.base import Images
 from xbench.metrics import extractors
-from xbench.metrics.base import FRECHET_MIN_N, METRICS, Kind, Metric
+from xbench.metrics.base import METRICS, Metric
 from xbench.metrics.extractors import Extractor
 from xbench.metrics.spaces import FeatureSpace
 from xbench.metrics.texture import DESCRIPTOR_NAMES
 from xbench.records.schema import Value
 from xbench.scoring.image_files import Location, image_files, read_images, size_of
-from xbench.scoring.measure import Case, Sample, Space, lacking, measure
-from xbench.scoring.scorer import SPACES
+from xbench.scoring.measure import Case, Sample, empty, polarity
+from xbench.scoring.scorer import score
+from xbench.scoring.spaces import Spaces
 
 #: Distances on the features of a user's extractor: Fréchet, conditional Fréchet, kernel.
 OWN = ("fd", "cfd", "kd")
@@ -39,7 +38,7 @@ class Scores:
 
     Attributes:
         values: of each metric asked for, with the reason where there is none.
-        metrics: their facts.
+        metrics: their declarations.
         n: number of translated images.
         n_target: number of target images, None without any.
         notes: what else a user should know, a line each.
@@ -85,7 +84,7 @@ def score_folders(
         UserError: a folder or file is not as it should be, or a name is not known.
     """
     own = _load_extractor(extractor, device) if extractor else None
-    facts = _wanted(metrics, own)
+    wanted = _wanted(metrics, own)
     units = _read_units(Path(stats)) if stats else None
     if source is None and target is None:
         raise UserError(
@@ -105,11 +104,13 @@ def score_folders(
         for name, found in files.items()
     }
     aligned = files["translated"].keys() == files.get("target", {}).keys()
-    spaces = _Spaces(samples, own, units, device, fetch=metrics is not None)
-    values = {name: _value(metric, samples, aligned, spaces) for name, metric in facts.items()}
+    pool = [sample for name, sample in samples.items() if name != "translated"]
+    given = {"texture": units} if units else {}
+    spaces = Spaces(lambda: pool, device, mark=FITTED, given=given, own=own)
+    values = _values(wanted, samples, aligned, spaces, fetch=metrics is not None)
     return Scores(
         values,
-        facts,
+        wanted,
         len(files["translated"]),
         len(files["target"]) if "target" in files else None,
         [*_constant(files, pixels), *_inverted(samples), *_fitted(values)],
@@ -197,7 +198,7 @@ def _read_units(path: Path) -> FeatureSpace:
 
 
 def _wanted(names: Sequence[str] | None, own: Extractor | None) -> dict[str, Metric]:
-    """Facts of the metrics asked for."""
+    """The metrics asked for."""
     added = _own_metrics(own) if own else {}
     if names is None:
         return METRICS | added
@@ -217,120 +218,45 @@ def _wanted(names: Sequence[str] | None, own: Extractor | None) -> dict[str, Met
 
 
 def _own_metrics(extractor: Extractor) -> dict[str, Metric]:
-    """Facts of the three distances on a user's features."""
-    kinds: dict[str, tuple[str, Kind]] = {
-        "fd": ("Fréchet distance", "frechet"),
-        "cfd": ("conditional Fréchet distance", "conditional"),
-        "kd": ("kernel distance", "kernel"),
-    }
+    """The three distances on a user's features: those of Inception, in another space."""
+    like = {"fd": "fid", "cfd": "cfid", "kd": "kid"}
+    about = ("Fréchet distance", "Conditional Fréchet distance", "Kernel distance")
     return {
-        name: Metric(
-            name,
-            name.upper(),
-            f"{name}-{extractor.version}",
-            f"{what} on the features of {extractor.name}",
-            kind=kind,
+        name: replace(
+            METRICS[like[name]],
+            name=name,
+            label=name.upper(),
+            identity=f"{name}-{extractor.version}",
+            about=f"{what} on the features of {extractor.name}.",
             space="user",
-            span=(None if kind == "kernel" else 0, None),
             decimals=4,
-            min_n=FRECHET_MIN_N,
-            paired=kind == "conditional",
         )
-        for name, (what, kind) in kinds.items()
+        for name, what in zip(like, about, strict=True)
     }
 
 
-class _Spaces:
-    """Features and their units, made when a metric asks for them."""
-
-    def __init__(
-        self,
-        samples: Mapping[str, Sample],
-        own: Extractor | None,
-        units: FeatureSpace | None,
-        device: torch.device | str,
-        *,
-        fetch: bool,
-    ) -> None:
-        self._samples = samples
-        self._given = units
-        self._device = device
-        self._fetch = fetch
-        self._loaded: dict[str, Extractor | Unavailable] = {"user": own} if own else {}
-        self._units: dict[str, FeatureSpace] = {}
-
-    def of(self, metric: Metric) -> tuple[Space | None, str]:
-        """Where a metric's features live, and what that adds to its identity.
-
-        Raises:
-            Unavailable: weights are missing, or there is nothing to project on.
-        """
-        if metric.space == "pixels":
-            return None, ""
-        raw = Space(self._extractor(metric.space), home() / "features" / "sets")
-        texture = metric.space == "texture"
-        if texture and self._given is not None:
-            return replace(raw, units=self._given), ""
-        if metric.kind != "conditional" and not texture:
-            return raw, ""
-        output = raw.features(self._samples["translated"])
-        if metric.space == "user" and len(output) > 4 * output.shape[1]:
-            return raw, ""
-        units = self._fit(metric.space, raw)
-        if metric.kind == "conditional" and not units.axes.shape[1]:
-            raise Unavailable("the features of source and target do not vary")
-        projected = metric.space == "user"
-        return replace(raw, units=units), ("-pca32" if projected else "") + FITTED
-
-    def _fit(self, name: str, raw: Space) -> FeatureSpace:
-        """Statistics over source and target."""
-        if name not in self._units:
-            found = [raw.features(s) for kind, s in self._samples.items() if kind != "translated"]
-            components, scale = SPACES.get(name, SPACES["inception"])
-            self._units[name] = FeatureSpace.fit(np.concatenate(found), components, scale=scale)
-        return self._units[name]
-
-    def _extractor(self, name: str) -> Extractor:
-        if name not in self._loaded:
-            self._loaded[name] = self._load(name)
-        found = self._loaded[name]
-        if isinstance(found, Unavailable):
-            raise found
-        return found
-
-    def _load(self, name: str) -> Extractor | Unavailable:
-        """An extractor; weights are fetched for metrics that were asked for by name alone."""
-        if name in WEIGHTS and not self._fetch and not path_of(name).exists():
-            return Unavailable(f"{name} weights are not here, to have them: xbench fetch {name}")
-        try:
-            return extractors.load(name, self._device)
-        except Unavailable as reason:
-            return reason
-
-
-def _value(metric: Metric, samples: Mapping[str, Sample], aligned: bool, spaces: _Spaces) -> Value:
-    """The value of a metric, or the reason why there is none."""
+def _values(
+    metrics: Mapping[str, Metric],
+    samples: Mapping[str, Sample],
+    aligned: bool,
+    spaces: Spaces,
+    *,
+    fetch: bool,
+) -> dict[str, Value]:
+    """The value of each metric, or the reason why there is none."""
     output, source, target = (samples.get(kind) for kind in ("translated", "source", "target"))
     truth = source if target is None else target
     assert output is not None
     assert truth is not None
     # Without targets the sources stand in for them: what needs targets has a reason already.
     case = Case(output, source, truth, aligned)
-    reason = _absent(metric, source, target, aligned) or lacking(metric, case)
-    if reason is None:
-        try:
-            space, suffix = spaces.of(metric)
-            value = measure(replace(metric, identity=metric.identity + suffix), case, space)
-            if value.value is None or np.isfinite(value.value):
-                return value
-            reason = "the value is beyond all numbers"
-        except Unavailable as error:
-            reason = str(error)
-        except ValueError as error:
-            if metric.space != "user":
-                raise
-            reason = str(error)  # features of any size may come out of a user's extractor
-    return Value(identity=metric.identity, value=None, reason=reason)
+    absent = {name: _absent(metric, source, target, aligned) for name, metric in metrics.items()}
+    able = [metric for name, metric in metrics.items() if absent[name] is None]
+    values = score(case, able, spaces, fetch=fetch)
+    return {
+        name: values[name] if (reason := absent[name]) is None else empty(metric, reason)
+        for name, metric in metrics.items()
+    }
 
 
 def _absent(
@@ -364,12 +290,7 @@ def _inverted(samples: Mapping[str, Sample]) -> list[str]:
     """A line where outputs are negatively correlated with their sources, on average."""
     if "source" not in samples:
         return []
-    found = []
-    for row in range(len(samples["translated"])):
-        given, made = (samples[name][row].flatten().numpy() for name in ("source", "translated"))
-        flat = np.ptp(given) == 0 or np.ptp(made) == 0
-        found.append(0.0 if flat else np.corrcoef(given, made)[0, 1])
-    mean = np.mean(found)
+    mean = polarity(samples["translated"].images, samples["source"].images)
     return [f"inverted polarity: correlation with the source {mean:.2f}"] if mean < 0 else []
 
 

@@ -1,25 +1,23 @@
-"""What a metric says of a set of images: its value, its interval, its limit for endless images."""
+"""One metric on one case: its value, its interval, its limit for endless images."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from xbench.core.errors import Unavailable
+from xbench.core.isolation import undisturbed
 from xbench.datasets.base import Box, Images
-from xbench.metrics import physics
 from xbench.metrics.base import Metric
-from xbench.metrics.custom import values_of
 from xbench.metrics.extractors import Extractor
-from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
-from xbench.metrics.kernel import kernel_distance
 from xbench.metrics.spaces import FeatureSpace
-from xbench.metrics.structural import psnr, ssim
 from xbench.metrics.uncertainty import extrapolate, jackknife, jackknife_interval, left_out
 from xbench.records.schema import Value
 from xbench.scoring.features import cached_features
@@ -112,35 +110,39 @@ def measure(metric: Metric, case: Case, space: Space | None) -> Value:
     """The value of a metric, with its interval over groups.
 
     Args:
-        metric: its facts.
+        metric: its declaration.
         case: the images.
-        space: where its features live, for distances of features.
+        space: where its features come from, for distances of features.
 
     Returns:
         A value; or the reason why there is none.
     """
     if reason := lacking(metric, case):
-        return Value(identity=metric.identity, value=None, reason=reason)
-    per_image = d = None
+        return empty(metric, reason)
+    per_image = dimensions = None
     if metric.kind == "per image":
         try:
             per_image = _per_image(metric, case)
         except Unavailable as error:  # a plug-in that fails empties its own column alone
-            return Value(identity=metric.identity, value=None, reason=str(error))
+            return empty(metric, str(error))
         statistic: Statistic = lambda rows, _: float(per_image[rows].mean())  # noqa: E731
     elif metric.kind == "measures":
         statistic = _of_measures(metric, case)
     else:
         assert space is not None
-        if metric.kind == "conditional" and space.units is not None and not space.units.axes.size:
-            reason = "the features do not vary"
-            return Value(identity=metric.identity, value=None, reason=reason)
-        statistic, d = _of_features(metric, case, space)
+        statistic, dimensions = _of_features(metric, case, space)
     value = _with_interval(metric, case, statistic)
-    value.d = d
+    if value.value is not None and not np.isfinite(value.value):
+        return empty(metric, "the value is not finite")
+    value.d = dimensions
     if per_image is not None:
         value.per_image = [round(x, 6) for x in per_image.tolist()]
     return value
+
+
+def empty(metric: Metric, reason: str, *, pending: bool = False) -> Value:
+    """The value of a metric that has none; `pending` where weights may come."""
+    return Value(identity=metric.identity, value=None, reason=reason, pending=pending)
 
 
 def lacking(metric: Metric, case: Case) -> str | None:
@@ -149,7 +151,7 @@ def lacking(metric: Metric, case: Case) -> str | None:
         return "the data are not aligned"
     if case.source is None and (metric.of_source or metric.kind == "conditional"):
         return "there is no source image"
-    if metric.needs_masks and case.output.masks is None:
+    if metric.against == "masks" and case.output.masks is None:
         return "the data have no bone masks"
     n = len(case.output) if metric.of_source else min(len(case.output), len(case.target))
     return f"n = {n}, needs {metric.min_n}" if n < metric.min_n else None
@@ -178,7 +180,7 @@ def _with_interval(metric: Metric, case: Case, statistic: Statistic) -> Value:
         else:
             interval = jackknife(joint, groups, samples=samples, lowest=lowest)
         value.ci_low, value.ci_high = interval
-        if metric.kind == "frechet":
+        if metric.extrapolates:
             value.inf = extrapolate(joint, groups, metric.min_n, samples=samples)
     except Unavailable:  # too few groups: the value stands alone
         pass
@@ -186,53 +188,94 @@ def _with_interval(metric: Metric, case: Case, statistic: Statistic) -> Value:
 
 
 def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
-    """SSIM, PSNR, bone Dice or what a plug-in measures of every image, `[n]`.
+    """The value of every image, `[n]`.
 
     Raises:
-        Unavailable: the plug-in fails.
+        Unavailable: the function of a plug-in fails.
     """
-    output = case.output
-    if metric.needs_masks:
-        assert output.masks is not None
-        parts = [
-            physics.bone_dice(cut(output.images[rows], box), _cut_masks(output.masks[rows], box))
-            for rows, box in batches(len(output), output.boxes, FEW)
-        ]
-        return _in_order(parts, list(batches(len(output), output.boxes, FEW)))
-    if metric.function is not None:
-        function: Callable[[Tensor, Tensor], Tensor] = partial(values_of, metric)
-    else:
-        function = {"ssim": ssim, "psnr": psnr}[metric.name.removesuffix("_ref")]
+    output, function = case.output, metric.function
+    assert function is not None
     other = case.target if metric.paired else case.source
-    assert other is not None
+    boxes = output.boxes if metric.against == "masks" else common(output.boxes, _boxes(other))
     # A plug-in may work on a GPU, which wants more at once.
-    most = BATCH if metric.function else FEW
-    found = list(batches(len(output), common(output.boxes, other.boxes), most))
-    parts = [
-        function(cut(output.images[rows], box), cut(other.images[rows], box)).cpu()
-        for rows, box in found
-    ]
-    return _in_order(parts, found)
+    found = list(batches(len(output), boxes, FEW if metric.built_in else BATCH))
+    parts = []
+    for rows, box in found:
+        if metric.against == "masks":
+            assert output.masks is not None
+            second = cut(torch.from_numpy(output.masks[rows]), box)
+        else:
+            assert other is not None
+            second = cut(other.images[rows], box)
+        images = cut(output.images[rows], box)
+        parts.append(
+            function(images, second) if metric.built_in else guarded(metric, images, second)
+        )
+    return _in_order([part.cpu() for part in parts], found)
+
+
+def _boxes(sample: Sample | None) -> Boxes:
+    return sample.boxes if sample else None
+
+
+def guarded(metric: Metric, output: Tensor, other: Tensor) -> Tensor:
+    """What the function of a plug-in returns for some images, float64 `[B]` on the CPU.
+
+    Raises:
+        Unavailable: it raised, or returned something else than a value in range per image.
+    """
+    assert metric.function is not None
+    try:
+        with undisturbed(), torch.no_grad():
+            result = metric.function(output.clone(), other.clone())
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise _failed(metric, f"raised {type(error).__name__}: {first}") from error
+    if not isinstance(result, Tensor):
+        raise _failed(metric, f"returned {type(result).__name__}, not a torch tensor")
+    if result.shape != output.shape[:1]:
+        shape = tuple(result.shape)
+        raise _failed(metric, f"returned {shape} for {len(output)} images, not one value for each")
+    if not torch.isfinite(result).all():
+        raise _failed(metric, "returned values that are not finite")
+    values = result.detach().cpu().double()
+    low, high = metric.span
+    below, above = low is not None and values.min() < low, high is not None and values.max() > high
+    if below or above:
+        limits = f"{values.min():g} to {values.max():g}"
+        raise _failed(metric, f"returned {limits}, outside of its range {metric.span}")
+    return values
+
+
+def _failed(metric: Metric, what: str) -> Unavailable:
+    """The footnote of an empty column; also a warning at once, as it is a mistake."""
+    text = f"{metric.name} {what}"
+    warnings.warn(f"the plug-in metric {text}", stacklevel=1)
+    return Unavailable(text)
 
 
 def _of_measures(metric: Metric, case: Case) -> Statistic:
     """Distance between the mean measures of two sets of images."""
-    made, gap = physics.MEASURES[metric.name]
-    ours, theirs = (_measures(metric.name, made, s) for s in (case.output, case.target))
-    return lambda rows, others: gap(ours[rows], theirs[others])
+    gap = metric.gap
+    assert gap is not None
+    ours, theirs = (_measures(metric, sample) for sample in (case.output, case.target))
+    return lambda rows, others: float(gap(ours[rows], theirs[others]))
 
 
-def _measures(name: str, made: Callable[[Tensor], Tensor], sample: Sample) -> NDArray[np.float64]:
+def _measures(metric: Metric, sample: Sample) -> NDArray[np.float64]:
     """Measures `[n, k]` of a sample, computed once."""
-    if name not in sample.kept:
+    assert metric.function is not None
+    if metric.name not in sample.kept:
         found = list(batches(len(sample), sample.boxes, FEW))
-        parts = [made(cut(sample.images[rows], box)) for rows, box in found]
-        sample.kept[name] = _in_order(parts, found)
-    return sample.kept[name]
+        parts = [metric.function(cut(sample.images[rows], box)) for rows, box in found]
+        sample.kept[metric.name] = _in_order(parts, found)
+    return sample.kept[metric.name]
 
 
 def _of_features(metric: Metric, case: Case, space: Space) -> tuple[Statistic, int]:
     """Distance between the features of two sets of images, and their dimensions."""
+    function: Callable[..., Any] | None = metric.function
+    assert function is not None
     output, target = space.features(case.output), space.features(case.target)
     units = space.units
     if metric.kind == "conditional":
@@ -242,13 +285,22 @@ def _of_features(metric: Metric, case: Case, space: Space) -> tuple[Statistic, i
             k = units.dimensions(len(output))
             source, target, output = (units.project(x, k) for x in (source, target, output))
         return (
-            lambda rows, _: conditional_frechet_distance(source[rows], target[rows], output[rows]),
+            lambda rows, _: float(function(source[rows], target[rows], output[rows])),
             output.shape[1],
         )
-    if units is not None and (metric.kind == "frechet" or units.scaled):
+    if units is not None:
         output, target = units.standardise(output), units.standardise(target)
-    distance = frechet_distance if metric.kind == "frechet" else kernel_distance
-    return lambda rows, others: distance(output[rows], target[others]), output.shape[1]
+    return lambda rows, others: float(function(output[rows], target[others])), output.shape[1]
+
+
+def polarity(output: Images | Tensor, source: Images | Tensor) -> float:
+    """Pearson correlation of each output with its source, averaged; flat images count as 0."""
+    parts = []
+    for rows, _ in batches(len(output), None, FEW):
+        flat = (x[rows].flatten(1) for x in (source, output))
+        given, made = (x - x.mean(1, keepdim=True) for x in flat)
+        parts.append(functional.cosine_similarity(given, made))
+    return float(torch.cat(parts).mean())
 
 
 def cut(images: Tensor, box: Box | None) -> Tensor:
@@ -256,10 +308,6 @@ def cut(images: Tensor, box: Box | None) -> Tensor:
     if box is None:
         return images
     return images[..., box.top : box.top + box.height, box.left : box.left + box.width]
-
-
-def _cut_masks(masks: NDArray[np.bool_], box: Box | None) -> Tensor:
-    return cut(torch.from_numpy(masks), box)
 
 
 def batches(n: int, boxes: Boxes, most: int = BATCH) -> Iterator[tuple[list[int], Box | None]]:

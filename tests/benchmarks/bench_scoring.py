@@ -48,7 +48,6 @@ from xbench.core.profiles import Profile
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
 from xbench.metrics import extractors
 from xbench.metrics.base import METRICS
-from xbench.metrics.physics import MEASURES
 from xbench.metrics.structural import psnr, ssim
 from xbench.metrics.texture import descriptors
 from xbench.scoring.scorer import Scorer
@@ -60,6 +59,7 @@ Array = NDArray[np.float64]
 Features = Callable[[Tensor], Array]
 
 DOMAINS = ("synthetic_low", "synthetic_high", "real_low", "real_normal", "real_exposure")
+MEASURES = [name for name, metric in METRICS.items() if metric.kind == "measures"]
 FREE = tuple(name for name, metric in METRICS.items() if metric.space in ("pixels", "texture"))
 SIMILARITY = ("ssim", "psnr", "ssim_ref", "psnr_ref")
 REFERENCES = Path(__file__).parents[1] / "references"
@@ -414,7 +414,7 @@ def _seconds(function: Callable[[Tensor], object], images: Tensor) -> float:
 def test_pictures_cost_what_the_phantom_costs(benchmark: BenchmarkFixture, name: str) -> None:
     sheet = np.asarray(Image.open(REFERENCES / "target.png"))  # 16 views, as one large image
     drawn = pictures(1, len(sheet), 0)[0]
-    function = descriptors if name == "descriptors" else MEASURES[name].measure
+    function = descriptors if name == "descriptors" else METRICS[name].function
     phantom, ours = (
         torch.from_numpy(pixels.astype(np.float32) / 65535)[None, None] for pixels in (sheet, drawn)
     )
