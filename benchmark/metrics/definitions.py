@@ -5,6 +5,7 @@ function computes lies in a module of its own, imported when it is called: table
 declarations without torch. Identities are frozen: whoever changes a value changes the identity.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xbench.metrics.base import metric
@@ -15,16 +16,27 @@ if TYPE_CHECKING:
 # A covariance of fewer images says next to nothing, and at 16 the conditional forms still have
 # 16 // 4 = 4 dimensions.
 FRECHET_MIN_N = 16
-PSNR_RANGE = (0.0, 96.33)
 
-
-@metric(
-    "SSIM",
-    against="source",
-    identity="ssim-gauss11-v1",
-    higher_is_better=True,
-    span=(-1, 1),
+similarity = partial(metric, identity="ssim-gauss11-v1", higher_is_better=True, span=(-1, 1))
+signal_to_noise = partial(
+    metric, identity="psnr-v1", higher_is_better=True, unit="dB", span=(0, 96.33), decimals=2
 )
+frechet = partial(
+    metric,
+    against="target",
+    kind="features",
+    span=(0, None),
+    min_n=FRECHET_MIN_N,
+    extrapolates=True,
+)
+conditional = partial(
+    metric, against="target", kind="conditional", span=(0, None), min_n=FRECHET_MIN_N
+)
+kernel = partial(metric, against="target", kind="features", min_n=FRECHET_MIN_N, in_tables=False)
+measures = partial(metric, against="target", kind="measures", in_tables=False)
+
+
+@similarity("SSIM", against="source")
 def ssim(output: "Tensor", source: "Tensor") -> "Tensor":
     """Structural similarity of output and source: is the anatomy kept?"""
     from xbench.metrics.structural import ssim
@@ -32,15 +44,7 @@ def ssim(output: "Tensor", source: "Tensor") -> "Tensor":
     return ssim(output, source)
 
 
-@metric(
-    "PSNR",
-    against="source",
-    identity="psnr-v1",
-    higher_is_better=True,
-    unit="dB",
-    span=PSNR_RANGE,
-    decimals=2,
-)
+@signal_to_noise("PSNR", against="source")
 def psnr(output: "Tensor", source: "Tensor") -> "Tensor":
     """Peak signal-to-noise ratio of output and source."""
     from xbench.metrics.structural import psnr
@@ -48,13 +52,7 @@ def psnr(output: "Tensor", source: "Tensor") -> "Tensor":
     return psnr(output, source)
 
 
-@metric(
-    "SSIM ref",
-    against="target",
-    identity="ssim-gauss11-v1",
-    higher_is_better=True,
-    span=(-1, 1),
-)
+@similarity("SSIM ref", against="target")
 def ssim_ref(output: "Tensor", target: "Tensor") -> "Tensor":
     """Structural similarity of output and aligned target image."""
     from xbench.metrics.structural import ssim
@@ -62,15 +60,7 @@ def ssim_ref(output: "Tensor", target: "Tensor") -> "Tensor":
     return ssim(output, target)
 
 
-@metric(
-    "PSNR ref",
-    against="target",
-    identity="psnr-v1",
-    higher_is_better=True,
-    unit="dB",
-    span=PSNR_RANGE,
-    decimals=2,
-)
+@signal_to_noise("PSNR ref", against="target")
 def psnr_ref(output: "Tensor", target: "Tensor") -> "Tensor":
     """Peak signal-to-noise ratio of output and aligned target image."""
     from xbench.metrics.structural import psnr
@@ -96,124 +86,50 @@ def _kernel(output: Any, target: Any) -> float:
     return kernel_distance(output, target)
 
 
-@metric(
-    "FTD",
-    against="target",
-    kind="features",
-    space="texture",
-    identity="ftd-v1",
-    span=(0, None),
-    decimals=2,
-    min_n=FRECHET_MIN_N,
-    extrapolates=True,
-)
+@frechet("FTD", space="texture", identity="ftd-v1", decimals=2)
 def ftd(output: Any, target: Any) -> float:
     """Fréchet texture distance: 62 standardised descriptors, no weights needed."""
     return _frechet(output, target)
 
 
-@metric(
-    "CFTD",
-    against="target",
-    kind="conditional",
-    space="texture",
-    identity="cftd-v1",
-    span=(0, None),
-    decimals=2,
-    min_n=FRECHET_MIN_N,
-)
+@conditional("CFTD", space="texture", identity="cftd-v1", decimals=2)
 def cftd(source: Any, target: Any, output: Any) -> float:
     """Conditional Fréchet texture distance: given the source, is it this target?"""
     return _conditional(source, target, output)
 
 
-@metric(
-    "FID",
-    against="target",
-    kind="features",
-    space="inception",
-    identity="fid-inception-clean-v1",
-    span=(0, None),
-    decimals=1,
-    min_n=FRECHET_MIN_N,
-    extrapolates=True,
-)
+@frechet("FID", space="inception", identity="fid-inception-clean-v1", decimals=1)
 def fid(output: Any, target: Any) -> float:
     """Fréchet Inception distance on the features of clean-fid."""
     return _frechet(output, target)
 
 
-@metric(
-    "CFID",
-    against="target",
-    kind="conditional",
-    space="inception",
-    identity="cfid-inception-pca32-v1",
-    span=(0, None),
-    decimals=1,
-    min_n=FRECHET_MIN_N,
-)
+@conditional("CFID", space="inception", identity="cfid-inception-pca32-v1", decimals=1)
 def cfid(source: Any, target: Any, output: Any) -> float:
     """Conditional Fréchet Inception distance on up to 32 principal components."""
     return _conditional(source, target, output)
 
 
-@metric(
-    "KTD",
-    against="target",
-    kind="features",
-    space="texture",
-    identity="ktd-v1",
-    min_n=FRECHET_MIN_N,
-    in_tables=False,
-)
+@kernel("KTD", space="texture", identity="ktd-v1")
 def ktd(output: Any, target: Any) -> float:
     """Kernel texture distance: unbiased for any number of images."""
     return _kernel(output, target)
 
 
-@metric(
-    "KID",
-    against="target",
-    kind="features",
-    space="inception",
-    identity="kid-inception-v1",
-    decimals=4,
-    min_n=FRECHET_MIN_N,
-    in_tables=False,
-)
+@kernel("KID", space="inception", identity="kid-inception-v1", decimals=4)
 def kid(output: Any, target: Any) -> float:
     """Kernel Inception distance: unbiased for any number of images."""
     return _kernel(output, target)
 
 
-@metric(
-    "CLIP-FID",
-    against="target",
-    kind="features",
-    space="clip",
-    identity="fid-clip-b32-v1",
-    span=(0, None),
-    decimals=2,
-    min_n=FRECHET_MIN_N,
-    extrapolates=True,
-    in_tables=False,
-)
+@frechet("CLIP-FID", space="clip", identity="fid-clip-b32-v1", decimals=2, in_tables=False)
 def clip_fid(output: Any, target: Any) -> float:
     """Fréchet distance on the CLIP features of clean-fid."""
     return _frechet(output, target)
 
 
-@metric(
-    "CLIP-CFID",
-    against="target",
-    kind="conditional",
-    space="clip",
-    identity="cfid-clip-b32-pca32-v1",
-    span=(0, None),
-    decimals=2,
-    min_n=FRECHET_MIN_N,
-    in_tables=False,
+@conditional(
+    "CLIP-CFID", space="clip", identity="cfid-clip-b32-pca32-v1", decimals=2, in_tables=False
 )
 def clip_cfid(source: Any, target: Any, output: Any) -> float:
     """Conditional Fréchet distance on up to 32 principal components of CLIP features."""
@@ -232,17 +148,7 @@ def _dark_gap(a: Any, b: Any) -> float:
     return dark_gap(a, b)
 
 
-@metric(
-    "NPS",
-    against="target",
-    kind="measures",
-    gap=_rms_gap,
-    identity="nps-v1",
-    unit="dB",
-    span=(0, None),
-    decimals=2,
-    in_tables=False,
-)
+@measures("NPS", gap=_rms_gap, identity="nps-v1", unit="dB", span=(0, None), decimals=2)
 def nps(images: "Tensor") -> "Tensor":
     """Noise power spectrum: difference from the target's, no weights needed."""
     from xbench.metrics.physics import noise_spectra
@@ -250,16 +156,7 @@ def nps(images: "Tensor") -> "Tensor":
     return noise_spectra(images)
 
 
-@metric(
-    "grey EMD",
-    against="target",
-    kind="measures",
-    gap=_dark_gap,
-    identity="hist-emd-dark25-v1",
-    span=(0, 1),
-    decimals=4,
-    in_tables=False,
-)
+@measures("grey EMD", gap=_dark_gap, identity="hist-emd-dark25-v1", span=(0, 1), decimals=4)
 def hist_emd(images: "Tensor") -> "Tensor":
     """Attenuation: how far the darkest quarter of the grey values lies from the target's."""
     from xbench.metrics.physics import grey_distributions
@@ -267,15 +164,7 @@ def hist_emd(images: "Tensor") -> "Tensor":
     return grey_distributions(images)
 
 
-@metric(
-    "edges",
-    against="target",
-    kind="measures",
-    gap=_rms_gap,
-    identity="edge-ratio-v1",
-    span=(0, None),
-    in_tables=False,
-)
+@measures("edges", gap=_rms_gap, identity="edge-ratio-v1", span=(0, None))
 def edge_ratio(images: "Tensor") -> "Tensor":
     """Sharpness of the steepest edges: |log2| of the ratio to the target's."""
     from xbench.metrics.physics import edge_sharpness
@@ -283,16 +172,7 @@ def edge_ratio(images: "Tensor") -> "Tensor":
     return edge_sharpness(images)
 
 
-@metric(
-    "tissue",
-    against="target",
-    kind="measures",
-    gap=_rms_gap,
-    identity="tissue-share-v1",
-    span=(0, 1),
-    decimals=4,
-    in_tables=False,
-)
+@measures("tissue", gap=_rms_gap, identity="tissue-share-v1", span=(0, 1), decimals=4)
 def tissue_contrast(images: "Tensor") -> "Tensor":
     """Soft tissue that shows beside bone: difference from the target's share."""
     from xbench.metrics.physics import tissue_shares
