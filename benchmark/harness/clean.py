@@ -1,4 +1,4 @@
-"""What lies in the folders of results and caches that nothing needs, and its removal."""
+"""Files in results and caches that nothing needs: finding and removing them."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from xbench.records.store import Store
 
 Kind = Literal["parts", "corrupt", "orphans", "stale", "failed", "trainings", "caches"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-#: What the next run makes anew, or nobody reads.
+#: Removed by default: the next run recomputes them, or nothing reads them.
 USUAL: tuple[Kind, ...] = ("parts", "corrupt", "orphans")
 ABOUT: dict[Kind, str] = {
     "parts": "unfinished files of processes that are gone",
@@ -62,7 +62,7 @@ def kinds(names: Sequence[str]) -> tuple[Kind, ...]:
 
 
 def find(out: Path, wanted: Sequence[Kind]) -> list[Found]:
-    """What of these kinds could go; folders in which somebody works are left alone.
+    """Leftovers of these kinds; folders in which a process works are left alone.
 
     Args:
         out: the folder of results, all data sets and profiles below it.
@@ -97,10 +97,10 @@ def summary(found: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def remove(found: Sequence[Found]) -> int:
-    """Remove it, records before their images; return the bytes that became free."""
+    """Remove leftovers, records before their images; return the bytes that became free."""
     freed = 0
     for item in found:
-        if not _inside(item.path, item.root):  # somebody has put a link there since
+        if not _inside(item.path, item.root):  # it was replaced by a link meanwhile
             continue
         if item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)

@@ -1,4 +1,4 @@
-"""An end to work that hangs."""
+"""A time limit for work that may hang."""
 
 import signal
 import threading

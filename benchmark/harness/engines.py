@@ -23,7 +23,7 @@ from xbench.core.errors import UserError
 
 #: Exit code of a worker whose machine or engine is gone.
 LOST = 255
-#: Seconds that a worker has to put things in order when it is told to stop.
+#: Seconds that a worker has to end by itself when it is asked to stop.
 GRACE = 10.0
 #: SLURM ends a job after this time, unless `--executor-option timeout_min=` says otherwise.
 SLURM_MINUTES = 24 * 60
@@ -41,7 +41,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Needs:
-    """What each worker is given: CPU threads, a GPU or not, and what else the engine is told."""
+    """What each worker gets: CPU threads, a GPU or not, and options of the engine."""
 
     threads: int
     gpu: bool
@@ -72,7 +72,7 @@ def _popen(task: Task) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Out of reach of the terminal's Ctrl-C: a worker is told once, by who started it.
+            # Out of reach of the terminal's Ctrl-C: only the process that started it stops it.
             process_group=0,
         )
 
@@ -234,7 +234,7 @@ class _Submitted:
     def _code(self) -> int:
         try:
             return int(self.job.result())
-        except Exception:  # whatever submitit says of a job that was cancelled or cut short
+        except Exception:  # submitit raises many types for jobs that were cancelled or killed
             return LOST
 
     def stop(self) -> None:

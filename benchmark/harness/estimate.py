@@ -1,4 +1,4 @@
-"""How long a run will take: from what earlier units took, else from the profile."""
+"""How long a run will take: from the times of earlier units, else from the profile."""
 
 from statistics import fmean
 
@@ -10,7 +10,7 @@ from xbench.records.store import Store, read
 
 
 def minutes(plan: Plan, survey: Survey) -> float | None:
-    """Estimated minutes of what is left; None where nothing is known to estimate from."""
+    """Estimated minutes of the pending work; None where no times are known."""
     seen: dict[str, list[float]] = {}
     for record in Store(plan.folder).records():
         seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))
@@ -52,7 +52,7 @@ def _expected_speed(profile: Profile, pairwise: bool) -> float | None:
 
 
 def _unit(usual: dict[str, float], unit: Unit, profile: Profile) -> float | None:
-    """Seconds of a unit: as earlier ones of its method took, else by the profile."""
+    """Seconds of a unit: the mean of earlier ones of its method, else by the profile."""
     if unit.entry.name in usual:
         return usual[unit.entry.name]
     if unit.entry.train_images == 0:  # a filter or a reference costs its scoring alone

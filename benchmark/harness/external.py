@@ -1,7 +1,7 @@
-"""Images that other programs translated: reading them, and making them a row of the leaderboard.
+"""Images that other programs translated, as a row of the leaderboard.
 
-`xbench score --as NAME` scores and stores them like the units of a method. Nothing is known of
-what made them: their records have the version `external`, no parameters and no times.
+`xbench score --as NAME` scores and stores them like the units of a method. Their records have the
+version `external`, no parameters and no times.
 """
 
 import re
@@ -30,10 +30,10 @@ from xbench.scoring.image_files import image_files, read_images, size_of
 
 
 def check_name(name: str) -> None:
-    """A row's name must be free and fit for files.
+    """Make sure that a row's name is free and can name files.
 
     Raises:
-        UserError: it is that of a method, or has other characters.
+        UserError: it is a method's name, or has other characters.
     """
     if name in {*registry.RESERVED, *registry.names(), "all"}:
         wrong = f"'{name}' is taken, there is a method of that name"
@@ -123,7 +123,7 @@ def _pair_name(pair: Pair) -> str:
 
 
 def _check_row(store: Store, name: str) -> None:
-    """A row that a plug-in made is not written over."""
+    """Refuse to write over the row of a plug-in."""
     for record in store.records():
         if record.method.label == name and record.method.version != EXTERNAL:
             raise UserError(
@@ -216,7 +216,7 @@ def _score_unit(runner: Runner, unit: UnitId, key: str, pixels: Pixels) -> bool:
 
 
 def _method_facts(name: str) -> MethodFacts:
-    """All that is known of a method that is not xbench's: its name."""
+    """Facts of a method that is not xbench's: only its name is known."""
     return MethodFacts(
         name=name,
         label=name,

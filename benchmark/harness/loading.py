@@ -1,4 +1,4 @@
-"""Methods that a run has trained, loaded to be used on other images."""
+"""Loading a method that a run has trained, to use it on other images."""
 
 import shlex
 from dataclasses import replace
@@ -75,7 +75,7 @@ def _training_command(request: Request) -> str:
 
 
 def request_of_run(run: Path, method: str, dataset: str | None = None) -> Request:
-    """What a run was asked for, as its records tell, for one of its methods.
+    """The request of an earlier run, from its records, for one of its methods.
 
     Args:
         run: a folder `<out>/<dataset>/<profile>` that `xbench run` wrote.
@@ -100,7 +100,7 @@ def request_of_run(run: Path, method: str, dataset: str | None = None) -> Reques
             f"try: --dataset path/to/{last.data.name}",
         )
     labelled = [record.method for record in records if record.method.label == method]
-    # Never what `--method` was given there: a record may come from a stranger, and name any file.
+    # Not `given` of the record: a record may come from a stranger, and name any file.
     return Request(
         methods=[labelled[0].name if labelled else method],
         dataset=dataset or name_of(last.data.name),

@@ -1,8 +1,8 @@
 """Image files of the user's own, translated by a trained method: `xbench translate`.
 
 An image is decoded, scaled to [0, 1], padded to a square and brought to the working size as the
-images of the data set are, translated there, and brought back: to its size, its range of grey
-values, its bit depth and its format. What is finer than the working size is lost, as is what lay
+images of the data set are, translated there, and brought back to its size, its range of grey
+values, its bit depth and its format. Detail finer than the working size is lost, and so are values
 outside the window; colour becomes grey, and DICOM becomes PNG with 16 bits.
 """
 
@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file."""
+    """The result for one file."""
 
     file: Path
     to: Path
@@ -180,7 +180,7 @@ def translate_files(
     seed: int = 0,
     force: bool = False,
 ) -> Iterator[Outcome]:
-    """Translate file by file and write the results, yielding what became of each.
+    """Translate file by file, write the results, and yield an outcome for each.
 
     One image at a time, whose random numbers depend on its name: order and number of the others
     change nothing. A file that cannot be done is an outcome, not an exception.
@@ -191,7 +191,7 @@ def translate_files(
         pair: source and target domain.
         prepared: how files become images.
         seed: root of the random numbers.
-        force: write results anew that are there.
+        force: replace results that exist.
     """
     for job in jobs:
         if job.to.exists() and not force:

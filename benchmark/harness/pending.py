@@ -1,4 +1,4 @@
-"""What of a plan is left to do, found out before anything runs."""
+"""Pending work: the units and trainings of a plan that are still to do."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ from xbench.records.freshness import lacks_metrics
 from xbench.records.store import Store
 from xbench.scoring.scorer import Scorer
 
-#: By which one sees whether a unit's record, or its failure, was written anew.
+#: Changes whenever a unit's record, or its failure, is written.
 Stamp = tuple[object, object]
 
 
@@ -30,15 +30,15 @@ class Needed:
 
 @dataclass
 class Survey:
-    """What of a plan is left to do.
+    """The state of a plan before a run.
 
     Attributes:
         translate: units without a record.
-        rescore: units whose record lacks a metric that can be computed by now.
-        done: all others.
+        rescore: units whose record has no value of a metric that can be computed now.
+        done: all other units.
         missing: metrics that will be empty, with the reason.
-        trainings: what must be trained, by folder.
-        stamps: of every unit, by key.
+        trainings: trainings to do, by folder.
+        stamps: a stamp of every unit, by key.
     """
 
     translate: list[Unit] = field(default_factory=list)
@@ -67,14 +67,14 @@ def make(
 
     Args:
         plan: what is wanted.
-        scorer: knows which metrics will be empty.
-        device: where methods would work.
-        force: take nothing as done.
-        fetch: get weights of metrics and move damaged trainings aside; a dry run does not.
-        failed_only: leave out what has not failed before.
+        scorer: says which metrics will be empty.
+        device: where methods will work.
+        force: count no unit as done.
+        fetch: fetch weights of metrics and move damaged trainings aside; a dry run does not.
+        failed_only: only units that failed before.
 
     Raises:
-        UserError: a method lacks something that the user must provide.
+        UserError: the user must provide something that a method needs.
     """
     store = Store(plan.folder)
     survey = Survey(missing=scorer.missing(fetch))
@@ -97,7 +97,7 @@ def make(
 def _needed(
     plan: Plan, entry: Entry, method: Method, seed: int, units: list[Unit], *, repair: bool
 ) -> dict[Path, Needed]:
-    """Trainings that some units of one method and seed wait for."""
+    """Trainings that units of one method and seed need and that are not done."""
     pairs = [(unit.source, unit.target) for unit in units]
     found = trainings.folders(plan, entry, method, pairs, seed)
     if found and not method.needs_training:

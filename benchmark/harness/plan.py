@@ -1,4 +1,4 @@
-"""What is to be done: plain lists of trainings and units, worked out before anything runs."""
+"""Plans: the units of a request, resolved and checked before anything runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from xbench.records.units import UnitId
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """What the user asks for; `settings` as `core.settings.parse` returns them."""
 
     methods: Sequence[str] = ()
     dataset: str = "phantom"
@@ -45,7 +45,7 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How much training every method gets: as usual, a number of images, or a multiple."""
+    """Training images of every method: its usual number, a given one, or a multiple."""
 
     images: int | None = None
     factor: float = 1
@@ -101,7 +101,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a run will do, if nothing is done yet."""
+    """All units of a request, and where their results go."""
 
     profile: Profile
     dataset: Dataset
@@ -116,7 +116,7 @@ class Plan:
 
 
 def make(request: Request) -> Plan:
-    """Resolve names, settings and pairs; every mistake of the user is found here.
+    """Resolve names, settings and pairs; every mistake in a request is found here.
 
     Raises:
         UserError: an unknown name, key or value, or two methods under one label.
@@ -157,7 +157,7 @@ def make(request: Request) -> Plan:
         pairs=pairs,
         entries=entries,
         folder=folder_of(request.out, dataset_label, profile.name, request.split),
-        # One for all splits: what is chosen on `val` need not be trained again for `test`.
+        # One folder for all splits: settings chosen on `val` need no new training for `test`.
         trainings=folder_of(request.out, dataset_label, profile.name) / "trainings",
         data_assignments=settings.differences(
             "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
@@ -212,7 +212,7 @@ def _entries(
     seeds: tuple[int, ...],
     floor: str,
 ) -> tuple[Entry, ...]:
-    """The methods asked for, with the reference rows in front; `floor` is the label of one."""
+    """Reference rows, then the methods of the request; `floor` is the label of the floor."""
     entries = [
         _entry(methods.get(name), profile, {}, budget, seeds, reference=True)
         for name in ("identity", FLOOR)
@@ -232,7 +232,7 @@ def _entries(
         if first.method is not entry.method:
             raise UserError(
                 f"two different methods are called '{entry.label}'",
-                "expected: one name for one method, its rows are told apart by it",
+                "expected: one name for one method, since it names the rows",
                 "give the class in the plug-in file another `name`",
             )
     return tuple(unique.values())

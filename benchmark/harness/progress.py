@@ -1,4 +1,4 @@
-"""What people see while a run works: live on a terminal, plain lines elsewhere; all on stderr."""
+"""Progress of a run on stderr: a live display on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ class Display:
             self.live = None
 
     def data(self, done: int, total: int, what: str) -> None:
-        """Images are being made ready."""
+        """Images are being prepared."""
         self._advance(f"data: {what}", done, total, "")
 
     @contextmanager
@@ -96,7 +96,7 @@ class Display:
         self._line(f"{record.unit}  {text}")
 
     def waiting(self, unit: UnitId) -> None:
-        """All that is left to do is in the hands of other processes."""
+        """All units that are left are held by other processes."""
         self._advance("waiting for other processes", 0, 1, str(unit))
 
     def failed(self, unit: UnitId, traceback: str) -> None:

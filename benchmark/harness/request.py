@@ -1,4 +1,4 @@
-"""What a record asks to be run."""
+"""Requests that plan the units of records again."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from xbench.records.schema import EXTERNAL, Record
 
 
 def request(records: Sequence[Record], out: Path, method: str = "", dataset: str = "") -> Request:
-    """What to plan to get the units of records that differ in seed and pair alone.
+    """The request whose plan has the units of records that differ only in seed and pair.
 
     Args:
         records: of one label, data set and profile.
@@ -24,7 +24,7 @@ def request(records: Sequence[Record], out: Path, method: str = "", dataset: str
         dataset: the same.
 
     Raises:
-        UserError: the record needs code that the user did not name, or nobody can make it.
+        UserError: the record needs a plug-in that the user did not name, or another program.
     """
     first = records[0]
     if first.method.version == EXTERNAL and not method:

@@ -1,6 +1,6 @@
-"""Does what a plan says: trains, translates, scores, and stores unit by unit.
+"""The runner of a plan: trains, translates, scores and stores unit by unit.
 
-Any number of processes may do one plan together: see `xbench.core.locks`.
+Any number of processes may share one plan: see `xbench.core.locks`.
 """
 
 import os
@@ -73,10 +73,10 @@ class Runner:
         fix_numerics(device, plan.profile.threads)
 
     def run(self, todo: Survey, timeout: float | None = None) -> list[Unit]:
-        """Do what is left, beside other processes.
+        """Finish the units that are left, beside other processes.
 
         Args:
-            todo: what is left, of this runner's plan.
+            todo: the pending work of this runner's plan.
             timeout: seconds that one translation of a source to one target may take.
 
         Returns:
@@ -87,7 +87,7 @@ class Runner:
         """
         self.timeout = timeout
         self.display.total = len(todo.translate) + len(todo.rescore)
-        # Also where nothing is left to do: who did the last unit may have been killed then.
+        # Also where nothing is left to do: the process of the last unit may have been killed.
         self.locks.sweep()
         sweep_parts(self.plan.trainings.parent)
         sweep_parts(self.plan.folder)
@@ -101,7 +101,7 @@ class Runner:
             return self._work(todo, together) if processes.is_first() else []
 
     def _prepare_data(self) -> None:
-        """One process makes the data ready; others wait, and find them."""
+        """One process prepares the data; others wait, and then find them."""
         with ExitStack() as stack:
             with suppress(OSError):  # a cache that may only be read needs no lock
                 locks = stack.enter_context(Locks(home() / "locks"))
@@ -109,7 +109,7 @@ class Runner:
             self.plan.dataset.prepare(self.display.data)
 
     def _work(self, todo: Survey, together: dict[tuple[str, int], Trained]) -> list[Unit]:
-        """Block by block; what others hold is looked at again when all else is done."""
+        """Block by block; blocks that other processes hold are tried again at the end."""
         failed: list[Unit] = []
         blocks = _blocks([*todo.rescore, *todo.translate], self.plan.dataset.domains)
         # Only the last method that was needed is kept in memory.
@@ -136,7 +136,7 @@ class Runner:
         trained: dict[tuple[str, int], Trained],
         failed: list[Unit],
     ) -> list[Unit]:
-        """Do those units of one source that nobody else holds; return the others."""
+        """Finish those units of one source that no other process holds; return the others."""
         locks = [f"{self.plan.split}/{unit.id.path}" for unit in units]
         held = [self.locks.take(lock) for lock in locks]
         busy: list[Unit] = []
@@ -153,7 +153,7 @@ class Runner:
         return [u for u, taken in zip(units, held, strict=True) if not taken or u in busy]
 
     def _done_elsewhere(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
-        """Whether another process did a unit, or failed in it, since the survey."""
+        """Whether another process has finished a unit, or failed in it, since the run began."""
         if survey.stamp(self.store, unit) == todo.stamps[unit.key]:
             return False
         record = self.store.find(unit.id, unit.key)
@@ -166,7 +166,7 @@ class Runner:
         return True
 
     def _filled(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
-        """Fill a unit's empty metrics, if that is all it needs; False if it must be translated."""
+        """Score a unit again if that is all that it needs; False if it must be translated."""
         if unit.key not in todo.fillable:
             return False
         try:
@@ -197,7 +197,7 @@ class Runner:
         for unit in todo.translate:
             row, method = _row(unit), unit.entry.method
             if row not in found and method.needs_training:
-                with suppress(UserError):  # said again when its units are due
+                with suppress(UserError):  # raised again when its units are due
                     found[row] = self._trained(unit.entry, unit.seed)
                     found[row].share()
         return found
@@ -345,15 +345,15 @@ def store_failure(store: Store, display: Display, unit: UnitId, key: str) -> Non
 
 
 def _row(unit: Unit) -> tuple[str, int]:
-    """What units have in common that are translated by one trained method."""
+    """Units with the same value are translated by one trained method."""
     return family(unit.entry), unit.seed
 
 
 def _blocks(units: list[Unit], domains: Sequence[str]) -> list[list[Unit]]:
-    """Units of one row and source: they share an encoding, and are done together.
+    """Units by row and source: those of one block share an encoding, and are done together.
 
-    Targets begin behind the source: workers at different sources then come to a target one after
-    the other, and find the features of its true images.
+    Targets are in cyclic order from the source on, so that workers at different sources come to a
+    target one after the other, and find the features of its true images in the cache.
     """
     place = {domain: k for k, domain in enumerate(domains)}
 

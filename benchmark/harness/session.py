@@ -34,16 +34,16 @@ from xbench.records.store import Store
 
 @dataclass(frozen=True)
 class Options:
-    """How a plan is run, apart from what it is.
+    """How a plan is run.
 
     Attributes:
         published: folder of the published records to rank with.
         force: redo finished units.
-        retry_failed: do those units alone that failed before.
+        retry_failed: only units that failed before.
         dry_run: show what is to be done, and stop.
         timeout: seconds that the translation of a source to one target may take.
-        worker: be one of a team: do the units, and leave the views to who started it.
-        team: let workers do the units.
+        worker: this process is one of a team: it makes no tables and figures.
+        team: workers that do the units.
     """
 
     published: Path = Path("results")
@@ -74,7 +74,7 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
     """Show what is to be done, do it, and sum it up.
 
     Raises:
-        UserError: a mistake of the user's, found before any work, or a disk that is full.
+        UserError: a mistake of the user, found before any work, or a full disk.
     """
     _check_seconds(options.timeout)
     if not options.dry_run and processes.is_first():
@@ -114,10 +114,10 @@ def _check_seconds(timeout: float | None) -> None:
 
 
 def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
-    """Let workers do what is left; the units that failed, or that nobody did.
+    """Let workers finish the plan; return the units that failed or that none of them did.
 
     Raises:
-        UserError: a worker met a user's mistake, or a full disk, and units are left.
+        UserError: a worker ended with exit code 2, and units are left.
     """
     plan, console = runner.plan, runner.display.console
     wanted = [*todo.translate, *todo.rescore]
@@ -143,7 +143,7 @@ def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
 
 
 def _preview(plan: Plan, todo: Survey, minutes: float | None) -> dict[str, object]:
-    """What a dry run tells programs."""
+    """The plan of a dry run, for programs."""
     done = {unit.key for unit in todo.done}
     return {
         "folder": str(plan.folder),
@@ -183,10 +183,10 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     console.print(f"look further: xbench plot pairs{_options(plan, out)}", soft_wrap=True)
     if failed:
         paths = [path for unit in failed if (path := runner.store.failure_path(unit.id)).exists()]
-        told = f"{len(paths)} units failed; the traceback of the first: {paths[0]}" if paths else ""
+        tracebacks = f"{len(paths)} units failed; the first traceback: {paths[0]}" if paths else ""
         lost = len(failed) - len(paths)
         missing = f"{lost} units were not done: give the same command again" if lost else ""
-        console.print("\n".join(filter(None, (told, missing))), style="red", soft_wrap=True)
+        console.print("\n".join(filter(None, (tracebacks, missing))), style="red", soft_wrap=True)
     return board
 
 

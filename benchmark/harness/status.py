@@ -1,4 +1,4 @@
-"""What became of the units of a results folder or of a plan. No code of a plug-in is run."""
+"""The states of the units of a plan or of a results folder. No code of a plug-in is run."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -24,12 +24,12 @@ STATES: tuple[State, ...] = ("done", "failed", "missing", "stale", "running")
 
 @dataclass(frozen=True)
 class UnitState:
-    """What became of a unit.
+    """The state of a unit.
 
     Attributes:
         unit: label of its row, seed, source and target.
-        state: done; failed; missing; stale: there, but made by another version, configuration or
-            data set; running: a live process holds its lock.
+        state: done; failed; missing; stale (made by another version, configuration or data set);
+            running (a live process holds its lock).
         reason: why it is stale, or the last line of the traceback.
         traceback: of a failure.
     """
@@ -48,14 +48,14 @@ def of_plan(todo: Plan) -> list[UnitState]:
 
 
 def of_folder(folder: Path, dataset: str = "") -> list[UnitState]:
-    """The states of what lies in a results folder, and of what its rows lack.
+    """The states of all units in a results folder, missing units of its rows included.
 
-    Records of built-in methods are compared with what these would make today. Of others it is
-    known whether the data set and the rest of their row agree.
+    Records of built-in methods are compared with the units that these would have today, other
+    records with the newest of their row.
 
     Args:
         folder: `<out>/<dataset>/<profile>`.
-        dataset: what the user gives to `--dataset`; found by the records' names if left out.
+        dataset: as for `--dataset`; by default the name in the records.
     """
     store = Store(folder)
     records = {record.unit: record for record in store.records()}
@@ -74,7 +74,7 @@ def of_folder(folder: Path, dataset: str = "") -> list[UnitState]:
 
 
 def failed_units(store: Store, units: Sequence[Unit]) -> list[Unit]:
-    """Those of some units that failed, as they are now, and have not been done since."""
+    """Units that failed and have not been finished since."""
     return [
         unit for unit in units if _failure(store, unit) and store.find(unit.id, unit.key) is None
     ]
@@ -90,13 +90,13 @@ def running(folder: Path) -> set[str]:
 
 
 def is_alive(lock: Held) -> bool:
-    """Whether the owner of a lock still works, as far as can be told from here."""
+    """Whether the owner of a lock still works: by its process, else by its heartbeat."""
     alive = lock.owner.alive if lock.owner else None
     return lock.seconds_since_beat < SILENCE if alive is None else alive
 
 
 def rows(states: Sequence[UnitState]) -> list[dict[str, Any]]:
-    """One line per row of the leaderboard: how many units are in which state, and why."""
+    """One line per row of the leaderboard: numbers of units by state, and the reasons."""
     lines = []
     for label in dict.fromkeys(state.unit.label for state in states):
         own = [state for state in states if state.unit.label == label]
@@ -183,7 +183,7 @@ def _alike(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _outdated(same: Sequence[Record], folder: Path, dataset: str) -> dict[UnitId, str]:
-    """Which of alike records a built-in method would make in another way today."""
+    """The stale ones among records that differ in seed and pair alone, and why."""
     try:
         wanted = request(same, folder.parents[1], dataset=dataset)
     except UserError:  # a plug-in, or images of another program: nothing to compare with
@@ -197,7 +197,7 @@ def _outdated(same: Sequence[Record], folder: Path, dataset: str) -> dict[UnitId
     for record in same:
         unit = today.get(record.unit)
         if unit is None:
-            found[record.unit] = f"today its row is called {_label_today(todo, record)}"
+            found[record.unit] = f"its row is called {_label_today(todo, record)} today"
         elif reason := why_stale(record, unit.key, unit.setup):
             found[record.unit] = reason
     return found

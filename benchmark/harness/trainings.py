@@ -77,9 +77,9 @@ class Trained:
                     raise
 
     def _obtain(self, training: Training, folder: Path) -> TrainingLog:
-        """Load or make a training; one process makes it, others are told `Busy`."""
+        """Load or make a training; one process trains, others get `Busy`."""
         lock = f"trainings/{folder.name}"
-        # Processes of one launch share the work by themselves; to load, nobody need wait.
+        # Processes of one launch share the work without locks; loading needs no lock.
         locked = processes.number() == 1 and read_log(folder, training, repair=False) is None
         if locked and not self.locks.take(lock):
             raise Busy(training_name(self.entry, training, self.seed))
@@ -181,16 +181,16 @@ def obtain(
             processes.wait(device)
         log = read_log(folder, training)
         assert log is not None, f"{folder} was damaged as it was written"
-    # Also after training: what is used is what lies in the file.
+    # Also after training: translations use the weights of the file.
     training.load(folder)
     return log
 
 
 def _check_recipe(log: TrainingLog, training: Training, folder: Path) -> None:
-    """A training that was copied here must be the one that its folder stands for.
+    """Make sure that a stored training has the recipe that its folder is named after.
 
     Raises:
-        UserError: it has another method, network, size, domain list or pair.
+        UserError: it was copied from another method, network, size, domain list or pair.
     """
     expected = json.loads(json.dumps(training.recipe))
     names = sorted({*log.recipe, *expected})
@@ -230,7 +230,7 @@ def training_name(entry: Entry, training: Training, seed: int) -> str:
 def read_log(folder: Path, training: Training, *, repair: bool = True) -> TrainingLog | None:
     """The log of a finished training whose weights are whole; else None.
 
-    Damaged weights are named and moved aside (with `repair`): the training is done anew.
+    Damaged weights are moved aside with a warning (with `repair`), to be trained again.
 
     Raises:
         UserError: what lies there is another training.
@@ -246,7 +246,7 @@ def read_log(folder: Path, training: Training, *, repair: bool = True) -> Traini
     shutil.rmtree(folder.with_name(folder.name + ".corrupt"), ignore_errors=True)
     warnings.warn(
         f"the weights in {folder} are damaged; moved to {set_aside(folder).name}, "
-        "they are trained anew",
+        "they will be trained again",
         stacklevel=2,
     )
     return None

@@ -86,7 +86,7 @@ def translate_path(
         ids: see `translate`.
         source: domain of the images.
         targets: domains to translate into.
-        values: of the knob.
+        values: values of the knob.
         seed: root of the random numbers.
         batch: images per batch; halved where memory runs out.
 
@@ -110,10 +110,10 @@ def translate_path(
 
 
 def family(entry: Entry) -> str:
-    """What tells which rows are translated together, by `translate_path`: equal for them alone.
+    """A name that rows share if they are translated together by `translate_path`.
 
-    Those are rows that differ in nothing but the knob of a method that shares work along it. The
-    plain row is left out: its time per image must be that of a translation by itself.
+    Those rows differ only in the knob of a method that shares work along it. The plain row is not
+    among them: its time per image must be that of a translation alone.
     """
     method = entry.method
     if (
@@ -145,7 +145,7 @@ def checked(method: Method, result: Tensor, images: Tensor) -> Tensor:
 def _generators(
     method: Method, ids: Sequence[str], source: str, targets: Sequence[str], seed: int
 ) -> Generators:
-    """By target, a generator for every image: batch size and order change nothing."""
+    """A generator for every image, by target: batch size and order change nothing."""
     return {
         target: [
             torch.Generator(method.device).manual_seed(
@@ -185,6 +185,6 @@ def _in_batches(
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """On a GPU torch has an error of its own for it; on a CPU only the text tells."""
+    """Whether memory ran out: on a GPU by the type of the error, on a CPU by its text."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or "can't allocate memory" in str(error)

@@ -1,7 +1,6 @@
-"""Whether a record tells the truth: some images are made again, all metrics computed again.
+"""Verify a record: translate some of its images again, and compute its metrics again.
 
-Nothing is trained, and nothing is run that a record names but xbench does not have built in,
-unless the user names it too.
+Nothing is trained. A plug-in that the record names is run only if the user names it too.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,16 +33,16 @@ from xbench.records.store import Store
 from xbench.scoring.scorer import Scorer
 
 Pixels = NDArray[np.uint16]
-#: Grey levels of 65535 that the batch in which an image is translated may move a pixel by.
+#: Grey levels of 65535 by which a pixel may change with the batch that it is translated in.
 ROUNDING = 2
-#: The same on another device or with another torch: largest, and mean over all pixels.
+#: On another device or with another torch: largest change, and mean over all pixels.
 OTHER_LARGEST, OTHER_MEAN = 655, 66
-#: Of metrics, which rest on sums in floating point: relative, and absolute.
+#: Tolerances of metrics: relative, and absolute.
 RELATIVE, ABSOLUTE = 1e-3, 1e-6
 
 
 class _Not(Exception):
-    """Why something cannot be verified."""
+    """Something cannot be verified; the text says why."""
 
 
 def verify_record(
@@ -57,10 +56,10 @@ def verify_record(
     """Compare a record with what its images, its method and its data give today.
 
     Args:
-        path: of the record; images and trainings are looked for in its results folder.
-        record: what was read there.
-        number: how many images to translate again; all of them are compared by their hash, too,
-            so that a record without stored images can be verified.
+        path: of the record; its images and trainings lie in the same results folder.
+        record: what that file holds.
+        number: how many images to translate again. If it is all of them, they are compared by
+            their hash, which also works where the images are not stored.
         device: where to compute.
         method: what the user gives to `--method`; needed for what is not built in.
         dataset: the same for `--dataset`.
@@ -114,7 +113,7 @@ def _stored(folder: Path | None, record: Record) -> tuple[Pixels | None, Check]:
 
 
 def _values(record: Record) -> list[Check]:
-    """Whether values are the means of those of single images: a sign of editing by hand."""
+    """A failed check if a value is not the mean of its values per image: it was edited by hand."""
     wrong = [
         name
         for name, value in record.metrics.items()
@@ -128,8 +127,8 @@ def _planned(record: Record, folder: Path | None, method: str, dataset: str) -> 
     """The plan of the record's unit, in the record's own folder.
 
     Raises:
-        _Not: today, other images would be made.
-        UserError: it needs what the user did not name, or a setting that there is no more.
+        _Not: the record is stale.
+        UserError: it needs a plug-in that the user did not name, or a setting that is gone.
     """
     here = folder or Path()
     todo = plan.make(request([record], here.parent.parent, method, dataset))
@@ -140,7 +139,7 @@ def _planned(record: Record, folder: Path | None, method: str, dataset: str) -> 
             if reason := why_stale(record, unit.key, unit.setup):
                 raise _Not(reason)
             return todo, unit
-    raise _Not("today its row has another name, so that its settings are others")
+    raise _Not("the row has another name today: its settings changed")
 
 
 def _translation(
@@ -151,10 +150,10 @@ def _translation(
     number: int,
     scorer: Scorer,
 ) -> Check:
-    """Make images again, and compare them with the stored ones, or all with their hash.
+    """Translate images again, and compare them with the stored ones, or all with their hash.
 
     Raises:
-        _Not: that cannot be.
+        _Not: there is nothing to compare with.
     """
     ids = record.data.ids
     if stored is None and number < len(ids):
@@ -179,12 +178,12 @@ def _judged(gap: NDArray[np.int64], record: Record, device: str) -> Check:
         return Check("translation", "same", f"{note}: rounding")
     other = _other_machine(record, device)
     if other and largest <= OTHER_LARGEST and mean <= OTHER_MEAN:
-        return Check("translation", "same", f"{note}: within what another {other} may change")
+        return Check("translation", "same", f"{note}: another {other} may change that much")
     return Check("translation", "differs", note)
 
 
 def _other_machine(record: Record, device: str) -> str:
-    """In what of the things that may change last bits this machine is another one."""
+    """What differs from the machine of the record and may change last bits; empty if nothing."""
     now, then = provenance(device), record.provenance
     for name in ("cpu", "gpu", "threads"):
         if then.get(name) != now.get(name):
@@ -250,7 +249,7 @@ def _metrics(
         _Not: there are none, or no metric that is defined as it was then.
     """
     if stored is None:
-        raise _Not("they rest on all images, which are not there")
+        raise _Not("they need all images, which are not stored")
     todo.dataset.prepare()
     lacking = scorer.missing(fetch=False)
     known = [

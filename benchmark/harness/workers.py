@@ -1,8 +1,8 @@
 """Several workers on one plan.
 
-A worker is one more `xbench run` (or `sweep`) on the same results folder. The locks there share
-out the plan, and what a dead worker held goes to the others, so that nothing is left to do here but
-to start equal commands, to pass on what they say, and to end them.
+A worker is one more `xbench run` (or `sweep`) on the same results folder. Locks in that folder
+divide the plan, and the units of a dead worker go to the others. This module only starts equal
+commands, passes on their output, and ends them.
 """
 
 import json
@@ -26,7 +26,7 @@ PERIOD = 0.5
 
 @dataclass(frozen=True)
 class Team:
-    """Equal workers: the engine that runs them, and what `xbench` is told by each.
+    """Equal workers: the engine that runs them, and the arguments of each.
 
     Attributes:
         engine: `local`, `ray` or `slurm`.
@@ -58,10 +58,11 @@ def start(
         logs: folder in which worker k writes `worker-k.log`, k from 1.
         threads: CPU threads of each worker.
         gpu: whether each worker is given a GPU, or a share of one where they are fewer.
-        say: told every line that a worker writes, marked with its number, and how workers end.
+        say: called with every line that a worker writes, marked with its number, and with how
+            workers end.
 
     Returns:
-        Exit codes: those of `xbench run`, negative for a signal, `LOST` where nobody knows.
+        Exit codes: those of `xbench run`, negative for a signal, `LOST` where it is not known.
 
     Raises:
         UserError: an unknown engine or option, or its package is not installed.
@@ -143,7 +144,7 @@ def _wait(jobs: Sequence[Job], logs: Sequence[Path], say: Callable[[str], None])
             for line in lines:
                 say(f"[{k + 1}] {line}")
             if codes[k]:
-                say(f"worker {k + 1} ended with exit code {codes[k]}; all that it said: {logs[k]}")
+                say(f"worker {k + 1} ended with exit code {codes[k]}; its output: {logs[k]}")
     return [code for code in codes if code is not None]
 
 

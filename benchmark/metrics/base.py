@@ -179,7 +179,7 @@ def metric(
 
 
 def _check(declared: Metric) -> None:
-    """Programs and people must be able to tell columns apart."""
+    """Refuse names and labels that would not be unique, readable columns."""
     low, high = declared.span
     wrong = {
         f"a metric may not be called '{declared.name}'": not NAME.fullmatch(declared.name)

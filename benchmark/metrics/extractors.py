@@ -199,7 +199,7 @@ def _from_torchscript(path: Path, device: torch.device) -> Extractor:
 
 
 def _checked(function: Compute, where: str, device: torch.device) -> Compute:
-    """A user's function whose failures and results are told in terms of their file."""
+    """A user's function, with errors and wrong results reported by the name of its file."""
 
     @torch.no_grad()
     def compute(images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ the MedShift paper names (arXiv 2508.21435); edges show what the image formation
 Each image is measured for itself, and two sets, which need not be aligned nor of one size, are
 compared by the means over their images. So every image weighs the
 same, measures can be kept, and an interval costs next to nothing. No masks are needed: air, soft
-tissue and bone are told apart by the greys of each image.
+tissue and bone are separated by the greys of each image.
 
 Wherever images are taken, they are float [n, 1, H, W] in [0, 1], air bright and bone dark, H and W
 at least 16; other shapes, values outside [0, 1] or not finite raise a ValueError. Measures are
@@ -35,10 +35,11 @@ MIN_SIZE = 16
 # Noise power spectrum: side of the patches in pixels, and the share of them that is used.
 PATCH = 8
 SMOOTHEST = 0.25
-# Rings in units of 1/8 cycles/px: the first tells how much anatomy a patch holds, the others are
-# the spectrum. Those between are left out: at 64 px bone makes more of them than noise does.
+# Rings in units of 1/8 cycles/px: power in the first measures the anatomy in a patch, the others
+# are the spectrum. The rings between hold more bone than noise at 64 px, and are left out.
 ANATOMY_RING, NOISE_RINGS = 1, (4, 5)
-# Power of noise of two 8-bit grey levels, hardly seen: less of it is told from none the less well.
+# Power of noise of two 8-bit grey levels, which is hardly visible. It is added to every power, so
+# that differences far below it count for little.
 POWER_FLOOR = (2 / 255) ** 2
 
 GREY_BINS = 1024
@@ -100,7 +101,7 @@ def noise_spectra(images: Tensor) -> Tensor:
     than the image's Otsu threshold (air may be saturated), and among these the quarter with the
     least power at 1/8 cycles/px, where anatomy is strongest; the spectrum is their median, of the
     rings where anatomy is weakest. White noise of variance s² has a power of s², less a little for
-    the median. Fine sharp texture of bone cannot be told from noise in one image.
+    the median. In a single image, fine sharp texture of bone counts as noise.
 
     Returns:
         [n, 2], 10 log10 of (power + power of two grey levels of 255): dB of (full grey range)² px².

@@ -21,7 +21,7 @@ Rows = NDArray[np.intp]
 #: A value computed from some of the rows, given in ascending order.
 Statistic = Callable[[Rows], float]
 
-#: Two groups tell next to nothing of the spread between groups.
+#: Two groups say next to nothing about the spread between groups.
 MIN_GROUPS = 3
 #: Blocks that the jackknife leaves out in turn, at most: as many evaluations for each sample.
 MAX_BLOCKS = 20

@@ -13,9 +13,9 @@ STRIP_VIEWS, STRIP_SIDE = 6, 128
 
 
 def spread(n: int, count: int) -> list[int]:
-    """Up to `count` of the indices below n, well spread, and in step with no period of the ids.
+    """Up to `count` of the indices below n, spread by multiples of the golden ratio.
 
-    Multiples of the golden ratio: evenly spaced ids would often show one view class only.
+    Evenly spaced ids would often show views of one class only.
     """
     chosen = dict.fromkeys(int(n * (k * 0.618034 % 1)) for k in range(min(count, n)))
     return sorted(chosen)

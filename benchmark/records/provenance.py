@@ -1,4 +1,4 @@
-"""What a number was made by: code, packages, machine. Never part of a key."""
+"""Code, packages and machine behind a number. Never part of a key."""
 
 import platform
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-image", "clean-fid")
-#: What makes the numbers; other files of a checkout may be as they like.
+#: Files that make the numbers; changes of others do not count.
 CODE = ("benchmark", "methods", "datasets", "pyproject.toml")
 
 
@@ -34,7 +34,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def code_state() -> dict[str, Any]:
-    """Commit of xbench's own checkout, if it runs from one, and whether its code is another."""
+    """Commit of xbench's own checkout, if it runs from one, and whether its code was changed."""
     source = Path(__file__).resolve().parent
     if not (source.parent / ".git").exists():
         return {"commit": None, "dirty": None}

@@ -1,7 +1,7 @@
-"""What is stored of a unit, and how it is read when anybody may have written it.
+"""What is stored of a unit, and how files of unknown origin are read.
 
 A results folder may come from a stranger, an editor, an earlier or a later version of xbench.
-Nothing that a record says is run or imported, and names that become paths cannot leave a folder.
+Nothing that a record names is run or imported, and names that become paths cannot leave a folder.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,11 +22,11 @@ SCHEMA_VERSION = 1
 #: Version of rows that xbench did not make (`xbench score --as`).
 EXTERNAL = "external"
 
-#: A single line: neither breaks nor the codes by which a terminal is steered.
+#: A single line, without control codes.
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-#: Text of several lines, without such codes.
+#: Text of several lines, without control codes.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
-#: Part of a file's name: what it is joined with a suffix or `--` to, stays in its folder.
+#: Part of a file's name: joined with a suffix or `--`, it cannot lead out of a folder.
 Component = Annotated[
     str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f-\x9f]+$", max_length=200)
 ]
@@ -39,7 +39,7 @@ class Stored(BaseModel):
 
 
 class MethodFacts(Stored):
-    """Which method made the images, and what it costs; None where nobody knows."""
+    """Which method made the images, and what it costs; None where that is not known."""
 
     name: Line
     label: Line
@@ -82,8 +82,8 @@ class Value(Stored):
         identity: definition and version.
         value: over all images.
         reason: why there is no value.
-        pending: whether weights were missing: when they have come, the unit is scored again.
-        n: images that it rests on.
+        pending: whether weights were missing: once they are there, the unit is scored again.
+        n: number of images behind the value.
         d: dimensions of the features that were compared.
         ci_low: lower end of the 95 % interval over groups; None where groups are too few.
         ci_high: its upper end.
@@ -132,7 +132,7 @@ class Record(Stored):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Record":
-        """What tables take for granted; a file that was edited by hand may break it."""
+        """Check what tables rely on; a file that was edited by hand may break it."""
         data, n = self.data, len(self.data.ids)
         if not {self.source, self.target} <= set(data.domains):
             raise ValueError("source or target is no domain of the data")
@@ -146,7 +146,7 @@ class Record(Stored):
 
 
 class Failure(Stored):
-    """A unit that failed: kept to be looked at, never counted as done."""
+    """A unit that failed: kept for its traceback, never counted as done."""
 
     key: Line
     label: Line
@@ -179,7 +179,7 @@ class Unreadable(Exception):
     """A stored file that cannot be used; the text says why.
 
     Attributes:
-        damaged: it is no whole JSON file, and can only be made anew.
+        damaged: it is no whole JSON file, and its unit must be run again.
     """
 
     def __init__(self, reason: str, *, damaged: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Records and images on disk. A record is the only sign that a unit is done.
 
-Below `<out>/<dataset>/<profile>/`, the path of a record is its unit's name and the key inside
-says what made it, so a unit can never stand there twice, and a stale one is seen and redone.
+Below `<out>/<dataset>/<profile>/` the path of a record names its unit, and the key inside says how
+it was made: no unit is stored twice, and a stale one is recognised and run again.
 """
 
 import gc
@@ -40,7 +40,7 @@ class Store:
         self.folder = folder
 
     def probe(self) -> None:
-        """Find out before any work whether results can be written.
+        """Make sure, before any work, that results can be written.
 
         Raises:
             UserError: they cannot.
@@ -88,10 +88,10 @@ class Store:
         return [(self.folder / "records" / name, record) for name, record in self._read_all()]
 
     def _read_all(self) -> list[tuple[str, Record]]:
-        """All whole records by file name; what is left out is told in a warning per reason.
+        """All whole records by file name; one warning per reason names those left out.
 
-        A record that lies under another unit's name was copied or edited, and would be counted
-        for a row that it does not belong to: it is left out too.
+        A record under another unit's name was copied or edited, and would count for a row that it
+        does not belong to: it is left out too.
         """
         folder = self.folder / "records"
         found: list[tuple[str, Record]] = []
@@ -128,9 +128,9 @@ class Store:
     def write_unit(self, unit: UnitId, record: Record, pixels: Pixels) -> None:
         """Store a finished unit: its images, uint16 `[n, H, W]`, a strip of some, and its record.
 
-        Nothing takes an earlier file's place before all is on the disk, so a full one loses
-        nothing. Then the earlier record goes, the images come and the record comes last: a kill
-        in between leaves a unit that is not done.
+        All files are on the disk before one replaces an earlier file, so a full disk loses
+        nothing. Then the earlier record is removed, the images are renamed into place and the
+        record last: after a kill in between, the unit counts as not done.
         """
         folder, ids = self.images_path(unit), record.data.ids
         strip = self.strip_path(unit)
@@ -142,7 +142,7 @@ class Store:
             chosen = make_strip(pixels[spread(len(ids), STRIP_VIEWS)])
             Image.fromarray(chosen).save(parts.enter_context(atomic(strip)), optimize=True)
             for name, image in zip(ids, pixels, strict=True):
-                # Not flushed one by one: after a power cut their hash in the record tells.
+                # Not flushed one by one: after a power cut, the hash in the record differs.
                 part = parts.enter_context(atomic(folder / f"{name}.png", flush=False))
                 Image.fromarray(image).save(part, compress_level=1)
             self.record_path(unit).unlink(missing_ok=True)
@@ -192,7 +192,7 @@ def _contents(path: Path) -> bytes | None:
 
 
 def _set_aside(path: Path, error: Unreadable) -> str:
-    """Move a damaged file aside where that is allowed; what is to be said of it."""
+    """Move a damaged file aside where that is allowed; return the reason for the user."""
     if error.damaged:
         with suppress(OSError):
             set_aside(path)

@@ -47,7 +47,7 @@ def cached_features(
 
     Images count as equal if their sizes and 16-bit pixels are; features are those of the 16-bit
     pixels. Equal images are computed once, in batches of equal sizes and in an order that their
-    contents give. A file that is damaged is moved aside with a warning and made anew.
+    contents give. A damaged file is moved aside with a warning and recomputed.
 
     Args:
         extractor: what computes them; its `key` names the folder.
@@ -141,7 +141,8 @@ def _read(path: Path, count: int) -> Tensor | None:
         with suppress(FileNotFoundError):  # another process was faster
             set_aside(path)
         warnings.warn(
-            f"{path} is damaged ({error}); moved to {path.name}.corrupt and made anew", stacklevel=3
+            f"{path} is damaged ({error}); moved to {path.name}.corrupt and recomputed",
+            stacklevel=3,
         )
         return None
 
@@ -153,5 +154,5 @@ def _write(path: Path, features: Tensor) -> None:
     try:
         with atomic(path) as part:
             save_file({"features": kept.contiguous(), "sha256": _checksum(kept)}, part)
-    except (OSError, SafetensorError) as error:  # what was computed is not lost for it
+    except (OSError, SafetensorError) as error:  # the features are still returned
         warnings.warn(f"features are not kept for the next time: {error}", stacklevel=3)

@@ -1,7 +1,7 @@
-"""Metrics of folders of images, whoever translated them: `xbench score`.
+"""Metrics of folders of images of any origin: `xbench score`.
 
-Files belong together by their names without endings. Images are scored with 16 bits, as stored
-units are, so that a file's format and a folder's order change nothing.
+Files of the same name, whatever their ending, belong together. Images are scored with 16 bits, as
+the units of a run are, so that a file's format and a folder's order change nothing.
 """
 
 import re
@@ -34,14 +34,14 @@ FITTED = "+fit"
 
 @dataclass(frozen=True)
 class Scores:
-    """What metrics say of a folder.
+    """The scores of a folder.
 
     Attributes:
         values: of each metric asked for, with the reason where there is none.
         metrics: their declarations.
         n: number of translated images.
         n_target: number of target images, None without any.
-        notes: what else a user should know, a line each.
+        notes: remarks for the user, a line each.
     """
 
     values: dict[str, Value]

@@ -20,9 +20,9 @@ _READABLE = ", ".join(sorted(suffix.lstrip(".") for suffix in SUFFIXES))
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Name without ending → image file, in order of the names.
+    """Image files by their names without endings, in order of the names.
 
-    Hidden files and what computers leave behind are passed over; links to files are followed.
+    Hidden files and files of operating systems are skipped; links to files are followed.
 
     Raises:
         UserError: there is no such folder, it is empty, holds something that is no image, or two
@@ -82,12 +82,12 @@ def _read_image(path: Path) -> Pixels:
             height, width = grey.shape
             raise Undecodable(f"has {height} x {width} pixels, at least {LEAST_SIDE} are needed")
     except Undecodable as error:
-        # The advice of data sets on the range, a line in dataset.toml, helps nobody here.
+        # The advice to set `window` in dataset.toml does not apply here.
         reason = str(error).partition(": set window")[0]
         raise UserError(
             f"{path} {reason}",
             "expected: a whole image, grey or RGB, of 8 or 16 bits, or floating point in [0, 1]",
-            "mend it and save it as a PNG with 16 bits of grey, for example",
+            "save it as a PNG with 16 bits of grey, for example",
         ) from error
     pixels: Pixels = to_pixels(torch.from_numpy(grey)[None, None])[0]
     return pixels
