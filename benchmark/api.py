@@ -188,7 +188,7 @@ def score(
         target: true images; the same names mean the same views.
         metrics: one name or several; all by default.
         extractor: `FILE.py:callable` or `FILE.pt`, for `fd`, `cfd` and `kd`.
-        stats: units of the texture descriptors, as a run keeps them.
+        stats: statistics of the texture descriptors, as a run keeps them.
         group: regular expression; its first brackets name the group within a file's name.
         device: `auto`, `cpu`, `cuda`, …
 

@@ -126,7 +126,7 @@ def test_a_damaged_file_is_set_aside_and_made_anew(
     other = {"cut": data[:-10], "flipped": flipped, "emptied": b"", "replaced": b"x" * 500}
     path.write_bytes(other[damage])
     counting.seen = 0
-    with pytest.warns(UserWarning, match="is damaged .* made anew"):
+    with pytest.warns(UserWarning, match="is damaged .* recomputed"):
         again = cached_features(extractor, batch, tmp_path)
     assert counting.seen == 10
     assert torch.equal(again, found)

@@ -11,7 +11,7 @@ from cleanfid.fid import frechet_distance as cleanfid_frechet
 from numpy.typing import NDArray
 
 from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
-from xbench.metrics.spaces import FeatureSpace
+from xbench.metrics.statistics import FeatureStatistics
 
 independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
 by_roots = independent["frechet_by_roots"]
@@ -156,7 +156,7 @@ def test_conditional_distance_of_few_samples_is_a_paired_error() -> None:
 
 def test_space_standardises_and_projects() -> None:
     train = sample(300, 10, 1, shift=4)
-    space = FeatureSpace.fit(torch.from_numpy(train), 4)
+    space = FeatureStatistics.fit(torch.from_numpy(train), 4)
     units = space.standardise(train)
     np.testing.assert_allclose(units.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(units.std(axis=0), 1, rtol=1e-12)
@@ -172,7 +172,7 @@ def test_space_standardises_and_projects() -> None:
 @pytest.mark.parametrize(("count", "size"), [(30, 50), (30, 29), (200, 50)])
 def test_axes_do_not_depend_on_the_way_they_are_found(count: int, size: int) -> None:
     train = sample(count, size, 1)
-    space = FeatureSpace.fit(train, 6, scale=False)
+    space = FeatureStatistics.fit(train, 6, scale=False)
     np.testing.assert_array_equal(space.std, 1)
     _, _, right = np.linalg.svd(train - train.mean(axis=0))
     assert np.abs((right[:6] * space.axes.T).sum(axis=1)) == pytest.approx(1, abs=1e-9)
@@ -182,49 +182,49 @@ def test_axes_do_not_depend_on_the_way_they_are_found(count: int, size: int) -> 
 def test_a_constant_feature_contributes_nothing() -> None:
     train = sample(60, 5, 1)
     train[:, 2] = 0.1
-    space = FeatureSpace.fit(train, 5)
+    space = FeatureStatistics.fit(train, 5)
     assert space.std[2] == 1
     assert np.abs(space.standardise(train)[:, 2]).max() < 1e-15
     assert space.axes.shape == (5, 4)
     assert np.abs(space.axes[2]).max() < 1e-9
     a, b = sample(40, 5, 2), sample(40, 5, 3)
     a[:, 2] = b[:, 2] = 0.1
-    others = FeatureSpace.fit(np.delete(train, 2, axis=1), 4)
+    others = FeatureStatistics.fit(np.delete(train, 2, axis=1), 4)
     assert frechet_distance(space.standardise(a), space.standardise(b)) == pytest.approx(
         frechet_distance(*(others.standardise(np.delete(x, 2, axis=1)) for x in (a, b))), rel=1e-9
     )
 
 
 def test_space_survives_the_disk(tmp_path: Path) -> None:
-    space = FeatureSpace.fit(sample(40, 9, 1), 3)
+    space = FeatureStatistics.fit(sample(40, 9, 1), 3)
     path = tmp_path / "deep" / "space.safetensors"
     space.save(path)
-    again = FeatureSpace.load(path)
+    again = FeatureStatistics.load(path)
     for name in ("mean", "std", "axes"):
         np.testing.assert_array_equal(getattr(again, name), getattr(space, name))
     assert [entry.name for entry in path.parent.iterdir()] == ["space.safetensors"]
     with pytest.raises(FileNotFoundError):
-        FeatureSpace.load(tmp_path / "none.safetensors")
+        FeatureStatistics.load(tmp_path / "none.safetensors")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"space\.safetensors: not a feature space"):
-        FeatureSpace.load(path)
+    with pytest.raises(ValueError, match=r"space\.safetensors: no statistics of features"):
+        FeatureStatistics.load(path)
 
 
 def test_wrong_spaces_are_refused() -> None:
     train = sample(40, 9, 1)
-    space = FeatureSpace.fit(train, 3)
+    space = FeatureStatistics.fit(train, 3)
     with pytest.raises(ValueError, match=r"expected features \[N, 9\]"):
         space.standardise(train[:, :8])
     for k in (0, 4):
         with pytest.raises(ValueError, match="expected 1 to 3 components"):
             space.project(train, k)
     with pytest.raises(ValueError, match="at least 1 component"):
-        FeatureSpace.fit(train, 0)
+        FeatureStatistics.fit(train, 0)
     with pytest.raises(ValueError, match="at least 2 samples"):
-        FeatureSpace.fit(train[:1], 3)
+        FeatureStatistics.fit(train[:1], 3)
     with pytest.raises(ValueError, match="positive standard deviations"):
-        FeatureSpace(space.mean, space.std * 0, space.axes)
+        FeatureStatistics(space.mean, space.std * 0, space.axes)
     with pytest.raises(ValueError, match="expected finite mean"):
-        FeatureSpace(space.mean[:5], space.std, space.axes)
+        FeatureStatistics(space.mean[:5], space.std, space.axes)
     with pytest.raises(ValueError, match="expected finite mean"):
-        FeatureSpace(space.mean * np.nan, space.std, space.axes)
+        FeatureStatistics(space.mean * np.nan, space.std, space.axes)

@@ -63,7 +63,7 @@ def test_order_and_batch_change_nothing(
         write(folder, np.stack(images)[order])
     monkeypatch.setattr("xbench.scoring.measure.BATCH", 3)
     monkeypatch.setattr("xbench.scoring.measure.FEW", 2)
-    monkeypatch.setenv("XBENCH_HOME", "another")  # features are made anew
+    monkeypatch.setenv("XBENCH_HOME", "another")  # features are recomputed
     after = scored(xbench)
     for name in before["identities"]:
         assert after[name] == (None if before[name] is None else pytest.approx(before[name]))

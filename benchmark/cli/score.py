@@ -36,7 +36,8 @@ def score_command(
         str | None, typer.Option(help="FILE.py:callable or FILE.pt, for fd, cfd and kd")
     ] = None,
     stats: Annotated[
-        Path | None, typer.Option(help="Units of the texture descriptors, as a run keeps them.")
+        Path | None,
+        typer.Option(help="Statistics of texture descriptors, as a run keeps them."),
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Regular expression; its first brackets name the group.")

@@ -14,7 +14,7 @@ from xbench.core.errors import UserError
 from xbench.core.hashing import file_digest
 from xbench.core.registry import source_file
 
-Space = Literal["pixels", "texture", "inception", "clip", "user"]
+SpaceName = Literal["pixels", "texture", "inception", "clip", "user"]
 Kind = Literal["per image", "measures", "features", "conditional"]
 Against = Literal["source", "target", "masks"]
 #: Takes and returns what its kind says, see `Metric`.
@@ -72,7 +72,7 @@ class Metric:
     about: str
     kind: Kind = "per image"
     against: Against = "target"
-    space: Space = "pixels"
+    space: SpaceName = "pixels"
     higher_is_better: bool = False
     unit: str = ""
     span: tuple[float | None, float | None] = (0, None)
@@ -105,7 +105,7 @@ def metric(
     *,
     against: Against,
     kind: Kind = "per image",
-    space: Space = "pixels",
+    space: SpaceName = "pixels",
     gap: Function | None = None,
     higher_is_better: bool = False,
     unit: str = "",

@@ -18,7 +18,7 @@ from xbench.datasets.base import Images
 from xbench.metrics import extractors
 from xbench.metrics.base import METRICS, Metric
 from xbench.metrics.extractors import Extractor
-from xbench.metrics.spaces import FeatureSpace
+from xbench.metrics.statistics import FeatureStatistics
 from xbench.metrics.texture import DESCRIPTOR_NAMES
 from xbench.records.schema import Value
 from xbench.scoring.image_files import Location, image_files, read_images, size_of
@@ -28,7 +28,7 @@ from xbench.scoring.spaces import Spaces
 
 #: Distances on the features of a user's extractor: Fréchet, conditional Fréchet, kernel.
 OWN = ("fd", "cfd", "kd")
-#: End of the identity of a metric whose units were fitted on the very images of the call.
+#: End of the identity of a metric whose statistics were fitted on the very images of the call.
 FITTED = "+fit"
 
 
@@ -72,7 +72,7 @@ def score_folders(
             they are taken to show the same views, else the two are compared as sets.
         metrics: names; by default all, and those of the extractor if there is one.
         extractor: what makes features for `fd`, `cfd` and `kd`: `FILE.py:callable` or `FILE.pt`.
-        stats: units of the texture descriptors, a file that a run keeps in
+        stats: statistics of the texture descriptors, a file that a run keeps in
             `XBENCH_HOME/features/<data key>/texture-v1.safetensors`. Without it they are fitted on
             source and target, and the identities of the metrics end in `+fit`.
         group: regular expression whose first bracketed part is the group (head, patient) within a
@@ -85,7 +85,7 @@ def score_folders(
     """
     own = _load_extractor(extractor, device) if extractor else None
     wanted = _wanted(metrics, own)
-    units = _read_units(Path(stats)) if stats else None
+    statistics = _read_statistics(Path(stats)) if stats else None
     if source is None and target is None:
         raise UserError(
             f"there is nothing to compare {translated} with",
@@ -105,7 +105,7 @@ def score_folders(
     }
     aligned = files["translated"].keys() == files.get("target", {}).keys()
     pool = [sample for name, sample in samples.items() if name != "translated"]
-    given = {"texture": units} if units else {}
+    given = {"texture": statistics} if statistics else {}
     spaces = Spaces(lambda: pool, device, mark=FITTED, given=given, own=own)
     values = _values(wanted, samples, aligned, spaces, fetch=metrics is not None)
     return Scores(
@@ -179,11 +179,11 @@ def _load_extractor(extractor: Location, device: torch.device | str) -> Extracto
         ) from reason
 
 
-def _read_units(path: Path) -> FeatureSpace:
+def _read_statistics(path: Path) -> FeatureStatistics:
     """Statistics of texture descriptors from a file."""
     try:
-        units = FeatureSpace.load(path)
-        wrong = "" if len(units.mean) == len(DESCRIPTOR_NAMES) else "is of other features"
+        statistics = FeatureStatistics.load(path)
+        wrong = "" if len(statistics.mean) == len(DESCRIPTOR_NAMES) else "is of other features"
     except FileNotFoundError:
         wrong = "is not there"
     except ValueError as error:
@@ -192,9 +192,9 @@ def _read_units(path: Path) -> FeatureSpace:
         raise UserError(
             f"--stats {path} {wrong}",
             "expected: XBENCH_HOME/features/<data key>/texture-v1.safetensors, as a run writes it",
-            "leave --stats out to fit the units on source and target",
+            "leave --stats out to fit the statistics on source and target",
         )
-    return units
+    return statistics
 
 
 def _wanted(names: Sequence[str] | None, own: Extractor | None) -> dict[str, Metric]:
@@ -295,11 +295,11 @@ def _inverted(samples: Mapping[str, Sample]) -> list[str]:
 
 
 def _fitted(values: Mapping[str, Value]) -> list[str]:
-    """A line on units that were fitted on the images of this call."""
+    """A line on statistics that were fitted on the images of this call."""
     names = [name for name, value in values.items() if value.identity.endswith(FITTED)]
     if not names:
         return []
     return [
-        f"units of {', '.join(names)} were fitted on source and target ({FITTED} in the identity): "
-        "such values compare only where these folders are the same"
+        f"the statistics behind {', '.join(names)} were fitted on source and target ({FITTED} in "
+        "the identity): such values compare only where these folders are the same"
     ]

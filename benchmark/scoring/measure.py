@@ -17,7 +17,7 @@ from xbench.core.isolation import undisturbed
 from xbench.datasets.base import Box, Images
 from xbench.metrics.base import Metric
 from xbench.metrics.extractors import Extractor
-from xbench.metrics.spaces import FeatureSpace
+from xbench.metrics.statistics import FeatureStatistics
 from xbench.metrics.uncertainty import extrapolate, jackknife, jackknife_interval, left_out
 from xbench.records.schema import Value
 from xbench.scoring.features import cached_features
@@ -86,17 +86,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Space:
-    """Features and the statistics in whose units they are compared.
+    """Features, and the statistics that scale them.
 
     Attributes:
         extractor: what makes features of images.
         cache: folder of features that were made before.
-        units: statistics of training images; None for raw features.
+        statistics: of training images; None for raw features.
     """
 
     extractor: Extractor
     cache: Path
-    units: FeatureSpace | None = None
+    statistics: FeatureStatistics | None = None
 
     def features(self, sample: Sample) -> NDArray[np.float64]:
         """Features `[n, d]` of a sample, computed once."""
@@ -277,19 +277,19 @@ def _of_features(metric: Metric, case: Case, space: Space) -> tuple[Statistic, i
     function: Callable[..., Any] | None = metric.function
     assert function is not None
     output, target = space.features(case.output), space.features(case.target)
-    units = space.units
+    statistics = space.statistics
     if metric.kind == "conditional":
         assert case.source is not None
         source = space.features(case.source)
-        if units is not None:
-            k = units.dimensions(len(output))
-            source, target, output = (units.project(x, k) for x in (source, target, output))
+        if statistics is not None:
+            k = statistics.dimensions(len(output))
+            source, target, output = (statistics.project(x, k) for x in (source, target, output))
         return (
             lambda rows, _: float(function(source[rows], target[rows], output[rows])),
             output.shape[1],
         )
-    if units is not None:
-        output, target = units.standardise(output), units.standardise(target)
+    if statistics is not None:
+        output, target = statistics.standardise(output), statistics.standardise(target)
     return lambda rows, others: float(function(output[rows], target[others])), output.shape[1]
 
 

@@ -57,7 +57,7 @@ class Scorer:
         self.dataset = dataset
         self.split = split
         self.device = device
-        self.spaces = Spaces(self._train, device, statistics=home() / "features" / dataset.key)
+        self.spaces = Spaces(self._train, device, folder=home() / "features" / dataset.key)
         self._samples: dict[str, Sample] = {}
 
     def missing(self, fetch: bool = True) -> dict[str, str]:
@@ -136,6 +136,6 @@ class Scorer:
         return self._samples[domain]
 
     def _train(self) -> list[Sample]:
-        """The training images of all domains: their features give the units."""
+        """The training images of all domains: their features give the statistics."""
         data = self.dataset
         return [Sample(data.train(d), [], data.content("train", d)) for d in data.domains]

@@ -1,4 +1,4 @@
-"""Feature spaces of one pool of images: extractors, and the units in which features compare."""
+"""Feature spaces of one pool of images: extractors, and the statistics that scale features."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from xbench.core.weights import WEIGHTS, path_of
 from xbench.metrics import extractors
 from xbench.metrics.base import Metric
 from xbench.metrics.extractors import Extractor
-from xbench.metrics.spaces import INCEPTION_COMPONENTS, TEXTURE_COMPONENTS, FeatureSpace
+from xbench.metrics.statistics import INCEPTION_COMPONENTS, TEXTURE_COMPONENTS, FeatureStatistics
 from xbench.scoring.measure import Case, Sample, Space
 
 #: Space → principal components kept, and whether features are scaled or only centred.
-UNITS = {
+STATISTICS = {
     "texture": (TEXTURE_COMPONENTS, True),
     "inception": (INCEPTION_COMPONENTS, False),
     "clip": (INCEPTION_COMPONENTS, False),
@@ -30,11 +30,11 @@ class Spaces:
     """Feature spaces, made when a metric asks for them.
 
     Args:
-        pool: the samples whose features give the units (the training images, say).
+        pool: returns the samples whose features give the statistics (training images, say).
         device: where networks compute.
-        statistics: folder in which the units are kept; None to keep none.
-        mark: end of the identity of metrics whose units are those of the pool.
-        given: units that are known already, by space.
+        folder: where the statistics are kept; None to keep none.
+        mark: end of the identity of metrics that rest on the statistics of the pool.
+        given: statistics that are known already, by space.
         own: the user's extractor, for the space `user`.
     """
 
@@ -43,15 +43,15 @@ class Spaces:
         pool: Callable[[], Sequence[Sample]],
         device: torch.device | str,
         *,
-        statistics: Path | None = None,
+        folder: Path | None = None,
         mark: str = "",
-        given: Mapping[str, FeatureSpace] | None = None,
+        given: Mapping[str, FeatureStatistics] | None = None,
         own: Extractor | None = None,
     ) -> None:
-        self._pool, self._device, self._statistics, self._mark = pool, device, statistics, mark
+        self._pool, self._device, self._folder, self._mark = pool, device, folder, mark
         self._given = dict(given or {})
         self._extractors = {"user": own} if own else {}
-        self._fitted: dict[str, FeatureSpace] = {}
+        self._fitted: dict[str, FeatureStatistics] = {}
         self._reasons: dict[str, str] = {}
 
     def why_not(self, name: str, *, fetch: bool = True) -> str | None:
@@ -82,41 +82,41 @@ class Spaces:
         if name == "pixels":
             return None, ""
         raw = Space(self._extractors[name], home() / "features" / "sets")
-        conditional, scaled = metric.kind == "conditional", UNITS[name][1]
+        conditional, scaled = metric.kind == "conditional", STATISTICS[name][1]
         if not (conditional or scaled):
             return raw, ""
         if name in self._given:
-            units, mark = self._given[name], ""
+            statistics, mark = self._given[name], ""
         elif name == "user" and len(case.output) > 4 * raw.features(case.output).shape[1]:
             return raw, ""  # enough images for a covariance of all dimensions
         else:
-            units, mark = self._units(name, raw), self._mark
-        if conditional and not units.axes.shape[1]:
+            statistics, mark = self._statistics(name, raw), self._mark
+        if conditional and not statistics.axes.shape[1]:
             raise Unavailable("the features do not vary")
-        return replace(raw, units=units), ("-pca32" if name == "user" else "") + mark
+        return replace(raw, statistics=statistics), ("-pca32" if name == "user" else "") + mark
 
-    def _units(self, name: str, raw: Space) -> FeatureSpace:
+    def _statistics(self, name: str, raw: Space) -> FeatureStatistics:
         """Statistics of the pool's features, fitted once, or read where they were kept."""
         if name not in self._fitted:
-            folder = self._statistics
-            path = folder / f"{raw.extractor.version}.safetensors" if folder else None
-            units = _load(path) if path else None
-            if units is None:
-                components, scale = UNITS[name]
+            name_of_file = f"{raw.extractor.version}.safetensors"
+            path = self._folder / name_of_file if self._folder else None
+            statistics = _load(path) if path else None
+            if statistics is None:
+                components, scale = STATISTICS[name]
                 features = np.concatenate([raw.features(sample) for sample in self._pool()])
-                units = FeatureSpace.fit(features, components, scale=scale)
+                statistics = FeatureStatistics.fit(features, components, scale=scale)
                 if path:
-                    units.save(path)
-            self._fitted[name] = units
+                    statistics.save(path)
+            self._fitted[name] = statistics
         return self._fitted[name]
 
 
-def _load(path: Path) -> FeatureSpace | None:
+def _load(path: Path) -> FeatureStatistics | None:
     """Read stored statistics; damaged ones are named, moved aside and recomputed."""
     if not path.exists():
         return None
     try:
-        return FeatureSpace.load(path)
+        return FeatureStatistics.load(path)
     except Exception as error:
         aside = set_aside(path)
         warnings.warn(f"{path} is damaged ({error}); moved to {aside.name}", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Feature spaces: the statistics of the training images in whose units test images are compared."""
+"""Statistics of the features of training images, by which features of test images are scaled."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ INCEPTION_COMPONENTS = 32
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureSpace:
+class FeatureStatistics:
     """Statistics of features over the pooled train split of all domains.
 
     Attributes:
@@ -116,7 +116,7 @@ class FeatureSpace:
             arrays = load(path.read_bytes())
             return cls(arrays["mean"], arrays["std"], arrays["axes"])
         except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{path.name}: not a feature space ({error})") from error
+            raise ValueError(f"{path.name}: no statistics of features ({error})") from error
 
 
 def _principal_axes(centred: Array, components: int) -> Array:
