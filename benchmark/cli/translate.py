@@ -121,8 +121,8 @@ def _request(
     method: str, run: Path | None, dataset: str | None, profile: str | None, out: Path | None
 ) -> "Request":
     """What tells the method and where it was trained; still without pair, seed and settings."""
-    from xbench.harness.loading import request_of_run
     from xbench.harness.plan import Request
+    from xbench.harness.request import request_of_run
 
     if "," in method.partition("[")[0] or method == "all":
         raise UserError(

@@ -3,30 +3,30 @@
 from statistics import fmean
 
 from xbench.core.profiles import Profile
-from xbench.harness.pending import Survey
+from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.records.schema import TrainingLog
-from xbench.records.store import Store, read
+from xbench.records.store import read
 
 
-def minutes(plan: Plan, survey: Survey) -> float | None:
+def minutes(plan: Plan, pending: Pending) -> float | None:
     """Estimated minutes of the pending work; None where no times are known."""
     seen: dict[str, list[float]] = {}
-    for record in Store(plan.folder).records():
+    for record in pending.records:
         seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))
     usual = {name: fmean(seconds) for name, seconds in seen.items()}
     cache = plan.dataset.cache()
     cached = cache is not None and cache.exists()
     known = [
-        0.0 if cached or not survey.translate else plan.profile.data_seconds,
-        _trainings(plan, survey),
-        *(_unit(usual, unit, plan.profile) for unit in survey.translate),
+        0.0 if cached or not pending.translate else plan.profile.data_seconds,
+        _trainings(plan, pending),
+        *(_unit(usual, unit, plan.profile) for unit in pending.translate),
     ]
     numbers = [seconds for seconds in known if seconds is not None]
     return sum(numbers) / 60 if len(numbers) == len(known) else None
 
 
-def _trainings(plan: Plan, survey: Survey) -> float | None:
+def _trainings(plan: Plan, pending: Pending) -> float | None:
     """Seconds of the trainings left, by the speed of finished ones of the same objective."""
     markers = [p for p in plan.trainings.glob("*/training.json") if p.parent.suffix != ".corrupt"]
     seen: dict[str, list[float]] = {}
@@ -35,7 +35,7 @@ def _trainings(plan: Plan, survey: Survey) -> float | None:
         if log and log.seconds:
             seen.setdefault(str(log.recipe.get("objective")), []).append(log.images / log.seconds)
     seconds = 0.0
-    for needed in survey.trainings.values():
+    for needed in pending.trainings.values():
         speed = fmean(seen[needed.objective]) if needed.objective in seen else None
         speed = speed or _expected_speed(plan.profile, needed.pairwise)
         if speed is None:

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import torch
 
-from xbench.core.errors import UserError, nothing_finished
+from xbench.core.errors import UserError
 from xbench.core.isolation import undisturbed
-from xbench.core.settings import name_of, parse, texts
-from xbench.datasets import registry as datasets
+from xbench.core.settings import texts
 from xbench.datasets.base import Progress, TrainOnly
 from xbench.harness import plan, trainings
 from xbench.harness.plan import Plan, Request
 from xbench.harness.translation import fix_numerics
 from xbench.methods import registry as methods
 from xbench.methods.base import Method
-from xbench.records.store import Store
 
 
 def load_method(
@@ -72,39 +70,3 @@ def _training_command(request: Request) -> str:
     for text in texts(request.settings):
         words += ["--set", text]
     return shlex.join(words)
-
-
-def request_of_run(run: Path, method: str, dataset: str | None = None) -> Request:
-    """The request of an earlier run, from its records, for one of its methods.
-
-    Args:
-        run: a folder `<out>/<dataset>/<profile>` that `xbench run` wrote.
-        method: a row's label, whose settings are taken over, or whatever names a method.
-        dataset: the folder of the data set, where it has no name that is known here.
-
-    Raises:
-        UserError: the folder has no records, or they name no data set that is known here.
-    """
-    records = Store(run).records()
-    if not records:
-        raise nothing_finished(
-            run,
-            "a folder <out>/<dataset>/<profile> that xbench run wrote",
-            "see: xbench translate --help",
-        )
-    last = max(records, key=lambda record: record.finished)
-    if dataset is None and last.data.name not in datasets.names():
-        raise UserError(
-            f"{run} is of the data set '{last.data.name}', which is not known by its name",
-            "expected: --dataset with the folder of its images",
-            f"try: --dataset path/to/{last.data.name}",
-        )
-    labelled = [record.method for record in records if record.method.label == method]
-    # Not `given` of the record: a record may come from a stranger, and name any file.
-    return Request(
-        methods=[labelled[0].name if labelled else method],
-        dataset=dataset or name_of(last.data.name),
-        profile=last.profile,
-        settings=parse([*last.data.assignments, *(labelled[0].assignments if labelled else [])]),
-        out=run.resolve().parents[1],
-    )

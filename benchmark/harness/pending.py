@@ -12,6 +12,7 @@ from xbench.harness.plan import Entry, Plan, Unit
 from xbench.harness.status import failed_units
 from xbench.methods.base import Method
 from xbench.records.freshness import lacks_metrics
+from xbench.records.schema import Record
 from xbench.records.store import Store
 from xbench.scoring.scorer import Scorer
 
@@ -29,7 +30,7 @@ class Needed:
 
 
 @dataclass
-class Survey:
+class Pending:
     """The state of a plan before a run.
 
     Attributes:
@@ -39,6 +40,7 @@ class Survey:
         missing: metrics that will be empty, with the reason.
         trainings: trainings to do, by folder.
         stamps: a stamp of every unit, by key.
+        records: all records of the results folder.
     """
 
     translate: list[Unit] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Survey:
     missing: dict[str, str] = field(default_factory=dict)
     trainings: dict[Path, Needed] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
 
     @cached_property
     def fillable(self) -> set[str]:
@@ -54,7 +57,7 @@ class Survey:
         return {unit.key for unit in self.rescore}
 
 
-def make(
+def find(
     plan: Plan,
     scorer: Scorer,
     device: torch.device,
@@ -62,7 +65,7 @@ def make(
     force: bool = False,
     fetch: bool = True,
     failed_only: bool = False,
-) -> Survey:
+) -> Pending:
     """Compare a plan with what is stored.
 
     Args:
@@ -77,21 +80,25 @@ def make(
         UserError: the user must provide something that a method needs.
     """
     store = Store(plan.folder)
-    survey = Survey(missing=scorer.missing(fetch))
-    for unit in failed_units(store, plan.units) if failed_only else plan.units:
-        survey.stamps[unit.key] = stamp(store, unit)
-        record = None if force else store.find(unit.id, unit.key)
+    pending = Pending(missing=scorer.missing(fetch))
+    wanted = failed_units(store, plan.units) if failed_only else plan.units
+    # Before the records are read: one that changes in between is then seen by the runner.
+    pending.stamps = {unit.key: stamp(store, unit) for unit in wanted}
+    pending.records = store.records()
+    finished = {} if force else {(record.unit, record.key): record for record in pending.records}
+    for unit in wanted:
+        record = finished.get((unit.id, unit.key))
         if record is None:
-            survey.translate.append(unit)
-        elif lacks_metrics(record, survey.missing):
-            survey.rescore.append(unit)
+            pending.translate.append(unit)
+        elif lacks_metrics(record, pending.missing):
+            pending.rescore.append(unit)
         else:
-            survey.done.append(unit)
-    for (entry, seed), units in grouped(survey.translate):
+            pending.done.append(unit)
+    for (entry, seed), units in grouped(pending.translate):
         method = trainings.make_method(plan, entry, device)
         method.check()
-        survey.trainings |= _needed(plan, entry, method, seed, units, repair=fetch)
-    return survey
+        pending.trainings |= _needed(plan, entry, method, seed, units, repair=fetch)
+    return pending
 
 
 def _needed(
@@ -99,8 +106,8 @@ def _needed(
 ) -> dict[Path, Needed]:
     """Trainings that units of one method and seed need and that are not done."""
     pairs = [(unit.source, unit.target) for unit in units]
-    found = trainings.folders(plan, entry, method, pairs, seed)
-    if found and not method.needs_training:
+    folders = trainings.folders(plan, entry, method, pairs, seed)
+    if folders and not method.needs_training:
         raise UserError(
             f"method '{entry.name}' returns trainings but declares none",
             "expected: `needs_training = True` in its class",
@@ -110,7 +117,7 @@ def _needed(
         folder: Needed(
             str(training.recipe.get("objective")), entry.train_images, training.pairs is not None
         )
-        for training, folder in found
+        for training, folder in folders
         if trainings.read_log(folder, training, repair=repair) is None
     }
 
@@ -120,23 +127,23 @@ def grouped(units: list[Unit]) -> list[tuple[tuple[Entry, int], list[Unit]]]:
     groups: dict[tuple[str, int], list[Unit]] = {}
     for unit in units:
         groups.setdefault((unit.entry.label, unit.seed), []).append(unit)
-    return [((found[0].entry, found[0].seed), found) for found in groups.values()]
+    return [((own[0].entry, own[0].seed), own) for own in groups.values()]
 
 
 def stamp(store: Store, unit: Unit) -> Stamp:
-    """Times and file numbers of a unit's record and failure."""
+    """Modification times and inode numbers of a unit's record and failure."""
     return _file_stamp(store.record_path(unit.id)), _file_stamp(store.failure_path(unit.id))
 
 
-def written(store: Store, unit: Unit, survey: Survey) -> bool:
-    """Whether a unit has a record, and one that was written since the survey."""
+def written(store: Store, unit: Unit, pending: Pending) -> bool:
+    """Whether the record of a unit was written since `find` looked."""
     record, _ = stamp(store, unit)
-    return record != survey.stamps[unit.key][0] and store.find(unit.id, unit.key) is not None
+    return record != pending.stamps[unit.key][0] and store.find(unit.id, unit.key) is not None
 
 
 def _file_stamp(path: Path) -> object:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return status.st_mtime_ns, status.st_ino

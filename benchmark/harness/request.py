@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from xbench.analysis.reproduce import method_name
-from xbench.core.errors import UserError
-from xbench.core.settings import parse
+from xbench.core.errors import UserError, nothing_finished
+from xbench.core.settings import name_of, parse
 from xbench.datasets import registry as datasets
 from xbench.harness.plan import Request
 from xbench.methods import registry as methods
 from xbench.records.schema import EXTERNAL, Record
+from xbench.records.store import Store
 
 
 def request(records: Sequence[Record], out: Path, method: str = "", dataset: str = "") -> Request:
@@ -57,4 +58,40 @@ def _unnamed(kind: str, name: str) -> UserError:
         f"the record names the {kind} '{name}', which is not built in",
         f"expected: --{kind} from you, as code that a record names is never run",
         f"if you trust it: --{kind} {shlex.quote(name)}, or where it lies here",
+    )
+
+
+def request_of_run(run: Path, method: str, dataset: str | None = None) -> Request:
+    """The request of an earlier run, from its records, for one of its methods.
+
+    Args:
+        run: a folder `<out>/<dataset>/<profile>` that `xbench run` wrote.
+        method: a row's label, whose settings are taken over, or whatever names a method.
+        dataset: the folder of the data set, where it has no name that is known here.
+
+    Raises:
+        UserError: the folder has no records, or they name no data set that is known here.
+    """
+    records = Store(run).records()
+    if not records:
+        raise nothing_finished(
+            run,
+            "a folder <out>/<dataset>/<profile> that xbench run wrote",
+            "see: xbench translate --help",
+        )
+    last = max(records, key=lambda record: record.finished)
+    if dataset is None and last.data.name not in datasets.names():
+        raise UserError(
+            f"{run} is of the data set '{last.data.name}', which is not known by its name",
+            "expected: --dataset with the folder of its images",
+            f"try: --dataset path/to/{last.data.name}",
+        )
+    labelled = [record.method for record in records if record.method.label == method]
+    # Not `given` of the record: a record may come from a stranger, and name any file.
+    return Request(
+        methods=[labelled[0].name if labelled else method],
+        dataset=dataset or name_of(last.data.name),
+        profile=last.profile,
+        settings=parse([*last.data.assignments, *(labelled[0].assignments if labelled else [])]),
+        out=run.resolve().parents[1],
     )

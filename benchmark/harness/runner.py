@@ -20,11 +20,10 @@ from xbench.core.locks import POLL, Busy, Locks
 from xbench.core.pixels import Pixels, from_pixels, pixels_digest
 from xbench.core.settings import file_name
 from xbench.datasets.registry import check_names
-from xbench.harness import facts
-from xbench.harness import pending as survey
+from xbench.harness import facts, pending
 from xbench.harness.deadline import deadline
 from xbench.harness.inputs import Inputs, inputs_of
-from xbench.harness.pending import Survey
+from xbench.harness.pending import Pending
 from xbench.harness.plan import Entry, Plan, Unit
 from xbench.harness.progress import Display
 from xbench.harness.trainings import Trained, make_method
@@ -72,7 +71,7 @@ class Runner:
         self.locks = Locks(plan.trainings.parent / "locks")
         fix_numerics(device, plan.profile.threads)
 
-    def run(self, todo: Survey, timeout: float | None = None) -> list[Unit]:
+    def run(self, todo: Pending, timeout: float | None = None) -> list[Unit]:
         """Finish the units that are left, beside other processes.
 
         Args:
@@ -108,7 +107,7 @@ class Runner:
                 stack.enter_context(locks.hold(file_name(self.plan.dataset.key)))
             self.plan.dataset.prepare(self.display.data)
 
-    def _work(self, todo: Survey, together: dict[tuple[str, int], Trained]) -> list[Unit]:
+    def _work(self, todo: Pending, together: dict[tuple[str, int], Trained]) -> list[Unit]:
         """Block by block; blocks that other processes hold are tried again at the end."""
         failed: list[Unit] = []
         blocks = _blocks([*todo.rescore, *todo.translate], self.plan.dataset.domains)
@@ -131,7 +130,7 @@ class Runner:
 
     def _do_block(
         self,
-        todo: Survey,
+        todo: Pending,
         units: list[Unit],
         trained: dict[tuple[str, int], Trained],
         failed: list[Unit],
@@ -152,9 +151,9 @@ class Runner:
                     self.locks.release(lock)
         return [u for u, taken in zip(units, held, strict=True) if not taken or u in busy]
 
-    def _done_elsewhere(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
+    def _done_elsewhere(self, todo: Pending, unit: Unit, failed: list[Unit]) -> bool:
         """Whether another process has finished a unit, or failed in it, since the run began."""
-        if survey.stamp(self.store, unit) == todo.stamps[unit.key]:
+        if pending.stamp(self.store, unit) == todo.stamps[unit.key]:
             return False
         record = self.store.find(unit.id, unit.key)
         if record is not None:
@@ -165,7 +164,7 @@ class Runner:
             return False
         return True
 
-    def _filled(self, todo: Survey, unit: Unit, failed: list[Unit]) -> bool:
+    def _filled(self, todo: Pending, unit: Unit, failed: list[Unit]) -> bool:
         """Score a unit again if that is all that it needs; False if it must be translated."""
         if unit.key not in todo.fillable:
             return False
@@ -191,7 +190,7 @@ class Runner:
                     "try: --split test, or see: xbench data show",
                 )
 
-    def _train_together(self, todo: Survey) -> dict[tuple[str, int], Trained]:
+    def _train_together(self, todo: Pending) -> dict[tuple[str, int], Trained]:
         """All trainings before anything else: then the first process can go on alone."""
         found = {}
         for unit in todo.translate:

@@ -22,10 +22,9 @@ from xbench.analysis.rows import Row
 from xbench.core import processes
 from xbench.core.errors import UserError
 from xbench.core.pairs import parse_pairs
-from xbench.harness import estimate
-from xbench.harness import pending as survey
+from xbench.harness import estimate, pending
 from xbench.harness import workers as executors
-from xbench.harness.pending import Survey
+from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
@@ -80,7 +79,7 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
     if not options.dry_run and processes.is_first():
         runner.store.probe()
     with processes.first_before_others(runner.device):
-        todo = survey.make(
+        todo = pending.find(
             runner.plan,
             runner.scorer,
             runner.device,
@@ -113,7 +112,7 @@ def _check_seconds(timeout: float | None) -> None:
         )
 
 
-def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
+def _delegate(runner: Runner, team: Team, todo: Pending) -> list[Unit]:
     """Let workers finish the plan; return the units that failed or that none of them did.
 
     Raises:
@@ -131,7 +130,7 @@ def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
         gpu=runner.device.type == "cuda",
         say=lambda line: console.print(line, soft_wrap=True),
     )
-    left = [unit for unit in wanted if not survey.written(runner.store, unit, todo)]
+    left = [unit for unit in wanted if not pending.written(runner.store, unit, todo)]
     if left and 2 in codes:
         number = codes.index(2) + 1
         raise UserError(
@@ -142,7 +141,7 @@ def _delegate(runner: Runner, team: Team, todo: Survey) -> list[Unit]:
     return left
 
 
-def _preview(plan: Plan, todo: Survey, minutes: float | None) -> dict[str, object]:
+def _preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, object]:
     """The plan of a dry run, for programs."""
     done = {unit.key for unit in todo.done}
     return {
@@ -212,20 +211,20 @@ def _options(plan: Plan, out: Path) -> str:
     return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
 
 
-def _show_plan(console: Console, todo: Plan, survey: Survey, minutes: float | None) -> None:
-    """What will be done, before anything is."""
+def _show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None) -> None:
+    """Print the plan, what of it is pending, and how long it will take."""
     console.print(
-        f"data {todo.dataset.key}  profile {todo.profile.name}  split {todo.split}  "
-        f"→ {todo.folder}",
+        f"data {plan.dataset.key}  profile {plan.profile.name}  split {plan.split}  "
+        f"→ {plan.folder}",
         markup=False,
         soft_wrap=True,
     )
-    for note in todo.dataset.notes():
+    for note in plan.dataset.notes():
         console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
-    for entry in todo.entries:
-        units = [unit for unit in todo.units if unit.entry is entry]
-        done = sum(unit.entry is entry for unit in survey.done)
+    for entry in plan.entries:
+        units = [unit for unit in plan.units if unit.entry is entry]
+        done = sum(unit.entry is entry for unit in todo.done)
         table.add_row(
             entry.label + (" (reference)" if entry.reference else ""),
             ",".join(map(str, entry.seeds)),
@@ -235,14 +234,14 @@ def _show_plan(console: Console, todo: Plan, survey: Survey, minutes: float | No
             f"{entry.train_images:,}" if entry.train_images else "–",
         )
     console.print(table)
-    left = len(survey.translate) + len(survey.rescore)
-    text = f"to do: {left} units, {len(survey.trainings)} trainings"
-    if survey.rescore:
-        text += f" ({len(survey.rescore)} only to be scored again)"
+    left = len(todo.translate) + len(todo.rescore)
+    text = f"to do: {left} units, {len(todo.trainings)} trainings"
+    if todo.rescore:
+        text += f" ({len(todo.rescore)} only to be scored again)"
     if left:
         text += f", estimated {minutes:.1f} min" if minutes is not None else ", time unknown yet"
     console.print(text)
-    for reason, names in _by_reason(survey.missing).items():
+    for reason, names in _by_reason(todo.missing).items():
         console.print(f"empty columns {', '.join(names)}: {reason}", soft_wrap=True)
 
 
