@@ -1,26 +1,26 @@
-"""What a data set is to the rest of xbench."""
+"""The interface of a data set: domains × splits of images, with ids, groups and a key."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from xbench.core.hashing import digest
+from xbench.core.pixels import Pixels, from_pixels
 from xbench.core.profiles import Profile
 
 Split = Literal["train", "val", "test"]
-#: Called with (done, total, what) while data are made ready.
+#: Called with (done, total, what) while data are prepared.
 Progress = Callable[[int, int, str], None]
 
 
 class Box(NamedTuple):
-    """The part of an image that is not padding, in pixels."""
+    """The part of an image without its padding, in pixels."""
 
     top: int
     left: int
@@ -39,11 +39,15 @@ class DatasetConfig(BaseModel):
 class Images:
     """Indexable images: float32 `[1, H, W]` for one index, `[B, 1, H, W]` for a list or slice.
 
-    Values lie in [0, 1], air bright and bone dark. Backed by uint16 arrays `[n, H, W]` that may
-    be memory-mapped: an epoch reads no file format and holds no second copy.
+    Values lie in [0, 1], air bright and bone dark. Backed by uint16 arrays `[n, H, W]`, which may
+    be memory-mapped: an epoch decodes no files and copies no data set into memory.
+
+    >>> images = Images([np.full((3, 8, 8), 65535, np.uint16)])
+    >>> len(images), images[0].shape, images[1:].shape, float(images[2].max())
+    (3, torch.Size([1, 8, 8]), torch.Size([2, 1, 8, 8]), 1.0)
     """
 
-    def __init__(self, parts: Sequence[np.ndarray[Any, np.dtype[np.uint16]]]) -> None:
+    def __init__(self, parts: Sequence[Pixels]) -> None:
         self.parts = [part for part in parts if len(part)]
         self.ends = np.cumsum([len(part) for part in self.parts])
 
@@ -58,27 +62,27 @@ class Images:
         rows = [self._row(i) for i in index]
         if not rows:
             raise IndexError("an empty list selects no images")
-        return torch.from_numpy(np.divide(np.stack(rows), 65535, dtype=np.float32)).unsqueeze(1)
+        return from_pixels(np.stack(rows))
 
-    def _row(self, index: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    def _row(self, index: int) -> Pixels:
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         index %= len(self)
         part = int(np.searchsorted(self.ends, index, side="right"))
         start = int(self.ends[part - 1]) if part else 0
-        row: np.ndarray[Any, np.dtype[np.uint16]] = self.parts[part][index - start]
+        row: Pixels = self.parts[part][index - start]
         return row
 
 
 class Dataset(ABC):
-    """Domains × splits of images, aligned by id across domains where the data set says so."""
+    """Domains × splits of images; in an aligned split equal ids show the same view."""
 
-    #: Heads tables and folders of results.
+    #: Names tables and results folders.
     name: ClassVar[str]
     Config: ClassVar[type[DatasetConfig]]
-    #: The generator's or importer's version: bump it whenever pixels change.
+    #: Version of the generator or importer: bump it whenever pixels change.
     version: ClassVar[int] = 1
-    #: Hash of the file of a plug-in; it stands in for the version.
+    #: Hash of a plug-in's file, used instead of the version.
     plugin: ClassVar[str | None] = None
 
     def __init__(self, config: DatasetConfig) -> None:
@@ -91,15 +95,15 @@ class Dataset(ABC):
 
     @property
     def key(self) -> str:
-        """What published rows are matched by: the same key means the same pixels."""
+        """Identifies the data in published rows: the same key means the same pixels."""
         version = self.plugin[:12] if self.plugin else self.version
         return f"{self.name}-v{version}-" + digest(self.config.model_dump(mode="json"), 12)
 
     @property
     def images_key(self) -> str:
-        """The same for data sets whose images are the same: by it trainings are found again.
+        """Identifies the images alone; part of the recipe by which trainings are reused.
 
-        Another key than `key` where that tells more: which views are aligned, say.
+        Differs from `key` where that also covers something else, such as which views are aligned.
         """
         return self.key
 
@@ -110,20 +114,20 @@ class Dataset(ABC):
 
     @property
     def domain_groups(self) -> dict[str, str]:
-        """Domain → group of domains (`synthetic`, `real`); one group where there are none."""
+        """Domain → group of domains (`synthetic`, `real`); by default `all` for every domain."""
         return dict.fromkeys(self.domains, "all")
 
     def aligned(self, split: Split) -> bool:
-        """Whether one id of `val` or `test` shows the same view in every domain."""
+        """Whether equal ids of `val` or `test` show the same view in every domain."""
         return True
 
     def notes(self) -> list[str]:
-        """What a user should know about these data before a run, a line each."""
+        """Lines that a user should read before a run."""
         return []
 
     @abstractmethod
     def prepare(self, progress: Progress | None = None) -> None:
-        """Make the images ready (generate, download, decode); does nothing when they are."""
+        """Generate or decode the images that are not in the cache yet."""
 
     @abstractmethod
     def train(self, domain: str) -> Images:
@@ -135,7 +139,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def groups(self, split: Split, domain: str) -> list[str]:
-        """The group (head, acquisition) of each id: what splits and intervals respect."""
+        """The group (head, acquisition) of each id: never split up, resampled as a whole."""
 
     @abstractmethod
     def images(self, split: Split, domain: str) -> Images:
@@ -146,24 +150,24 @@ class Dataset(ABC):
         return False
 
     def repeats(self, split: Split, domain: str) -> Images | None:
-        """A second exposure of the same views (other noise), or None where there is none."""
+        """Second exposures of the same views (other noise), or None."""
         return None
 
     def masks(self, split: Split, domain: str) -> NDArray[np.bool_] | None:
-        """Where there is bone in each image of `val` or `test`, `[n, H, W]`, if that is known."""
+        """Bone masks of the images of `val` or `test`: bool `[n, H, W]`, or None if unknown."""
         return None
 
     def content(self, split: Split, domain: str) -> list[Box] | None:
-        """What of each image is no padding, in their order; None where there is no padding."""
+        """The part of each image without its padding; None where no image is padded."""
         return None
 
     def cache(self) -> Path | None:
-        """The folder that holds the prepared images, if any."""
+        """The folder of the prepared images, or None."""
         return None
 
 
 class TrainOnly:
-    """All that a method may see of a data set: training images by domain."""
+    """The part of a data set that a method may see: training images by domain."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.train = dataset.train

@@ -1,4 +1,4 @@
-"""Image files as people have them, to grey values: PNG, TIFF, JPEG, NPY and DICOM."""
+"""Decodes image files to grey values: PNG, TIFF, JPEG, NPY and DICOM."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 
 Grey = NDArray[np.float32]
 
-#: File endings that are read, in lower case. DICOM files without an ending are known by their
+#: Readable file endings, in lower case. DICOM files without an ending are recognised by their
 #: first bytes.
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".npy", ".dcm", ".dicom"})
-#: Luma of ITU-R BT.601, as Pillow has it.
+#: Weights of red, green and blue in the luma of ITU-R BT.601, as in Pillow.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-#: Pillow's name of a kind of picture that is not read → what it is.
+#: Unreadable modes of Pillow → what they are.
 REFUSED = {
     "1": "has 1 bit per pixel, as masks have",
     "P": "has a palette instead of grey values",
@@ -30,7 +28,7 @@ REFUSED = {
 
 
 class Undecodable(Exception):
-    """A file that cannot be used; the text says why in one line, without the file's name."""
+    """A file cannot be used; the message is the rest of a sentence that starts with its name."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +36,22 @@ class Picture:
     """One decoded file.
 
     Attributes:
-        values: float32 `[H, W]`, as stored; of a DICOM file as displayed (rescaled, and inverted
-            where it is MONOCHROME1).
-        low: the value that stands for 0: the least of the bit depth, or of the DICOM window;
-            None where the file does not tell (signed and wide integers).
-        high: likewise the value that stands for 1.
+        values: float32 `[H, W]`, as stored; for DICOM files as displayed (rescaled, and inverted
+            if MONOCHROME1); for colour pictures their luma.
+        low: the value that becomes 0: the lower end of the bit depth or of the DICOM window; None
+            if the file does not define it (signed and wide integers).
+        high: likewise the value that becomes 1.
         bits: bits per sample as stored; 0 for floating point.
-        colour: whether it was a colour picture and became grey by its luma.
     """
 
     values: Grey
     low: float | None
     high: float | None
     bits: int
-    colour: bool = False
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file has an ending that is read, or none but the first bytes of DICOM."""
+    """Whether a file has a readable ending, or no ending and the first bytes of DICOM."""
     if path.suffix.lower() in SUFFIXES:
         return True
     return not path.suffix and _is_dicom(path)
@@ -65,20 +61,19 @@ def read(path: Path) -> Picture:
     """Decode one file.
 
     Raises:
-        Undecodable: it is damaged, of several frames, or of a kind that is not read.
+        Undecodable: it is missing, damaged, of several frames, or of an unreadable kind.
     """
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
-            return _read_array(path)
-        if suffix in (".dcm", ".dicom") or not suffix:
-            return read_dicom(path)
-        return _read_picture(path)
+            array = np.load(path, allow_pickle=False)
+            return _from_array(array.squeeze() if array.ndim > 2 else array)
+        return _read_dicom(path) if suffix in ("", ".dcm", ".dicom") else _read_picture(path)
     except Undecodable:
         raise
     except FileNotFoundError:
         raise Undecodable("is not there") from None
-    except Exception as error:  # decoders raise whatever they like at damaged files
+    except Exception as error:  # decoders raise errors of any type for damaged files
         raise Undecodable(f"cannot be decoded ({type(error).__name__}: {error})") from error
 
 
@@ -90,17 +85,8 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _read_array(path: Path) -> Picture:
-    array = np.load(path, allow_pickle=False)
-    return from_array(array.squeeze() if array.ndim > 2 else array)
-
-
-def from_array(array: NDArray[Any]) -> Picture:
-    """Grey values of an array `[H, W]`; the range is that of its integer type.
-
-    Raises:
-        Undecodable: another shape or type.
-    """
+def _from_array(array: NDArray[Any]) -> Picture:
+    """Grey values of an array `[H, W]`; the range is that of its integer type."""
     if array.ndim != 2:
         raise Undecodable(f"has the shape {array.shape}, not [H, W]")
     kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
@@ -116,41 +102,37 @@ def from_array(array: NDArray[Any]) -> Picture:
 
 def _read_picture(path: Path) -> Picture:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata; what is not readable raises
+        warnings.simplefilter("ignore")  # about odd metadata; unreadable pictures raise
         with Image.open(path) as opened:
             frames = getattr(opened, "n_frames", 1)
             if frames > 1:
-                raise Undecodable(f"has {frames} frames, one is expected")
+                raise Undecodable(f"has {frames} frames instead of one")
             kind = opened.format
             picture = ImageOps.exif_transpose(opened)
             picture.load()
     if picture.mode in REFUSED:
         raise Undecodable(f"{REFUSED[picture.mode]}: save it with 8 or 16 bits of grey")
     if picture.mode in ("L", "F", "I;16", "I;16B", "I;16L"):
-        return from_array(np.asarray(picture))
+        return _from_array(np.asarray(picture))
     if picture.mode == "I":  # Pillow's 32 bits; a PNG has 16 at most
         array = np.asarray(picture)
-        return from_array(array.astype(np.uint16) if kind == "PNG" else array)
-    return from_colour(np.asarray(picture.convert("RGB")))
+        return _from_array(array.astype(np.uint16) if kind == "PNG" else array)
+    return _from_colour(np.asarray(picture.convert("RGB")))
 
 
-def from_colour(array: NDArray[Any]) -> Picture:
+def _from_colour(array: NDArray[Any]) -> Picture:
     """Grey values of a colour array `[H, W, 3]` of unsigned integers: its luma."""
     bits = 8 * array.dtype.itemsize
-    first = array[..., :1]
-    if (array == first).all():
-        return Picture(first[..., 0].astype(np.float32), 0.0, float(2**bits - 1), bits)
-    return Picture(array.astype(np.float32) @ LUMA, 0.0, float(2**bits - 1), bits, colour=True)
+    is_grey = (array == array[..., :1]).all()
+    values = array[..., 0].astype(np.float32) if is_grey else array.astype(np.float32) @ LUMA
+    return Picture(values, 0.0, float(2**bits - 1), bits)
 
 
-def read_dicom(path: Path) -> Picture:
+def _read_dicom(path: Path) -> Picture:
     """Decode a DICOM file of one frame.
 
-    Modality rescale and VOI window are applied as PS3.3 C.11.1 and C.11.2 define them (of several
-    windows the first); MONOCHROME1 is inverted, so that larger values are brighter.
-
-    Raises:
-        Undecodable: no pixel data, several frames, or a compression without a decoder.
+    Applies the modality rescale and the (first) VOI window of the DICOM standard, PS3.3 C.11.1 and
+    C.11.2; inverts MONOCHROME1, so that larger values are brighter.
     """
     try:
         import pydicom
@@ -160,22 +142,20 @@ def read_dicom(path: Path) -> Picture:
     try:
         header = pydicom.dcmread(path)
     except InvalidDicomError as error:
-        raise Undecodable("is no DICOM file") from error
+        raise Undecodable("is not a DICOM file") from error
     frames = int(header.get("NumberOfFrames") or 1)
     if frames > 1:
-        raise Undecodable(f"has {frames} frames, one is expected: export the frame you mean")
+        raise Undecodable(f"has {frames} frames instead of one: export the frame that you need")
     stored = _pixels(header)
-    if stored.ndim == 3:
-        return from_colour(stored)
-    return _displayed(header, stored)
+    return _from_colour(stored) if stored.ndim == 3 else _displayed(header, stored)
 
 
-def _pixels(header: "Header") -> np.ndarray[Any, Any]:
+def _pixels(header: "Header") -> NDArray[Any]:
     """Stored values `[H, W]`, or `[H, W, 3]`."""
     if "PixelData" not in header:
         raise Undecodable("has no pixel data")
     try:
-        pixels: np.ndarray[Any, Any] = header.pixel_array
+        pixels: NDArray[Any] = header.pixel_array
     except (NotImplementedError, RuntimeError) as error:
         syntax = header.file_meta.get("TransferSyntaxUID")
         if syntax is not None and syntax.is_compressed:
@@ -187,8 +167,8 @@ def _pixels(header: "Header") -> np.ndarray[Any, Any]:
     return pixels
 
 
-def _displayed(header: "Header", stored: np.ndarray[Any, Any]) -> Picture:
-    """Rescale, find the window, and make large values bright."""
+def _displayed(header: "Header", stored: NDArray[Any]) -> Picture:
+    """Rescaled values, larger ones brighter, with the ends of their window."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     values = apply_modality_lut(stored, header).astype(np.float32)
@@ -199,7 +179,7 @@ def _displayed(header: "Header", stored: np.ndarray[Any, Any]) -> Picture:
         values = apply_voi_lut(values.astype(np.int32), header).astype(np.float32)
         low, high = 0.0, float(2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1)
     elif center is not None and width is not None and width > 1:
-        # LINEAR spans from c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2.
+        # LINEAR reaches from c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2.
         exact = header.get("VOILUTFunction", "LINEAR") == "LINEAR_EXACT"
         middle, half = (center, width / 2) if exact else (center - 0.5, (width - 1) / 2)
         low, high = middle - half, middle + half
@@ -209,7 +189,7 @@ def _displayed(header: "Header", stored: np.ndarray[Any, Any]) -> Picture:
 
 
 def _full_range(header: "Header") -> tuple[float, float]:
-    """The least and greatest value that the stored bits allow, rescaled."""
+    """The smallest and largest value that the stored bits can hold, rescaled."""
     bits, signed = int(header.BitsStored), bool(header.PixelRepresentation)
     ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     slope = float(header.get("RescaleSlope") or 1)
@@ -219,7 +199,7 @@ def _full_range(header: "Header") -> tuple[float, float]:
 
 
 def _first(value: Any) -> float | None:
-    """The first of a DICOM element's numbers."""
+    """The first number of a DICOM element."""
     if value is None or value == "":
         return None
     return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)

@@ -1,4 +1,4 @@
-"""`dataset.toml`: what xbench cannot see in a folder of images."""
+"""`dataset.toml`: facts about a folder of images that xbench cannot read from the files."""
 
 import json
 import re
@@ -20,11 +20,11 @@ class SplitRule(BaseModel):
     """How a folder without `train` and `test` sub-folders is split.
 
     Attributes:
-        val: share of the groups for val (also where there are only train and test).
+        val: share of the groups for val (also if the folder has only train and test).
         test: share of the groups for test.
-        group: `folder` (the sub-folder below the domain; files without one are groups of their
-            own), `stem` (every id is a group) or a regular expression whose first bracketed part
-            is the group's name within the id; an id in which it finds none is a group of its own.
+        group: `folder` (the sub-folder below the domain; a file without one is its own group),
+            `stem` (every id is a group), or a regular expression whose first bracketed part is
+            the group's name within the id; an id that does not match is its own group.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,29 +41,29 @@ class SplitRule(BaseModel):
         try:
             groups = re.compile(value).groups
         except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
+            raise ValueError(f"a regular expression ({error})") from error
         if groups < 1:
-            raise ValueError("a regular expression needs one bracketed part, the group's name")
+            raise ValueError("a regular expression with a bracketed part, the group's name")
         return value
 
 
 class Description(BaseModel):
-    """The keys of `dataset.toml`; all may be left out.
+    """The keys of `dataset.toml`; all are optional.
 
     Attributes:
-        name: heads tables; the folder's name by default.
-        domains: their order in tables and figures; alphabetical by default.
-        domain_groups: domain → group of domains (as synthetic and real).
-        index: a table of the images (see `index.py`) that replaces the search of the folder.
-        polarity: whether bone is dark (as xbench has it) or bright in the files, for all domains
+        name: shown in tables; the folder's name by default.
+        domains: the domains in the order of tables and figures; alphabetical by default.
+        domain_groups: domain → group of domains (such as synthetic and real).
+        index: a table of the images (see `index.py`), used instead of the folders' names.
+        polarity: whether bone is dark (as inside xbench) or bright in the files, for all domains
             or by domain.
         window: stored values that become 0 and 1, for all domains or by domain; by default the
-            full range of the bit depth, or the window of a DICOM file.
+            full range of the bit depth, or the window of the DICOM file.
         fit: `pad` to a square by reflection, `crop` its middle, or `stretch`.
-        alignment: `id`: equal ids of two domains show the same view; `none`: they do not.
+        alignment: `id` if equal ids of two domains show the same view, else `none`.
         split: see `SplitRule`.
-        mapping: how an importer recognised domains.
-        notes: how an importer found ids and groups.
+        mapping: the patterns by which an importer recognised domains.
+        notes: how an importer chose ids and groups.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -85,12 +85,12 @@ class Description(BaseModel):
     def _opens(cls, value: Window | dict[str, Window] | None) -> Window | dict[str, Window] | None:
         for low, high in value.values() if isinstance(value, dict) else [value] if value else []:
             if not low < high:
-                raise ValueError("a window is [LOW, HIGH] with LOW below HIGH")
+                raise ValueError("a window [LOW, HIGH] with LOW below HIGH")
         return value
 
 
 def read_description(root: Path) -> Description | None:
-    """The description beside the images, None if there is none.
+    """The `dataset.toml` of a folder, or None.
 
     Raises:
         UserError: it cannot be read.
@@ -105,15 +105,17 @@ def read_description(root: Path) -> Description | None:
     except ValidationError as error:
         first = error.errors()[0]
         keys = [part for part in first["loc"] if isinstance(part, str)]
-        known = ", ".join(_keys_at(keys[:-1]))
-        expected = known if first["type"] == "extra_forbidden" else _sentence(first["msg"])
+        expected = re.sub(r"^(Value error, |Input should be )", "", first["msg"])
+        if first["type"] == "extra_forbidden":
+            owner = SplitRule if keys[:-1] == ["split"] else Description
+            expected = ", ".join(owner.model_fields)
         raise _wrong(path, f"the key {'.'.join(keys[:2])} is not allowed", expected) from error
 
 
 def write_description(
     root: Path, description: Description, about: str = "", *, defaults: bool = False
 ) -> Path:
-    """Write the keys that are set, and those at their `defaults` too if wished, under comments."""
+    """Write `dataset.toml` below comments; keys at their `defaults` only if asked for."""
     given = description.model_dump(mode="json", exclude_none=True, exclude_defaults=not defaults)
     given = {key: value for key, value in given.items() if value not in ({}, [])}
     tables = {key: value for key, value in given.items() if isinstance(value, dict)}
@@ -126,26 +128,18 @@ def write_description(
     return root / FILE
 
 
-def _keys_at(parents: list[str]) -> list[str]:
-    return list((SplitRule if parents == ["split"] else Description).model_fields)
-
-
 def _key(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _toml(text)
 
 
 def _toml(value: Any) -> str:
-    """A JSON-able value in TOML, which has the same strings, numbers and lists."""
+    """A JSON value in TOML, which has the same strings, numbers and lists."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _wrong(path: Path, what: str, expected: str) -> UserError:
     return UserError(
         f"{path}: {what}",
         f"expected: {expected}",
-        f"mend the line, or delete the file and type: xbench data init {path.parent}",
+        f"edit the line, or delete the file and run: xbench data init {path.parent}",
     )

@@ -1,28 +1,28 @@
-"""Writing a data set as a folder of 16-bit PNGs that `--dataset FOLDER` reads."""
+"""Writes a data set as a folder of 16-bit PNG files, which `--dataset FOLDER` reads."""
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from xbench.core.errors import UserError
 from xbench.core.files import atomic
+from xbench.core.pixels import to_pixels
 from xbench.datasets.base import Dataset, Images, Progress, Split
 from xbench.datasets.describe import Description, SplitRule, write_description
 
-#: How groups are found in the phantom's ids, as `test003` in `test003-1-lateral`.
+#: Finds the group in ids of the phantom, such as `test003` in `test003-1-lateral`.
 GROUP = r"^(.+?)-\d+-"
 
 
 def export(dataset: Dataset, to: Path, progress: Progress | None = None) -> None:
     """Write `to/<split>/<domain>/<id>.png` and `dataset.toml`.
 
-    Training images have no ids and are numbered; second exposures go to `<split>_repeat`.
+    Training images have no ids: their names are numbers. Second exposures go to `<split>_repeat`.
 
     Raises:
-        UserError: the folder holds something already.
+        UserError: the folder is not empty.
     """
     if to.exists() and any(to.iterdir()):
         raise UserError(
@@ -36,7 +36,7 @@ def export(dataset: Dataset, to: Path, progress: Progress | None = None) -> None
         folder = to / split / domain
         folder.mkdir(parents=True)
         for row, name in enumerate(names):
-            pixels = np.round(images[row][0].numpy() * 65535).astype(np.uint16)
+            (pixels,) = to_pixels(images[[row]])
             with atomic(folder / f"{name}.png") as part:
                 Image.fromarray(pixels).save(part, compress_level=1)
             done += 1
@@ -46,7 +46,7 @@ def export(dataset: Dataset, to: Path, progress: Progress | None = None) -> None
 
 
 def _parts(dataset: Dataset) -> Iterator[tuple[str, str, Images, Sequence[str]]]:
-    """Split, domain, images and their file names."""
+    """(split, domain, images, their file names) for each folder to write."""
     evaluated: tuple[Split, ...] = ("val", "test")
     for domain in dataset.domains:
         images = dataset.train(domain)
@@ -54,20 +54,20 @@ def _parts(dataset: Dataset) -> Iterator[tuple[str, str, Images, Sequence[str]]]
         for split in evaluated:
             ids = dataset.ids(split, domain)
             yield split, domain, dataset.images(split, domain), ids
-            again = dataset.repeats(split, domain)
-            if again is not None:
-                yield f"{split}_repeat", domain, again, ids
+            repeats = dataset.repeats(split, domain)
+            if repeats is not None:
+                yield f"{split}_repeat", domain, repeats, ids
 
 
 def _describe(dataset: Dataset) -> Description:
     first = dataset.domains[0]
     ids, groups = dataset.ids("test", first), dataset.groups("test", first)
-    found = [re.search(GROUP, name) for name in ids]
-    tells = all(m and m.group(1) == group for m, group in zip(found, groups, strict=True))
+    matches = [re.search(GROUP, name) for name in ids]
+    matched = all(m and m.group(1) == group for m, group in zip(matches, groups, strict=True))
     return Description(
         name=f"{dataset.name}-{dataset.config.size}px",
         domains=dataset.domains,
         domain_groups=dataset.domain_groups,
         alignment="id" if dataset.aligned("test") else "none",
-        split=SplitRule(group=GROUP if tells else "stem"),
+        split=SplitRule(group=GROUP if matched else "stem"),
     )

@@ -1,7 +1,7 @@
-"""The data set in a folder: images of two or more domains, decoded once and cached."""
+"""A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +17,14 @@ from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import Grey, Undecodable, read
-from xbench.datasets.describe import (
-    FILE,
-    Description,
-    Polarity,
-    Window,
-    read_description,
-)
+from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
 from xbench.datasets.index import Item
 from xbench.datasets.layout import Layout, find
 from xbench.datasets.prepare import Fit, normalise, to_square
 
 
 class FolderConfig(DatasetConfig):
-    """Working size and preprocessing; `dataset.toml` has the defaults (see `Description`)."""
+    """Working size and preprocessing, by default from `dataset.toml` (see `Description`)."""
 
     size: int = Field(ge=16)
     polarity: Polarity | dict[str, Polarity] = "bone-dark"
@@ -39,11 +33,11 @@ class FolderConfig(DatasetConfig):
 
 
 class Folder(Dataset):
-    """Images of your own, one sub-folder per domain."""
+    """Your own images, in a sub-folder per domain."""
 
     Config = FolderConfig
     version: ClassVar[int] = 1
-    #: The folder and what is said about it: `Folder.at` makes a class that has both.
+    #: The folder and its description, set by `Folder.at`.
     root: ClassVar[Path]
     description: ClassVar[Description]
 
@@ -51,10 +45,10 @@ class Folder(Dataset):
 
     @classmethod
     def at(cls, root: Path) -> "type[Folder]":
-        """The class of the data set in one folder, which works like that of a built-in one.
+        """A class for the data set in one folder, used like the class of a built-in data set.
 
         Raises:
-            UserError: there is no such folder, or its `dataset.toml` cannot be read.
+            UserError: the folder is missing, or its `dataset.toml` cannot be read.
         """
         if not root.is_dir():
             raise UserError(
@@ -62,14 +56,10 @@ class Folder(Dataset):
                 "expected: a folder with a sub-folder of images for each domain",
                 "see: xbench data init --help",
             )
-        found = read_description(root)
-        description = found or Description()
+        description = read_description(root) or Description()
         name = description.name or root.resolve().name
         facts = {"root": root, "name": name, "description": description, "__doc__": cls.__doc__}
-        return type(cls.__name__, (cls,), facts | {"described": found is not None})
-
-    #: Whether there is a `dataset.toml`.
-    described: ClassVar[bool] = False
+        return type(cls.__name__, (cls,), facts)
 
     @classmethod
     def configure(cls, profile: Profile) -> FolderConfig:
@@ -78,9 +68,9 @@ class Folder(Dataset):
 
     @classmethod
     def configure_size(cls, size: int) -> FolderConfig:
-        """The description's preprocessing at a working size in pixels."""
-        told = cls.description
-        return FolderConfig(size=size, polarity=told.polarity, window=told.window, fit=told.fit)
+        """The preprocessing of `dataset.toml` at a working size in pixels."""
+        given = cls.description
+        return FolderConfig(size=size, polarity=given.polarity, window=given.window, fit=given.fit)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -94,18 +84,18 @@ class Folder(Dataset):
 
     @cached_property
     def layout(self) -> Layout:
-        """Which images there are."""
+        """The images with their domains, splits and ids."""
         return find(self.root, self.description)
 
     @cached_property
     def key(self) -> str:
-        """Of the images, and of what the description says of them that scores depend on."""
+        """Hash of the images, their alignment and their groups of domains."""
         facts = [self.images_key, self.layout.aligned, self.domain_groups]
         return f"folder-v{self.version}-{digest(facts, 12)}"
 
     @cached_property
     def images_key(self) -> str:
-        """Hash of the files' contents, their places, and the preprocessing."""
+        """Hash of the files' contents, domains, splits, ids, groups, and of the preprocessing."""
         hashes = _file_hashes(self.root, [item.file for item in self.layout.items])
         images = [[i.domain, i.split, i.id, i.group, hashes[i.file]] for i in self.layout.items]
         facts = {"images": images, "config": self.config.model_dump(mode="json")}
@@ -119,11 +109,11 @@ class Folder(Dataset):
     def notes(self) -> list[str]:
         """See `Dataset`."""
         lines = []
-        if not self.described:
+        if not (self.root / FILE).exists():
             lines.append(
-                f"{self.root} has no {FILE}: bone dark as stored, the full range of the bit depth, "
-                "padded to squares, ids by file names, split 70/10/20 by sub-folder or name unless "
-                "there are train and test folders; to see and change that: "
+                f"{self.root} has no {FILE}. Defaults: bone is dark, the bit depth is the range, "
+                "images are padded to squares, file names are ids, sub-folders or names are split "
+                "70/10/20 unless there are train and test folders. To see and change them: "
                 f"xbench data init {self.root}"
             )
         for reason, files in self.layout.left_out.items():
@@ -151,12 +141,12 @@ class Folder(Dataset):
         return normalise(read(self.root / item.file), window, invert=polarity == "bone-bright")
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Decode what is not in the cache yet, on all cores.
+        """Decode the images that are not in the cache yet, on all cores.
 
         Raises:
-            UserError: files cannot be used; all others are decoded first, so that it names all.
+            UserError: files cannot be used; raised at the end, to count all of them.
         """
-        todo = [part for part in self._parts() if not _is_whole(*self._files(*part))]
+        todo = [part for part in sorted(self._by_part) if not _is_whole(*self._files(*part))]
         total = sum(len(self._items(*part)) for part in todo)
         broken: list[tuple[str, str]] = []
         done = 0
@@ -167,15 +157,15 @@ class Folder(Dataset):
             if progress and (done % 10 == 0 or done == total):
                 progress(done, total, "images")
 
-        with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes without holding the GIL
+        with ThreadPoolExecutor(cores()) as pool:  # Pillow releases Python's lock
             for part in todo:
                 broken += self._decode(part, pool, count)
         if broken:
             raise UserError(
                 f"{self.root}: {len(broken)} files cannot be used: "
                 + "; ".join(f"{file} {reason}" for file, reason in broken[:3]),
-                "expected: images of one frame, whole, 16 pixels or more on each side",
-                f"for all of them: xbench data verify {self.root}; then mend or delete the files",
+                "expected: undamaged images of one frame and at least 16 pixels on each side",
+                f"list them: xbench data verify {self.root}; then repair or delete the files",
             )
 
     def train(self, domain: str) -> Images:
@@ -196,8 +186,8 @@ class Folder(Dataset):
 
     def repeated(self, split: Split) -> bool:
         """See `Dataset`."""
-        again = {d: [i.id for i in self._items(f"{split}_repeat", d)] for d in self.domains}
-        return all(ids and ids == self.ids(split, domain) for domain, ids in again.items())
+        ids = {d: [i.id for i in self._items(f"{split}_repeat", d)] for d in self.domains}
+        return all(second and second == self.ids(split, d) for d, second in ids.items())
 
     def repeats(self, split: Split, domain: str) -> Images | None:
         """See `Dataset`."""
@@ -210,16 +200,13 @@ class Folder(Dataset):
         boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
         return None if all(box == whole for box in boxes) else boxes
 
-    def _parts(self) -> list[tuple[str, str]]:
-        """Every (split, domain) that has images."""
-        return sorted({(item.split, item.domain) for item in self.layout.items})
-
     @cached_property
     def _by_part(self) -> dict[tuple[str, str], list[Item]]:
-        found: dict[tuple[str, str], list[Item]] = {}
+        """(split, domain) → its images, sorted by id."""
+        parts: dict[tuple[str, str], list[Item]] = {}
         for item in sorted(self.layout.items, key=lambda item: item.id):
-            found.setdefault((item.split, item.domain), []).append(item)
-        return found
+            parts.setdefault((item.split, item.domain), []).append(item)
+        return parts
 
     def _items(self, split: str, domain: str) -> list[Item]:
         if domain not in self.domains:
@@ -227,7 +214,7 @@ class Folder(Dataset):
         return self._by_part.get((split, domain), [])
 
     def _files(self, split: str, domain: str) -> tuple[Path, Path]:
-        """Array and sidecar of the images of one split and domain."""
+        """Array and sidecar file of the images of one split and domain."""
         name = f"{split}-{self.domains.index(domain)}"
         return self.cache() / f"{name}.npy", self.cache() / f"{name}.json"
 
@@ -245,18 +232,17 @@ class Folder(Dataset):
             ) from None
 
     def _decode(
-        self, part: tuple[str, str], pool: ThreadPoolExecutor, count: Any
+        self, part: tuple[str, str], pool: ThreadPoolExecutor, count: Callable[[], None]
     ) -> list[tuple[str, str]]:
-        """Decode the images of one split and domain into the cache; return what is broken."""
+        """Decode one (split, domain) into the cache; return (file, reason) of unusable files."""
         items, size = self._items(*part), self.config.size
         array, sidecar = self._files(*part)
         boxes: list[Box | None] = [None] * len(items)
-        broken = []
         with atomic(array) as target:
             shape = (len(items), size, size)
             pixels = np.lib.format.open_memmap(target, "w+", np.uint16, shape)
 
-            def one(row: int) -> str | None:
+            def decode(row: int) -> str | None:
                 try:
                     image = self.load(items[row])
                     pixels[row], boxes[row] = to_square(image, size, self.config.fit)
@@ -266,18 +252,16 @@ class Folder(Dataset):
                     count()
                 return None
 
-            for item, reason in zip(items, pool.map(one, range(len(items))), strict=True):
-                if reason:
-                    broken.append((item.file, reason))
+            reasons = list(pool.map(decode, range(len(items))))
             pixels.flush()
+        broken = [(item.file, why) for item, why in zip(items, reasons, strict=True) if why]
         if not broken:
-            facts = {"shape": shape, "boxes": boxes}
-            write_text(sidecar, json.dumps(facts) + "\n")
+            write_text(sidecar, json.dumps({"shape": shape, "boxes": boxes}) + "\n")
         return broken
 
 
 def _is_whole(array: Path, sidecar: Path) -> bool:
-    """Whether a cached array is the one that its sidecar, written last, tells of."""
+    """Whether a cached array has the shape in its sidecar, which is written last."""
     try:
         shape = _read_json(sidecar)["shape"]
         return bool(list(np.load(array, mmap_mode="r").shape) == shape)
@@ -290,21 +274,21 @@ def _read_json(path: Path) -> Any:
 
 
 def _file_hashes(root: Path, files: Sequence[str]) -> dict[str, str]:
-    """File → SHA-256; what has kept size and modification time is not read again."""
+    """File → SHA-256; files of unchanged size and modification time are not read again."""
     path = home() / "folders" / f"hashes-{digest(str(root.resolve()))}.json"
     try:
         known = _read_json(path)
     except (OSError, ValueError):
         known = {}
 
-    def one(file: str) -> tuple[str, list[object]]:
-        facts = (root / file).stat()
-        stamp = [facts.st_size, facts.st_mtime_ns]
+    def stamped(file: str) -> tuple[str, list[object]]:
+        status = (root / file).stat()
+        stamp = [status.st_size, status.st_mtime_ns]
         old = known.get(file)
         return file, old if old and old[:2] == stamp else [*stamp, file_digest(root / file)]
 
-    with ThreadPoolExecutor(cores()) as pool:  # hashing does not hold the GIL
-        found = dict(pool.map(one, files))
-    if found != known:
-        write_text(path, json.dumps(found))
-    return {file: str(facts[2]) for file, facts in found.items()}
+    with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
+        entries = dict(pool.map(stamped, files))
+    if entries != known:
+        write_text(path, json.dumps(entries))
+    return {file: str(entry[2]) for file, entry in entries.items()}

@@ -1,4 +1,4 @@
-"""The list of images of a data set that lies in a folder: file, domain, split, id, group."""
+"""`index.csv`: a table of the images in a folder, with domain, split, id and group."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ class Item:
         domain: its domain.
         split: one of `SPLITS`.
         id: names the view; in an aligned data set equal ids of two domains show the same view.
-        group: head, patient or acquisition: what no split cuts through.
+        group: head, patient or acquisition; never split up.
     """
 
     file: str
@@ -44,7 +44,7 @@ def write_index(path: Path, items: Sequence[Item]) -> None:
 
 
 def read_index(path: Path) -> list[Item]:
-    """Read what `write_index` wrote, or what the user did.
+    """Read the table, written by `write_index` or by hand.
 
     Raises:
         UserError: the table is missing or malformed, or a file lies outside the folder.
@@ -56,11 +56,11 @@ def read_index(path: Path) -> list[Item]:
     items = []
     for line, row in enumerate(rows, start=2):
         if set(row) != set(HEADER) or None in row.values():
-            raise _wrong(path, f"line {line} has not the columns {','.join(HEADER)}")
+            raise _wrong(path, f"line {line} does not have the columns {','.join(HEADER)}")
         item = Item(**row)
         file = PurePosixPath(item.file)
         if file.is_absolute() or ".." in file.parts:
-            raise _wrong(path, f"line {line}: {item.file} lies outside of {path.parent}")
+            raise _wrong(path, f"line {line}: {item.file} lies outside {path.parent}")
         if item.split not in SPLITS:
             raise _wrong(path, f"line {line}: there is no split '{item.split}'")
         if not all(astuple(item)):
@@ -75,5 +75,5 @@ def _wrong(path: Path, what: str) -> UserError:
     return UserError(
         f"{path}: {what}",
         f"expected: a table {','.join(HEADER)}, splits: {', '.join(SPLITS)}",
-        f"mend it, or delete it and type: xbench data init {path.parent}",
+        "edit it; or delete the line index in dataset.toml, so that folder names decide",
     )

@@ -1,10 +1,10 @@
-"""Which images a folder holds: domains, splits, ids and groups, told by paths alone."""
+"""Sorts the images of a folder into domains, splits, ids and groups, by their paths alone."""
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xbench.core.errors import UserError
@@ -13,7 +13,7 @@ from xbench.datasets.describe import FILE, Description
 from xbench.datasets.index import Item, read_index
 from xbench.datasets.split import assign_splits
 
-#: Folder names that say what an image is for.
+#: Folder name → split.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -21,23 +21,23 @@ SPLIT_NAMES = {
     "val_repeat": "val_repeat",
     "test_repeat": "test_repeat",
 }
-#: What computers leave behind.
+#: Files and folders that operating systems leave behind.
 JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-#: Endings of stems, and folders, of masks that lie beside the images.
+#: Ends of file and folder names of masks beside the images.
 MASK = re.compile(r"(^|[ _.-])(mask|masks|seg|segmentation|label|labels|annotation|annotations)$")
-#: Aligned ids are believed in if at least this share of the smallest domain has partners.
+#: Ids count as aligned if all domains have at least this share of the smallest domain's ids.
 SHARED = 0.5
 
 
 @dataclass
 class Layout:
-    """What a folder holds.
+    """The images of a folder.
 
     Attributes:
         items: the images, in the order of their files.
         domains: in the order of tables.
-        aligned: split → whether its ids name the same views in all domains.
-        left_out: reason → files that are not used.
+        aligned: split → whether equal ids show the same view in all domains.
+        left_out: reason → unused files.
     """
 
     items: list[Item]
@@ -46,22 +46,11 @@ class Layout:
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """An image before its split is decided."""
-
-    file: str
-    domain: str
-    split: str | None
-    id: str
-    folder: str
-
-
 def find(root: Path, description: Description) -> Layout:
-    """The images of a folder and what each is for.
+    """The images of a folder, by its index or by the names of files and folders.
 
     Raises:
-        UserError: no domains, or too few images of one, or names that clash.
+        UserError: fewer than two domains, too few images of one, or two images of one name.
     """
     left_out: dict[str, list[str]] = {}
     if description.index:
@@ -78,28 +67,27 @@ def find(root: Path, description: Description) -> Layout:
 
 
 def _search(root: Path, description: Description, left_out: dict[str, list[str]]) -> list[Item]:
-    """Find images by the folders' names."""
-    found = []
-    for file in sorted(_walk(root)):
+    """The images, by the names of files and folders; adds unused files to `left_out`."""
+    items = []
+    for file in sorted(walk(root)):
         reason = _unusable(root, file)
-        place = None if reason else _place(file)
-        if place is None:
+        item = None if reason else _parse(file)
+        if item is None:
             left_out.setdefault(reason or "in no folder of a domain", []).append(file)
         else:
-            found.append(place)
-    _refuse_namesakes(root, found)
-    _refuse_half_split(root, found)
-    groups = _groups(root, found, description.split.group)
-    splits = _split(found, groups, description)
-    items = [
-        Item(place.file, place.domain, splits[place.file], place.id, groups[place.file])
-        for place in found
-    ]
-    return items
+            items.append(item)
+    _refuse_namesakes(root, items)
+    _refuse_half_split(root, items)
+    items = _group(root, items, description.split.group)
+    splits = _splits(items, description)
+    return [replace(item, split=splits[item.file]) for item in items]
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Files below a folder; links to folders are followed, but never in a circle."""
+def walk(root: Path) -> Iterator[str]:
+    """Files below a folder, as paths with `/`; links are followed, but not in circles.
+
+    Hidden files and folders, and those of operating systems, are left out.
+    """
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -107,18 +95,23 @@ def _walk(root: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not _is_junk(name))
+        folders[:] = sorted(name for name in folders if not is_junk(name))
         for name in files:
-            if not _is_junk(name) and name != FILE:
+            if not is_junk(name) and name != FILE:
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by an operating system.
+
+    >>> is_junk("Thumbs.db"), is_junk(".git"), is_junk("skull.png")
+    (True, True, False)
+    """
     return name.startswith(".") or name.lower() in JUNK
 
 
 def _unusable(root: Path, file: str) -> str | None:
-    """Why a file is no image of the data set, None if it may be one."""
+    """The reason why a file is not an image of the data set, or None."""
     path = Path(file)
     if not is_image(root / path):
         return "no images that can be read"
@@ -127,13 +120,13 @@ def _unusable(root: Path, file: str) -> str | None:
     return None
 
 
-def _place(file: str) -> _Found | None:
-    """Domain, split and id by the parts of a path; None outside of any domain."""
+def _parse(file: str) -> Item | None:
+    """Domain, split (or ""), id, and sub-folder as group, by a path; None outside domains."""
     *folders, name = Path(file).parts
-    split = None
+    split = ""
     for position, folder in enumerate(folders[:2]):
         pooled = re.fullmatch(r"(train|val|test)([A-Z])", folder)
-        if pooled:  # trainA, testB: as data sets of two domains are often shared
+        if pooled:  # trainA, testB: a usual form of data sets of two domains
             split, folders[position] = pooled.groups()
             break
         if folder.lower() in SPLIT_NAMES:
@@ -143,24 +136,24 @@ def _place(file: str) -> _Found | None:
     if not folders:
         return None
     domain, *rest = folders
-    return _Found(file, domain, split, "--".join([*rest, Path(name).stem]), "--".join(rest))
+    return Item(file, domain, split, "--".join([*rest, Path(name).stem]), "--".join(rest))
 
 
-def _refuse_namesakes(root: Path, found: Sequence[_Found]) -> None:
-    first: dict[tuple[object, ...], str] = {}
-    for place in found:
-        other = first.setdefault((place.domain, place.split, place.id), place.file)
-        if other != place.file:
+def _refuse_namesakes(root: Path, items: Sequence[Item]) -> None:
+    first: dict[tuple[str, ...], str] = {}
+    for item in items:
+        other = first.setdefault((item.domain, item.split, item.id), item.file)
+        if other != item.file:
             raise UserError(
-                f"{root}: {other} and {place.file} have the same name, '{place.id}'",
-                "expected: one image for one name in a domain",
+                f"{root}: {other} and {item.file} have the same name, '{item.id}'",
+                "expected: one image per name in a domain",
                 "delete or rename one of the two",
             )
 
 
-def _refuse_half_split(root: Path, found: Sequence[_Found]) -> None:
-    inside = [place.file for place in found if place.split]
-    outside = [place.file for place in found if not place.split]
+def _refuse_half_split(root: Path, items: Sequence[Item]) -> None:
+    inside = [item.file for item in items if item.split]
+    outside = [item.file for item in items if not item.split]
     if inside and outside:
         raise UserError(
             f"{root}: {inside[0]} lies in a folder of a split, {outside[0]} does not",
@@ -169,64 +162,52 @@ def _refuse_half_split(root: Path, found: Sequence[_Found]) -> None:
         )
 
 
-def _groups(root: Path, found: Sequence[_Found], rule: str) -> dict[str, str]:
-    """File → group.
+def _group(root: Path, items: Sequence[Item], rule: str) -> list[Item]:
+    """The images with their groups by `SplitRule.group`; each has its sub-folder as group so far.
 
     Raises:
-        UserError: a regular expression finds a group in no id at all.
+        UserError: a regular expression matches no id at all.
     """
-    if rule == "stem":
-        return {place.file: place.id for place in found}
     if rule == "folder":
-        return {place.file: place.folder or place.id for place in found}
-    matches = {place.file: re.search(rule, place.id) for place in found}
-    if found and not any(matches.values()):
+        return [replace(item, group=item.group or item.id) for item in items]
+    if rule == "stem":
+        return [replace(item, group=item.id) for item in items]
+    matches = [re.search(rule, item.id) for item in items]
+    if items and not any(matches):
         raise UserError(
-            f"{root}: the expression '{rule}' finds a group in no id, as '{found[0].id}'",
+            f"{root}: the expression '{rule}' matches no id, such as '{items[0].id}'",
             "expected: a regular expression whose first bracketed part is the group's name",
-            f"mend split.group in {root / FILE}",
+            f"edit split.group in {root / FILE}",
         )
-    # An id in which it finds none is a group of its own.
-    return {p.file: match.group(1) if (match := matches[p.file]) else p.id for p in found}
+    pairs = zip(items, matches, strict=True)
+    return [replace(item, group=match[1] if match else item.id) for item, match in pairs]
 
 
-def _split(
-    found: Sequence[_Found], groups: dict[str, str], description: Description
-) -> dict[str, str]:
-    """File → split; by the folders where these tell, else by groups."""
+def _splits(items: Sequence[Item], description: Description) -> dict[str, str]:
+    """File → split: that of the folder if there are such folders, else by groups."""
     rule = description.split
-    by_domain: dict[str, list[_Found]] = {}
-    for place in found:
-        by_domain.setdefault(place.domain, []).append(place)
-    told = any(place.split for place in found)
-    if told and any(place.split == "val" for place in found):
-        return {place.file: str(place.split) for place in found}
-    if told:  # val comes out of train
-        own = {
-            domain: [groups[p.file] for p in places if p.split == "train"]
-            for domain, places in by_domain.items()
-        }
-        splits = assign_splits(own, val=0, test=rule.val)
-        return {
-            place.file: "val"
-            if place.split == "train" and splits[groups[place.file]] == "test"
-            else str(place.split)
-            for place in found
-        }
-    names = {domain: {place.id for place in places} for domain, places in by_domain.items()}
-    partners = set.intersection(*names.values()) if names else set()
-    aligned = description.alignment == "id" and _enough(partners, list(names.values()))
-    # Where views are aligned, what has no partners serves training alone.
-    alone = {groups[p.file] for p in found if aligned and p.id not in partners}
-    divided = {
-        domain: [groups[p.file] for p in places if groups[p.file] not in alone]
-        for domain, places in by_domain.items()
-    }
-    splits = dict.fromkeys(alone, "train") | assign_splits(divided, rule.val, rule.test)
-    return {place.file: splits[groups[place.file]] for place in found}
+    domains = dict.fromkeys(item.domain for item in items)
+    given = {item.file: item.split for item in items}
+    if "val" in given.values():
+        return given
+    if any(given.values()):  # val is taken out of train
+        train = [item for item in items if item.split == "train"]
+        groups = {d: [i.group for i in train if i.domain == d] for d in domains}
+        val = {g for g, s in assign_splits(groups, val=0, test=rule.val).items() if s == "test"}
+        return given | {item.file: "val" for item in train if item.group in val}
+    names = [{item.id for item in items if item.domain == domain} for domain in domains]
+    partners = set.intersection(*names) if names else set()
+    aligned = description.alignment == "id" and are_aligned(partners, names)
+    # In aligned data, groups with ids that a domain lacks are for training only.
+    alone = {item.group for item in items if aligned and item.id not in partners}
+    rest = [item for item in items if item.group not in alone]
+    groups = {d: [i.group for i in rest if i.domain == d] for d in domains}
+    splits = dict.fromkeys(alone, "train") | assign_splits(groups, rule.val, rule.test)
+    return {item.file: splits[item.group] for item in items}
 
 
-def _enough(shared: set[str], names: Sequence[set[str]]) -> bool:
+def are_aligned(shared: set[str], names: Sequence[set[str]]) -> bool:
+    """Whether enough ids are `shared` by all domains; `names` are the ids of each."""
     return len(names) > 1 and len(shared) >= max(1, SHARED * min(map(len, names)))
 
 
@@ -234,17 +215,17 @@ def _domains(root: Path, items: Sequence[Item], description: Description) -> tup
     """The domains in order.
 
     Raises:
-        UserError: fewer than two, one that is described but not there, or names that no command
-            could tell apart.
+        UserError: fewer than two, one that is described but has no images, or a name with a
+            character that commands use between names.
     """
-    found = sorted({item.domain for item in items})
-    wanted = description.domains or tuple(found)
+    present = sorted({item.domain for item in items})
+    wanted = description.domains or tuple(present)
     for domain in wanted:
-        if domain not in found:
+        if domain not in present:
             raise UserError(
                 f"{root}: there are no images of the domain '{domain}'",
-                f"expected: one of the folders {', '.join(found) or '(there are none)'}",
-                f"mend domains in {root / FILE}",
+                f"expected: one of the folders {', '.join(present) or '(there are none)'}",
+                f"edit domains in {root / FILE}",
             )
         if re.search(r"[:,\[\]]", domain):
             raise UserError(
@@ -254,7 +235,7 @@ def _domains(root: Path, items: Sequence[Item], description: Description) -> tup
             )
     if len(wanted) < 2:
         raise UserError(
-            f"{root} holds {len(wanted)} domains with images that can be read",
+            f"{root} holds {len(wanted)} domains with readable images",
             "expected: a folder for each of two or more domains, with PNG, TIFF, JPEG, NPY or "
             "DICOM files",
             f"for example: {root}/real/image1.png and {root}/synthetic/image1.png",
@@ -263,37 +244,37 @@ def _domains(root: Path, items: Sequence[Item], description: Description) -> tup
 
 
 def _align(layout: Layout, split: str) -> bool:
-    """Keep the views of a split that all domains have; False, keeping all, if they are few."""
-    parts = (split, f"{split}_repeat")
+    """Keep only the views of a split that all domains have; False, and keep all, if too few."""
+    exposures = (split, f"{split}_repeat")
     names = [
         {item.id for item in layout.items if item.split == split and item.domain == domain}
         for domain in layout.domains
     ]
     shared = set.intersection(*names)
-    if not _enough(shared, names):
+    if not are_aligned(shared, names):
         return False
-    dropped = [i.file for i in layout.items if i.split in parts and i.id not in shared]
+    dropped = [i.file for i in layout.items if i.split in exposures and i.id not in shared]
     if dropped:
         layout.left_out.setdefault(f"{split} images without partners", []).extend(dropped)
-        gone = set(dropped)
-        layout.items = [item for item in layout.items if item.file not in gone]
+        unused = set(dropped)
+        layout.items = [item for item in layout.items if item.file not in unused]
     return True
 
 
 def _check(root: Path, layout: Layout) -> None:
-    """Every domain needs images to train with and to test on.
+    """Check that every domain has images for training and for testing.
 
     Raises:
-        UserError: one has none.
+        UserError: a domain has none.
     """
     counts = Counter((item.domain, item.split) for item in layout.items)
     totals = Counter(item.domain for item in layout.items)
-    for domain in sorted(layout.domains, key=totals.__getitem__):  # the smallest is to blame
+    for domain in sorted(layout.domains, key=totals.__getitem__):  # blame the smallest
         for split in ("train", "test"):
             if not counts[domain, split]:
-                have = totals[domain]
+                count = totals[domain]
                 raise UserError(
-                    f"{root}: the domain '{domain}' has {have} images, none of them for {split}",
-                    "expected: three images (or groups of images) or more, to be split",
+                    f"{root}: the domain '{domain}' has {count} images, none of them for {split}",
+                    "expected: at least three images (or groups of images), which can be split",
                     f"add images, or make {root}/train/{domain} and {root}/test/{domain}",
                 )

@@ -1,4 +1,4 @@
-"""Finding data sets: by name, by the folder in which they lie, or in a plug-in."""
+"""Finds data sets: by name, by folder, or in a plug-in."""
 
 import os
 import re
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from xbench.datasets.base import Dataset, Split
 
 GROUP = "xbench.datasets"
-#: Name → "module:class", imported on demand; or a function that returns the class.
+#: Name → "module:class", or "module:function" that returns the class; imported on demand.
 BUILT_IN = {
     "phantom": "xbench.datasets.phantom:Phantom",
     "xdigiskull": "xbench.datasets.importers.xdigiskull:fetched",
 }
-#: What cannot be a part of a path: nothing, dots alone, separators, control characters.
+#: Names that cannot be a part of a path: empty, only dots, with separators or control characters.
 UNSAFE = re.compile(r"\.{0,2}|.*[/\\\x00-\x1f\x7f-\x9f].*", re.DOTALL)
-#: Bytes of the names of domains and images: file systems take 255, and two domains are joined.
+#: Bytes in the name of a domain or image: file systems take 255, and pairs join two domains.
 LONGEST_DOMAIN, LONGEST_ID = 100, 200
 
 REGISTRY: Registry["Dataset"] = Registry(
@@ -45,8 +45,8 @@ def get(name: str) -> "type[Dataset]":
         folder = Folder.at(path)
         if folder.name in names():
             raise UserError(
-                f"{path} would be called '{folder.name}', as another data set is",
-                "expected: a name of its own, it heads tables and folders of results",
+                f"{path} has the name of another data set: '{folder.name}'",
+                "expected: a name of its own, which tables and results folders show",
                 f'put name = "my-{folder.name}" into {path / FILE}',
             )
         return folder
@@ -54,28 +54,28 @@ def get(name: str) -> "type[Dataset]":
 
 
 def check_names(dataset: "Dataset", split: "Split") -> None:
-    """Domains and ids become files: none may lead out of its folder, and none may come twice.
+    """Check that domains and ids can be file names: unique, and inside their folder.
 
     Raises:
-        UserError: one does.
+        UserError: a name cannot be used, or occurs twice.
     """
     _check(dataset, "domains", dataset.domains, LONGEST_DOMAIN)
     for domain in dataset.domains:
         _check(dataset, f"{split} images of '{domain}'", dataset.ids(split, domain), LONGEST_ID)
 
 
-def _check(dataset: "Dataset", what: str, found: Sequence[str], longest: int) -> None:
-    for name in found:
+def _check(dataset: "Dataset", what: str, entries: Sequence[str], longest: int) -> None:
+    for name in entries:
         if UNSAFE.fullmatch(name) or len(name.encode()) > longest:
             raise UserError(
                 f"among the {what} of the data set {dataset.name} is {name[:longest]!r}",
                 f"expected: names that can be files, of 1 to {longest} bytes and without slashes",
                 "rename it in the data set",
             )
-    if len(set(found)) < len(found):
-        twice = next(name for name in found if found.count(name) > 1)
+    if len(set(entries)) < len(entries):
+        twice = next(name for name in entries if entries.count(name) > 1)
         raise UserError(
-            f"among the {what} of the data set {dataset.name}, {twice!r} comes twice",
+            f"among the {what} of the data set {dataset.name}, {twice!r} occurs twice",
             "expected: every name once",
             "rename one of them in the data set",
         )

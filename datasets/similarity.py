@@ -1,4 +1,4 @@
-"""How alike two images are, judged by thumbnails: perceptual hash, detail, edges."""
+"""Similarity of images, computed on thumbnails: hashes, details, edges, polarity."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ def thumbnail(image: Grey) -> Grey:
 
 
 def perceptual_hashes(thumbnails: Grey) -> NDArray[np.uint64]:
-    """64 bits for each of the thumbnails `[n, SIDE, SIDE]`: uint64 `[n]`.
+    """A hash of 64 bits for each of the thumbnails `[n, SIDE, SIDE]`: uint64 `[n]`.
 
-    A bit says whether one of the 8 × 8 lowest cosine coefficients lies above their median
-    (Zauner 2010), so that brightness, contrast, noise and compression change few bits.
+    Each bit says whether one of the 8 × 8 lowest cosine coefficients lies above their median
+    (Zauner 2010): brightness, contrast, noise and compression change few bits.
     """
     waves = (_COSINES @ thumbnails @ _COSINES.T).reshape(-1, 64)
     bits = waves > np.median(waves, axis=1, keepdims=True)
@@ -36,26 +36,26 @@ def perceptual_hashes(thumbnails: Grey) -> NDArray[np.uint64]:
 
 
 def near_pairs(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.intp]:
-    """All pairs of hashes that differ in at most so many bits: `[n, 2]`, first < second."""
-    found = [np.empty((0, 2), np.intp)]
+    """All pairs of hashes that differ in at most `bits` bits: indices `[n, 2]`, first < second."""
+    pairs = [np.empty((0, 2), np.intp)]
     for first in range(len(hashes) - 1):
         distance = np.bitwise_count(hashes[first + 1 :] ^ hashes[first])
         second = np.flatnonzero(distance <= bits) + first + 1
-        found.append(np.stack([np.full_like(second, first), second], axis=1))
-    return np.concatenate(found)
+        pairs.append(np.stack([np.full_like(second, first), second], axis=1))
+    return np.concatenate(pairs)
 
 
 def clusters(number: int, pairs: NDArray[np.intp]) -> NDArray[np.int32]:
-    """A label for each of so many images, equal where pairs `[n, 2]` link them: `[number]`."""
+    """A label for each of `number` images, equal if a chain of pairs `[n, 2]` links them."""
     links = sparse.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(number, number))
     labels: NDArray[np.int32] = sparse.csgraph.connected_components(links, directed=False)[1]
     return labels
 
 
 def standardise(images: NDArray[np.floating]) -> Grey:
-    """Images `[n, …]` as rows of zero mean and unit length, `[n, d]`: products correlate them.
+    """Images `[n, …]` as rows `[n, d]` of zero mean and unit length; constant images as zeros.
 
-    A constant image becomes zeros.
+    The dot product of two rows is the correlation of the images.
     """
     rows = images.reshape(len(images), -1).astype(np.float32)
     rows = rows - rows.mean(axis=1, keepdims=True)
@@ -65,15 +65,15 @@ def standardise(images: NDArray[np.floating]) -> Grey:
 
 
 def details(thumbnails: Grey) -> Grey:
-    """What tells views apart: thumbnails less their blur (sigma 2 pixels), standardised."""
+    """Details, which distinguish views: thumbnails minus their blur (sigma 2), standardised."""
     return standardise(thumbnails - ndimage.gaussian_filter(thumbnails, (0, 2, 2)))
 
 
 def edges(thumbnails: Grey) -> Grey:
-    """What domains share: length of the gradient after a blur (sigma 2 pixels), standardised.
+    """Edges, which domains share: gradient magnitude after a blur (sigma 2), standardised.
 
-    The square root keeps the strongest edge, that of head and air, from outweighing the others;
-    the blur forgives a small shift.
+    The square root limits the weight of the strongest edge, between head and air; the blur
+    tolerates a small shift.
     """
     smooth = ndimage.gaussian_filter(thumbnails, (0, 2, 2))
     along_y, along_x = np.gradient(smooth, axis=(1, 2))
@@ -81,33 +81,60 @@ def edges(thumbnails: Grey) -> Grey:
 
 
 def misaligned(one: Grey, other: Grey) -> NDArray[np.bool_] | None:
-    """Which rows of `one` and `other` (standardised, `[n, d]`, n > 1) do not belong together.
+    """Which rows of `one` and `other` (standardised, `[n, d]`, n > 1) show different views.
 
-    A row does not if more than half of the strangers are more alike than its partner; where three
-    quarters of the rows are aligned beyond doubt, more than a tenth.
+    The partner of a row is the row with the same index in the other domain; all other rows there
+    are strangers. A row is misaligned if it resembles more than half of the strangers more than its
+    partner; if three quarters of the rows are clearly aligned, more than a tenth.
 
     Returns:
-        bool `[n]`; None where partners on the whole are no more alike than strangers, by three
+        bool `[n]`; None if partners on average are not more alike than strangers, by three
         standard errors.
     """
-    shares = _outdone(one, other)
-    # The mean of n numbers spread evenly over [0, 1] is 0.5 ± 0.29 / sqrt(n).
+    shares = _closer_strangers(one, other)
+    # The mean of n uniform numbers in [0, 1] is 0.5 ± 0.29 / sqrt(n).
     if shares.mean() > 0.5 - 3 * 0.29 / len(shares) ** 0.5:
         return None
     return np.asarray(shares > (0.1 if np.quantile(shares, 0.75) <= 0.02 else 0.5))
 
 
-def _outdone(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.float64]:
-    """Share of the strangers in the other domain that a row resembles more than its partner.
+def _closer_strangers(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.float64]:
+    """Share of the strangers that a row resembles more than its partner: float64 `[n]`.
 
-    float64 `[n]`, averaged over both directions: 0 where all are aligned, about 1/2 where names
-    mean nothing. Strangers are taken evenly, at most `sample` of them.
+    Averaged over both directions: 0 for aligned rows, about 1/2 for random ones. At most `sample`
+    strangers are compared, evenly spaced.
     """
     number = len(one)
     chosen = np.linspace(0, number - 1, min(number, sample)).round().astype(np.intp)
-    # A partner is never more alike than itself: the margin covers rounding.
+    # The margin covers rounding, so that a partner never counts as closer than itself.
     partners = (one * other).sum(axis=1, keepdims=True) + 1e-4
     closer = (one @ other[chosen].T > partners).sum(axis=1)
     closer += (other @ one[chosen].T > partners).sum(axis=1)
     strangers = len(chosen) - np.isin(np.arange(number), chosen)
     return np.asarray(closer / (2 * strangers))
+
+
+def negatives(thumbnails: Grey, correlation: float) -> NDArray[np.bool_]:
+    """Which of the thumbnails `[n, SIDE, SIDE]` are negatives of most others: bool `[n]`.
+
+    An image is a negative if it correlates with the mean of all, negatives inverted, below
+    `correlation`. Mean and signs are computed in turns, so that the negatives do not cancel the
+    others in the mean. Of two equal halves the one with darker borders counts as negative.
+    """
+    rows = standardise(thumbnails)
+    signs = np.where(rows @ rows[0] < 0, -1.0, 1.0)
+    for _ in range(5):
+        signs = np.where(rows @ (signs @ rows) < 0, -1.0, 1.0)
+    mean = standardise((signs @ rows)[None])[0]
+    alike = rows @ mean
+    balance = signs.sum() or float(signs @ border_less_centre(thumbnails))
+    return np.asarray((alike if balance >= 0 else -alike) < correlation)
+
+
+def border_less_centre(thumbnails: Grey) -> NDArray[np.floating]:
+    """How much brighter a rim of 4 pixels is than the middle half of each thumbnail: `[n]`."""
+    rim, quarter = 4, SIDE // 4
+    border = np.ones(thumbnails.shape[1:], np.bool_)
+    border[rim:-rim, rim:-rim] = False
+    centre = thumbnails[:, quarter:-quarter, quarter:-quarter]
+    return np.asarray(thumbnails[:, border].mean(axis=1) - centre.mean(axis=(1, 2)))

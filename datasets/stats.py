@@ -1,4 +1,4 @@
-"""Brightness, contrast and sharpness of each domain, to be set beside reference data."""
+"""Brightness, contrast and sharpness of each domain, for comparison with reference data."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,23 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from xbench.core.pixels import WHITE
 from xbench.datasets.base import Box, Dataset, Progress, Split
 from xbench.datasets.decode import Grey
+from xbench.datasets.prepare import quantise
 
 Row = dict[str, object]
 
-#: Images of a domain that are measured at most, taken evenly from train and then test.
+#: Maximum number of measured images per domain, evenly spaced over train and test together.
 MOST = 200
-#: Grey values below this lie inside the head: what is brighter is air.
+#: Grey values below this count as inside the head, others as air.
 INSIDE = 0.9
-#: Sharpness is what a blur of this sigma takes away, in pixels of an image of 760; scaled to the
-#: size of the images, but no narrower than the least, below which a blur does nothing.
+#: Sigma in pixels, at an image size, of the blur by which sharpness is defined; it scales with the
+#: image size down to the least sigma, below which a blur does nothing.
 SIGMA, SIGMA_SIZE, LEAST_SIGMA = 2.0, 760, 0.7
 #: Column → quantile.
 QUANTILES = {"q01": 0.01, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 #: Columns of measured values, in the order of tables.
 MEASURES = ("mean", "std", *QUANTILES, "inside_mean", "inside_std", "sharpness")
-#: The same of one published example image for each domain of X-DigiSkull, about 760 pixels wide
+#: Domain → its measures in one published example image of X-DigiSkull, about 760 pixels wide
 #: (project page of MedShift, arXiv 2508.21435), read off to two digits.
 PUBLISHED = {
     "synthetic_low": (0.79, 0.19, 0.45, 0.52, 0.63, 0.75, 1.0, 1.0, 0.65, 0.10, 0.023),
@@ -37,12 +39,12 @@ def domain_statistics(dataset: Dataset, progress: Progress | None = None) -> lis
     """One row for each domain of a prepared data set.
 
     Returns:
-        Rows of `domain`; `train`, `val`, `test`: numbers of images; `images`: how many of train
-        and test were measured (`MOST` at most, taken evenly); and the `MEASURES`, over the pixels
-        of all of them together, without padding: `mean` and `std` of the grey values in [0, 1],
-        quantiles, mean and standard deviation inside the head (< `INSIDE`), and `sharpness`, the
-        standard deviation inside of what a blur takes away (see `sigma`; noise counts too). None
-        where there is nothing to measure.
+        Rows of `domain`; `train`, `val`, `test`: numbers of images; `images`: number of measured
+        images of train and test (`MOST` at most, evenly spaced); and the `MEASURES`, pooled over
+        the pixels of all these images without padding: `mean` and `std` of the grey values in
+        [0, 1], quantiles, mean and standard deviation inside the head (< `INSIDE`), and
+        `sharpness`: the standard deviation, inside the head, of the image minus its blur (see
+        `sigma`; noise counts too). A measure is None where no pixel qualifies.
     """
     rows = []
     for domain in dataset.domains:
@@ -56,7 +58,7 @@ def domain_statistics(dataset: Dataset, progress: Progress | None = None) -> lis
 
 
 def sigma(size: int) -> float:
-    """Standard deviation of the blur behind `sharpness`, in pixels of images of that size."""
+    """Sigma of the blur that defines `sharpness`, in pixels, for an image size."""
     return max(SIGMA * size / SIGMA_SIZE, LEAST_SIGMA)
 
 
@@ -70,10 +72,10 @@ def published() -> list[Row]:
 
 
 def beside(rows: Sequence[Row], references: dict[str, Sequence[Row]]) -> list[Row]:
-    """The rows, each followed by those of the same domain in the references.
+    """The rows, each followed by the reference rows of the same domain.
 
-    All get the column `data`: "these data" or the reference's name. References of domains that
-    the data lack come last, domain by domain.
+    A new column `data` says "these data" or the reference's name. Domains that only references
+    have come last.
     """
     sources = {"these data": rows, **references}
     domains = dict.fromkeys(row["domain"] for source in sources.values() for row in source)
@@ -87,17 +89,17 @@ def beside(rows: Sequence[Row], references: dict[str, Sequence[Row]]) -> list[Ro
 
 
 def notes(size: int) -> list[str]:
-    """What a reader of the table must know, a line each; `size` is that of the measured images."""
+    """Footnotes of the table, a line each; `size` is that of the measured images."""
     lines = [
-        f"over the pixels of {MOST} images of train and test at most, taken evenly; "
-        f"inside: below {INSIDE}; sharpness: std inside of x - blur(x), noise included, "
+        f"over all pixels of at most {MOST} images of train and test, evenly spaced; "
+        f"inside: grey < {INSIDE}; sharpness: std of x - blur(x) inside, noise included, "
         f"sigma {sigma(size):.2g} px",
-        "published: one example image per domain of X-DigiSkull at about 760 px, by our reading",
+        "published: our reading of one example image per domain of X-DigiSkull at about 760 px",
     ]
     if sigma(size) > SIGMA * size / SIGMA_SIZE:
         lines.append(
-            f"at {size} px sigma is {LEAST_SIGMA} px, not {SIGMA * size / SIGMA_SIZE:.2g}, which "
-            "would blur too little: compare sharpness with that of the same size only"
+            f"at {size} px sigma is {LEAST_SIGMA} px instead of {SIGMA * size / SIGMA_SIZE:.2g}, "
+            "which would not blur: compare sharpness between images of the same size only"
         )
     return lines
 
@@ -111,13 +113,13 @@ def _evenly(total: int) -> list[int]:
 def _images(
     dataset: Dataset, domain: str, chosen: list[int], progress: Progress | None
 ) -> Iterator[Grey]:
-    """Images `[H, W]` without their padding, counted through train and then test."""
+    """The chosen images `[H, W]` of train and test together, without their padding."""
     train, test = dataset.train(domain), dataset.images("test", domain)
-    trimmed = _boxes(dataset, "train", domain, len(train))
-    trimmed += _boxes(dataset, "test", domain, len(test))
+    boxes = _boxes(dataset, "train", domain, len(train))
+    boxes += _boxes(dataset, "test", domain, len(test))
     for done, index in enumerate(chosen, start=1):
         image = train[index] if index < len(train) else test[index - len(train)]
-        box = trimmed[index] or Box(0, 0, *image.shape[1:])
+        box = boxes[index] or Box(0, 0, *image.shape[1:])
         yield image.numpy()[0, box.top : box.top + box.height, box.left : box.left + box.width]
         if progress:
             progress(done, len(chosen), domain)
@@ -129,27 +131,18 @@ def _boxes(dataset: Dataset, split: Split, domain: str, number: int) -> list[Box
 
 
 def _measure(images: Iterator[Grey], sigma: float) -> Row:
-    """The `MEASURES` of images `[H, W]`, which are read one by one."""
-    levels = np.zeros(65536, np.int64)
+    """The `MEASURES` of images `[H, W]`, read one by one."""
+    levels = np.zeros(WHITE + 1, np.int64)
     count, total, squares = 0, 0.0, 0.0
     for image in images:
-        stored = np.rint(image * 65535).astype(np.int64)
-        levels += np.bincount(stored.ravel(), minlength=len(levels))
-        lost = (image - ndimage.gaussian_filter(image, sigma))[image < INSIDE].astype(np.float64)
-        count, total, squares = count + lost.size, total + lost.sum(), squares + lost @ lost
+        levels += np.bincount(quantise(image).ravel(), minlength=len(levels))
+        fine = (image - ndimage.gaussian_filter(image, sigma))[image < INSIDE].astype(np.float64)
+        count, total, squares = count + fine.size, total + fine.sum(), squares + fine @ fine
     inside = levels.copy()
-    inside[np.arange(len(levels)) / 65535 >= INSIDE] = 0
-    mean, std = _moments(levels)
-    inside_mean, inside_std = _moments(inside)
-    spread = float(max(squares / count - (total / count) ** 2, 0)) ** 0.5 if count else None
-    return {
-        "mean": mean,
-        "std": std,
-        **_quantiles(levels),
-        "inside_mean": inside_mean,
-        "inside_std": inside_std,
-        "sharpness": spread,
-    }
+    inside[np.arange(len(levels)) / WHITE >= INSIDE] = 0
+    sharpness = float(max(squares / count - (total / count) ** 2, 0)) ** 0.5 if count else None
+    values = (*_moments(levels), *_quantiles(levels), *_moments(inside), sharpness)
+    return dict(zip(MEASURES, values, strict=True))
 
 
 def _moments(levels: NDArray[np.int64]) -> tuple[float | None, float | None]:
@@ -157,16 +150,13 @@ def _moments(levels: NDArray[np.int64]) -> tuple[float | None, float | None]:
     number = int(levels.sum())
     if not number:
         return None, None
-    values = np.arange(len(levels)) / 65535
+    values = np.arange(len(levels)) / WHITE
     mean = float(values @ levels) / number
     return mean, float(((values - mean) ** 2) @ levels / number) ** 0.5
 
 
-def _quantiles(levels: NDArray[np.int64]) -> dict[str, float | None]:
+def _quantiles(levels: NDArray[np.int64]) -> list[float | None]:
     below = np.cumsum(levels)
     if not below[-1]:
-        return dict.fromkeys(QUANTILES)
-    return {
-        name: float(np.searchsorted(below, share * below[-1])) / 65535
-        for name, share in QUANTILES.items()
-    }
+        return [None] * len(QUANTILES)
+    return [float(np.searchsorted(below, q * below[-1])) / WHITE for q in QUANTILES.values()]

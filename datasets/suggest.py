@@ -1,4 +1,4 @@
-"""A first `dataset.toml` for a folder: what can be told by looking at some of its images."""
+"""Guesses a first `dataset.toml` for a folder by looking at some of its images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,9 @@ from xbench.datasets.describe import Description, Polarity, Window
 from xbench.datasets.folder import Folder
 from xbench.datasets.importers.recognise import KINDS, words
 from xbench.datasets.index import Item
+from xbench.datasets.similarity import border_less_centre, thumbnail
 
-#: Images looked at per domain.
+#: Number of images looked at per domain.
 SAMPLE = 24
 #: Bit depths of detectors whose values are often stored in 16 bits.
 DEPTHS = (10, 12, 14)
@@ -20,15 +21,14 @@ T = TypeVar("T")
 
 
 def suggest(root: Path) -> tuple[Description, list[str]]:
-    """A description of the images below a folder, and a sentence on each thing that was guessed.
+    """A description of the images below a folder, and a sentence on each guess.
 
-    Polarity: the border of an X-ray is mostly air, so bone is bright where the border is darker
-    than the centre. Window: the least usual bit depth that holds all values, where they fill a
-    small part of the file's own range. Groups of domains: synthetic and real, where all names say
-    so.
+    Polarity: the border of an X-ray is mostly air, so bone is bright if the border is darker than
+    the centre. Window: the smallest usual bit depth that holds all values, if they fill a small
+    part of the file's own range. Groups of domains: synthetic and real, if all names say so.
 
     Raises:
-        UserError: the folder holds no data set.
+        UserError: the folder does not hold a data set.
     """
     folder = Folder.at(root)
     layout = folder(folder.configure_size(64)).layout
@@ -40,7 +40,8 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
         pictures = _decodable(root, items)
         if not pictures:
             continue
-        share = float(np.mean([_border(p) > _centre(p) for p in pictures]))
+        borders = border_less_centre(np.stack([thumbnail(p.values) for p in pictures]))
+        share = float(np.mean(borders > 0))
         if share < 0.5:
             polarity[domain] = "bone-bright"
             remarks.append(
@@ -58,8 +59,7 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
     groups = {d: next(iter(k)) for d, k in zip(layout.domains, kinds, strict=True) if len(k) == 1}
     if len(groups) < len(layout.domains) or len(set(groups.values())) < 2:
         groups = {}
-    told = folder.description
-    description = told.model_copy(
+    description = folder.description.model_copy(
         update={
             "name": folder.name,
             "domains": layout.domains,
@@ -73,7 +73,7 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
 
 
 def _decodable(root: Path, items: Sequence[Item]) -> list[Picture]:
-    """Up to `SAMPLE` of a domain's images, evenly chosen, that can be decoded."""
+    """The decodable ones among `SAMPLE` evenly spaced images of a domain."""
     rows = np.linspace(0, len(items) - 1, min(SAMPLE, len(items))).astype(int)
     pictures = []
     for row in rows:
@@ -84,20 +84,8 @@ def _decodable(root: Path, items: Sequence[Item]) -> list[Picture]:
     return pictures
 
 
-def _border(picture: Picture) -> float:
-    values, edge = picture.values, max(1, min(picture.values.shape) // 16)
-    inner = values[edge:-edge, edge:-edge]
-    return float((values.sum() - inner.sum()) / max(1, values.size - inner.size))
-
-
-def _centre(picture: Picture) -> float:
-    height, width = picture.values.shape
-    middle = picture.values[height // 4 : -height // 4, width // 4 : -width // 4]
-    return float(middle.mean()) if middle.size else float(picture.values.mean())
-
-
 def _window(pictures: Sequence[Picture]) -> Window | None:
-    """A window for values that fill less than a third of their range, or have no range."""
+    """A window if the values fill less than a third of their range, or the range is undefined."""
     least = min(float(p.values.min()) for p in pictures)
     most = max(float(p.values.max()) for p in pictures)
     high = pictures[0].high
@@ -106,11 +94,11 @@ def _window(pictures: Sequence[Picture]) -> Window | None:
     if high is None or pictures[0].bits == 0:
         return (least, most) if most > least else None
     fitting = [float(2**bits - 1) for bits in DEPTHS if most < 2**bits]
-    told = pictures[0].low not in (None, 0.0)  # a DICOM window
-    return (0.0, fitting[0]) if fitting and not told and fitting[0] < high / 3 else None
+    known = pictures[0].low not in (None, 0.0)  # the window of a DICOM file
+    return (0.0, fitting[0]) if fitting and not known and fitting[0] < high / 3 else None
 
 
 def _shared(values: dict[str, T], domains: Sequence[str], default: T) -> T | dict[str, T]:
     """One value for all domains if they agree, else the values by domain."""
-    found = [values.get(domain, default) for domain in domains]
-    return found[0] if all(value == found[0] for value in found) else values
+    first, *others = [values.get(domain, default) for domain in domains]
+    return first if all(value == first for value in others) else values

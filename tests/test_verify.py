@@ -1,4 +1,4 @@
-"""What `verify` finds in folders of images, and that it finds nothing in clean ones."""
+"""`data verify` finds the faults of a folder of images, and none in clean folders."""
 
 import threading
 from collections.abc import Callable
@@ -136,10 +136,10 @@ def test_a_dirty_folder(data: Data) -> None:
         ("few images", ()),
         ("unequal counts", ()),
     }
-    severities = [problem.severity for problem in problems]
-    assert severities == sorted(severities)  # errors first
-    assert severities.count("error") == 6
-    places = [list(CHECKS).index(p.check) for p in problems if p.severity == "error"]
+    outcomes = [problem.outcome for problem in problems]
+    assert outcomes == sorted(outcomes)  # errors first
+    assert outcomes.count("error") == 6
+    places = [CHECKS.index(p.check) for p in problems]
     assert places == sorted(places)
     assert {p.domain for p in problems if p.check in ("few images", "unequal counts")} == {"tiny"}
     for problem in problems:
@@ -153,7 +153,7 @@ def draw_file(item: Item) -> Array:
 def test_a_missing_file_is_corrupt_and_named(data: Data) -> None:
     (data.root / "real/train/real05.png").unlink()
     (problem,) = data.check()
-    assert (problem.check, problem.severity) == ("corrupt", "error")
+    assert (problem.check, problem.outcome) == ("corrupt", "error")
     assert problem.text.startswith("real/train/real05.png ")
 
 
@@ -223,7 +223,7 @@ def test_three_copies_are_one_problem(data: Data) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])
-def test_inverted_images_are_told_from_the_majority(data: Data, share: float) -> None:
+def test_inverted_images_are_found_by_the_majority(data: Data, share: float) -> None:
     files = [file for file in sorted(data.items) if file.startswith("real/train")]
     inverted = files[: round(share * 32)]
     for file in inverted:
@@ -271,7 +271,7 @@ def test_shuffled_names_are_not_aligned(data: Data) -> None:
     for number in range(4):
         data.put(f"real/val/check{number:02d}.png", draw(f"check{(number + 1) % 4:02d}", "real"))
     (problem,) = data.check()
-    assert (problem.check, problem.severity) == ("unaligned", "error")
+    assert (problem.check, problem.outcome) == ("unaligned", "error")
     assert problem.domain == "synthetic, real"
     assert 'alignment = "none"' in problem.text
     assert data.check(aligned=False) == []

@@ -1,7 +1,6 @@
-"""`xbench data …`: fetch, describe, look at, check and export data sets."""
+"""`xbench data …`: fetch, describe, show, check and export data sets."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,9 @@ if TYPE_CHECKING:
     from xbench.datasets.folder import Folder
     from xbench.datasets.importers.recognise import Recognised
 
-data_app = typer.Typer(help="Fetch, describe, look at and check data sets.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Fetch, describe, show, check and export data sets.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(help="NAME, or a folder of your own images.")]
 Root = Annotated[Path, typer.Argument(help="A folder with a sub-folder per domain.")]
@@ -25,7 +26,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="data.KEY=VALUE")]
 
 @data_app.command("list")
 def data_list(profile: ProfileName = "quick", json: Json = False) -> None:
-    """Data sets as a profile makes them."""
+    """List the data sets with their sizes in a profile."""
     from xbench.cli.catalogue import datasets
 
     listing(datasets(profile), json=json)
@@ -35,13 +36,13 @@ def data_list(profile: ProfileName = "quick", json: Json = False) -> None:
 def data_fetch(
     name: Annotated[str, typer.Argument(help="xdigiskull")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="Archive or folder that is here already.")
+        Path | None, typer.Option("--from", help="A local archive or folder instead of a download.")
     ] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="PATTERN=DOMAIN, or PATTERN=skip")
     ] = None,
 ) -> None:
-    """Download a data set, recognise its domains, and make it ready for --dataset NAME."""
+    """Download a data set and recognise its domains, for use as --dataset NAME."""
     from xbench.datasets.importers.recognise import summary
     from xbench.datasets.importers.xdigiskull import obtain
     from xbench.harness.progress import Display
@@ -57,21 +58,21 @@ def data_fetch(
 def data_init(
     root: Root,
     to: To = None,
-    force: Annotated[bool, typer.Option(help="Replace the dataset.toml that is there.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an existing dataset.toml.")] = False,
 ) -> None:
-    """Look at a folder of images and write its dataset.toml, with a preview as a picture."""
+    """Write a dataset.toml for a folder of images, guessed from them, and a preview picture."""
     from xbench.analysis import figures as plots
     from xbench.datasets.describe import FILE, write_description
     from xbench.datasets.suggest import suggest
 
     if (root / FILE).exists() and not force:
         raise UserError(
-            f"{root / FILE} is there already",
-            "expected: a folder that is not described yet",
+            f"{root / FILE} exists already",
+            "expected: a folder without a dataset.toml",
             f"edit it, or replace it: xbench data init {root} --force",
         )
     description, remarks = suggest(root)
-    about = ["What xbench cannot see in the files. Guessed by `xbench data init`; please check:"]
+    about = ["Guessed by `xbench data init` from some of the images; please check:"]
     about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
     written = write_description(root, description, "\n".join(about), defaults=True)
     dataset = _prepared(_folder(str(root.resolve())))
@@ -86,7 +87,7 @@ def data_init(
 def data_show(
     name: Name = "phantom", profile: ProfileName = "quick", set_: Set = None, to: To = None
 ) -> None:
-    """Contact sheet: domains × views of the test split, with their statistics."""
+    """Draw a contact sheet: domains × views of the test split, with statistics."""
     from xbench.analysis import figures as plots
 
     dataset = _dataset(name, profile, set_)
@@ -97,7 +98,7 @@ def data_show(
 def data_stats(
     name: Name = "phantom", profile: ProfileName = "quick", set_: Set = None, json: Json = False
 ) -> None:
-    """Grey values and sharpness of every domain, beside the phantom's and the paper's."""
+    """Grey values and sharpness of every domain, beside those of the phantom and the paper."""
     from xbench.datasets import stats
 
     dataset = _dataset(name, profile, set_)
@@ -112,7 +113,7 @@ def data_stats(
 
 @data_app.command("verify")
 def data_verify(root: Name, json: Json = False) -> None:
-    """Find damaged, doubled, inverted and misaligned images; exit code 1 if there are errors."""
+    """Find damaged, duplicate, inverted and misaligned images; exit code 1 if there are errors."""
     from xbench.analysis.terminal import make_console
     from xbench.datasets.quality import check
     from xbench.harness.progress import Display
@@ -121,26 +122,26 @@ def data_verify(root: Name, json: Json = False) -> None:
     layout = folder.layout
     with Display(layout.domains) as display:
         aligned = layout.aligned["val"] or layout.aligned["test"]
-        problems = check(
-            layout.items, folder.load, lambda *done: display.data(*done), aligned=aligned
-        )
+        problems = check(layout.items, folder.load, display.data, aligned=aligned)
+    errors = sum(problem.outcome == "error" for problem in problems)
     if json:
-        answer([asdict(problem) for problem in problems])
+        keys = {"severity": "outcome", "check": "check"}
+        keys |= {key: key for key in ("domain", "files", "text")}
+        answer([{key: getattr(p, name) for key, name in keys.items()} for p in problems])
     else:
         console = make_console()
         for problem in problems:
             console.print(
-                f"{problem.severity}: {problem.check}: {problem.domain}: {problem.text}",
+                f"{problem.outcome}: {problem.check}: {problem.domain}: {problem.text}",
                 soft_wrap=True,
-                style="red" if problem.severity == "error" else None,
+                style="red" if problem.outcome == "error" else None,
             )
         for note in folder.notes():
             console.print(note, soft_wrap=True)
-        errors = sum(problem.severity == "error" for problem in problems)
         console.print(
             f"{len(layout.items)} images, {errors} errors, {len(problems) - errors} warnings"
         )
-    if any(problem.severity == "error" for problem in problems):
+    if errors:
         raise typer.Exit(1)
 
 
@@ -149,10 +150,10 @@ def data_export(
     name: Name,
     to: Annotated[Path, typer.Argument(help="A new folder.")],
     profile: ProfileName = "quick",
-    size: Annotated[int | None, typer.Option(help="Pixels; the profile's by default.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels; by default the profile's.")] = None,
     set_: Set = None,
 ) -> None:
-    """Write a data set as 16-bit PNGs that --dataset FOLDER reads."""
+    """Write a data set as 16-bit PNG files, which --dataset FOLDER reads."""
     from xbench.datasets.export import export
     from xbench.harness.progress import Display
 
@@ -164,7 +165,7 @@ def data_export(
 
 
 def _dataset(name: str, profile: str, changes: list[str] | None) -> "Dataset":
-    """A data set with settings, made ready."""
+    """A data set with settings, prepared."""
     from xbench.core.settings import parse
     from xbench.harness.plan import Request, make
 
@@ -173,7 +174,7 @@ def _dataset(name: str, profile: str, changes: list[str] | None) -> "Dataset":
 
 
 def _prepared(dataset: "Dataset") -> "Dataset":
-    """A data set, made ready."""
+    """The data set, after making its images."""
     from xbench.harness.progress import Display
 
     with Display(dataset.domains) as display:
@@ -182,7 +183,7 @@ def _prepared(dataset: "Dataset") -> "Dataset":
 
 
 def _folder(name: str) -> "Folder":
-    """The data set in a folder, not decoded."""
+    """The data set in a folder, not decoded yet."""
     from xbench.core.profiles import get_profile
     from xbench.datasets import registry
     from xbench.datasets.folder import Folder
@@ -190,7 +191,7 @@ def _folder(name: str) -> "Folder":
     kind = registry.get(name)
     if not issubclass(kind, Folder):
         raise UserError(
-            f"the {name} is made, not read from files",
+            f"the data set {name} is generated, not read from files",
             "expected: a folder of images, or xdigiskull",
             "for example: xbench data verify path/to/folder",
         )

@@ -21,7 +21,7 @@ from xbench.core.isolation import undisturbed
 from xbench.datasets.base import Box, Dataset, Images
 from xbench.datasets.decode import Grey, Picture, Undecodable, is_image, read
 from xbench.datasets.folder import FolderConfig
-from xbench.datasets.layout import JUNK
+from xbench.datasets.layout import is_junk
 from xbench.datasets.prepare import Fit, normalise, to_square
 from xbench.harness.translation import translate
 from xbench.methods.base import Method
@@ -132,8 +132,7 @@ def _images_in(folder: Path) -> list[Path]:
     found = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part.lower() in JUNK for part in parts)
-        if not hidden and path.is_file() and is_image(path):
+        if not any(map(is_junk, parts)) and path.is_file() and is_image(path):
             found.append(path)
     return found
 

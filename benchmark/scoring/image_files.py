@@ -10,7 +10,7 @@ from xbench.core.errors import UserError
 from xbench.core.pixels import Pixels, to_pixels
 from xbench.core.processes import cores
 from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read
-from xbench.datasets.layout import JUNK
+from xbench.datasets.layout import is_junk
 from xbench.datasets.prepare import LEAST_SIDE, normalise
 
 Location = str | Path
@@ -36,7 +36,7 @@ def image_files(folder: Path) -> dict[str, Path]:
         )
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in JUNK:
+        if is_junk(path.name):
             continue
         if (path.exists() and not path.is_file()) or not is_image(path):
             raise UserError(
