@@ -53,7 +53,7 @@ def test_what_is_there_is_not_fetched_again(server: Any, tmp_path: Path) -> None
 
 def test_a_broken_download_goes_on_where_it_stopped(server: Any, tmp_path: Path) -> None:
     server.break_after = 900_000
-    with pytest.raises(UserError, match=r"skulls\.zip: the download broke off"):
+    with pytest.raises(UserError, match=r"skulls\.zip: the download stopped"):
         zenodo.fetch(RECORD, tmp_path)
     kept = (tmp_path / "skulls.zip.part").stat().st_size
     assert 0 < kept <= 900_000
@@ -109,7 +109,7 @@ def test_a_file_that_was_changed_here_is_fetched_anew(server: Any, tmp_path: Pat
 
 def test_a_server_cannot_send_more_than_the_record_tells(server: Any, tmp_path: Path) -> None:
     server.extra, told = bytes(3_000_000), []
-    with pytest.raises(UserError, match=r"skulls\.zip: the download broke off"):
+    with pytest.raises(UserError, match=r"skulls\.zip: the download stopped"):
         zenodo.fetch(RECORD, tmp_path, lambda *facts: told.append(facts))
     assert list(tmp_path.iterdir()) == []
     assert max(done for done, _, _ in told) <= len(ARCHIVE)

@@ -1,6 +1,7 @@
 """`xbench data …`: fetch, describe, show, check and export data sets."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,9 +126,7 @@ def data_verify(root: Name, json: Json = False) -> None:
         problems = check(layout.items, folder.load, display.data, aligned=aligned)
     errors = sum(problem.outcome == "error" for problem in problems)
     if json:
-        keys = {"severity": "outcome", "check": "check"}
-        keys |= {key: key for key in ("domain", "files", "text")}
-        answer([{key: getattr(p, name) for key, name in keys.items()} for p in problems])
+        answer([{"severity": p.outcome, **asdict(p), "text": p.text} for p in problems])
     else:
         console = make_console()
         for problem in problems:

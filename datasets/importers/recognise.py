@@ -1,20 +1,20 @@
-"""What the images of X-DigiSkull are, told by their paths: domain, view, folder of the view.
+"""Recognises the images of X-DigiSkull by their paths: domain, view, folder of the view.
 
-The layout of the archive is not documented, so that names are read part by part: words of the
-domains in any order, case and separator, as folders or within file names.
+The layout of the archive is not documented. So the parts of a path are searched for words of the
+domains, in any order, case and separation, in folder and file names.
 """
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath
 from typing import Any
 
 from xbench.core.errors import UserError, unknown
 from xbench.datasets.decode import is_image
-from xbench.datasets.layout import JUNK
+from xbench.datasets.layout import walk
 
 #: Domain → group of domains, in the order of tables and figures.
 DOMAINS = {
@@ -25,8 +25,8 @@ DOMAINS = {
     "real_exposure": "real",
 }
 SKIP = "skip"
-#: Word → group of domains. The real ones show a skull phantom; but a simulator may show one too,
-#: so that this word counts only where its part of the path has no other of these.
+#: Word → group of domains. The real images show a skull phantom, but a simulator may show one too:
+#: weak words count only if their part of the path has no other word of these.
 KINDS = {
     **dict.fromkeys(
         ("synthetic", "synth", "sim", "simulated", "simulation", "simulator", "vist", "mentice"),
@@ -36,27 +36,28 @@ KINDS = {
 }
 WEAK_KINDS = {"phantom": "real"}
 DOSES = frozenset({"low", "normal", "high", "exposure"})
-#: Dose → group of domains, where it tells.
+#: Dose → group of domains, for doses that only one group has.
 KIND_OF_DOSE = {"high": "synthetic", "normal": "real", "exposure": "real"}
-#: Words that say nothing about the view.
+#: Words that name domains, not views.
 WORDS = frozenset({*KINDS, *WEAK_KINDS, *DOSES, "dose"})
 _WORD = re.compile("|".join(sorted(WORDS, key=len, reverse=True)))
 _WORDS = re.compile(f"(?:{_WORD.pattern})+")
 
-#: Fewer groups cannot be split into train, val and test.
+#: Least number of groups that can be split into train, val and test.
 LEAST_GROUPS = 3
+#: Number of groups of neighbouring views, if names do not give groups.
 BLOCKS = 20
-#: (pattern, domain or `skip`), the first that matches decides.
+#: (pattern, domain or `skip`); the first matching pattern decides.
 Rules = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What an importer made of the files of a folder, as sorted paths with `/` below it.
+    """The images below a folder by their domains, as sorted paths with `/`.
 
     Attributes:
         items: domain → its images, for all domains in their order.
-        unrecognised: images of which the path tells no domain, or two.
+        unrecognised: images whose path names no domain, or two.
         skipped: images that the mapping leaves out.
         mapping: (pattern, domain) as given.
     """
@@ -69,7 +70,7 @@ class Recognised:
 
 @dataclass(frozen=True)
 class Name:
-    """What a path says about the view: `id`, and `folder`, the part of the id in folder names."""
+    """The view of an image: `id`, and `folder`, the part of the id in folder names."""
 
     id: str
     folder: str
@@ -79,7 +80,7 @@ def parse_mapping(texts: Sequence[str]) -> list[tuple[str, str]]:
     """Read `PATTERN=domain` (or `PATTERN=skip`).
 
     Raises:
-        UserError: no equals sign, no pattern or no such domain.
+        UserError: no equals sign, an empty pattern, or an unknown domain.
     """
     mapping = []
     for text in texts:
@@ -99,23 +100,18 @@ def parse_mapping(texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def image_files(root: Path) -> list[str]:
-    """Sorted paths of the images below a folder, without what is hidden or left by systems."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not _is_junk(name)]
-        paths = [Path(folder) / name for name in files if not _is_junk(name)]
-        found += [path.relative_to(root).as_posix() for path in paths if is_image(path)]
-    return sorted(found)
+    """Sorted paths of the images below a folder (see `walk`)."""
+    return sorted(file for file in walk(root) if is_image(root / file))
 
 
 def recognise(root: Path, mapping: Rules = ()) -> Recognised:
-    """Tell the domains of all images below a folder.
+    """Assign the images below a folder to domains.
 
     Args:
         root: the folder.
         mapping: (pattern, domain or `skip`): the first pattern that matches a path below the
-            folder, or its end from any sub-folder on, decides before any name is read. `*`
-            stands for anything, slashes too.
+            folder, or its end from any sub-folder on, decides; names decide about the others. `*`
+            matches anything, slashes too.
 
     Raises:
         UserError: no images, or a pattern that matches none of them.
@@ -125,7 +121,7 @@ def recognise(root: Path, mapping: Rules = ()) -> Recognised:
         raise UserError(
             f"{root} holds no images",
             "expected: PNG, TIFF, JPEG, NPY or DICOM files in any sub-folders",
-            "if archives lie within it, extract them and use --from FOLDER",
+            "if there are archives in it, extract them and use --from FOLDER",
         )
     for pattern, domain in mapping:
         if not any(_matches(file, pattern) for file in files):
@@ -144,10 +140,13 @@ def recognise(root: Path, mapping: Rules = ()) -> Recognised:
 
 
 def domain_of(file: str) -> str | None:
-    """The domain that a path tells, None where it tells none or is ambiguous.
+    """The domain of a path; None if it names no domain or is ambiguous.
 
-    Group (synthetic, real) and dose are told by the deepest part of the path with a word for
-    it; `normal` and `exposure` alone are real, `high` alone is synthetic.
+    The deepest part of the path with a word for the group (synthetic, real) decides about the
+    group, likewise for the dose; `normal` and `exposure` alone are real, `high` alone is synthetic.
+
+    >>> domain_of("SimulatedHigh/1.png"), domain_of("phantom_low/1.png"), domain_of("low/1.png")
+    ('synthetic_high', 'real_low', None)
     """
     path = PurePosixPath(file)
     parts = [set(words(part)) for part in (path.stem, *reversed(path.parts[:-1]))]
@@ -167,34 +166,37 @@ def _kinds(part: set[str]) -> set[str]:
 
 
 def words(text: str) -> list[str]:
-    """Words and numbers of a name in lower case: `XDigiSkull_lowDose-003` → x, digi, skull, ….
+    """Words and numbers of a name in lower case.
 
-    Cut at whatever is no letter or digit, between letters and digits, and before the capitals of
-    camelCase; words of domains may follow each other without any mark (`simlow`).
+    Split at other characters than letters and digits, between letters and digits, before the
+    capitals of camelCase, and between words of domains.
+
+    >>> words("XDigiSkull_lowDose-003"), words("simlow1")
+    (['x', 'digi', 'skull', 'low', 'dose', '003'], ['sim', 'low', '1'])
     """
-    found: list[str] = []
+    result: list[str] = []
     for run in re.findall(r"\d+|[^\W\d_]+", text):
         pieces = [run]
         if not _WORDS.fullmatch(run.lower()):
             pieces = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", run)
         for piece in map(str.lower, pieces):
-            found += _WORD.findall(piece) if _WORDS.fullmatch(piece) else [piece]
-    return found
+            result += _WORD.findall(piece) if _WORDS.fullmatch(piece) else [piece]
+    return result
 
 
 def view_names(recognised: Recognised) -> dict[str, Name]:
-    """File → what remains of its path without the words of domains and what says nothing.
+    """File → the view: the words of its path that do not name the domain.
 
-    `real/low/view03/0001.png` and `Synthetic_Low_view03_0001.png` are both `view-03-0001`. The
-    leading folders that all images of a domain share say nothing (as the archive's own), and
-    neither do the words of a pattern that was mapped to the domain, which go once each.
+    `real/low/view03/0001.png` and `Synthetic_Low_view03_0001.png` are both `view-03-0001`. Left
+    out are words of domains, leading folders that all images of a domain share, and, once each, the
+    words of the pattern that maps the file.
 
     Raises:
         UserError: two images of a domain with one id.
     """
     names = {}
     for domain, files in recognised.items.items():
-        lead = _shared_folders(files)
+        lead = len(PurePosixPath(commonpath([PurePosixPath(f).parent for f in files])).parts)
         first: dict[str, str] = {}
         for file in files:
             name = _view_name(file, lead, recognised.mapping)
@@ -202,7 +204,7 @@ def view_names(recognised: Recognised) -> dict[str, Name]:
             if other != file:
                 raise UserError(
                     f"{domain}: {other} and {file} would both be the view '{name.id}'",
-                    "expected: one image of a view in a domain",
+                    "expected: one image per view in a domain",
                     f"leave one of them out, for example: --map '{escaped(file)}=skip'",
                 )
             names[file] = name
@@ -212,37 +214,26 @@ def view_names(recognised: Recognised) -> dict[str, Name]:
 def _view_name(file: str, lead: int, mapping: Rules) -> Name:
     path = PurePosixPath(file)
     pattern = next((pattern for pattern, _ in mapping if _matches(file, pattern)), "")
-    # A pattern without a wildcard is the file's own name, which is all that tells its view.
-    said = words(re.sub(r"\[.*?\]", " ", pattern)) if re.search(r"[*?]", pattern) else []
+    # The words of a pattern without wildcards are the file's own name, and name the view.
+    mapped = words(re.sub(r"\[.*?\]", " ", pattern)) if re.search(r"[*?]", pattern) else []
     parts: list[list[str]] = []
     for part in (*path.parts[:-1], path.stem):
         parts.append([])
         for word in words(part):
-            if word in said:
-                said.remove(word)
+            if word in mapped:
+                mapped.remove(word)
             elif word not in WORDS:
                 parts[-1].append(word)
     folder = [word for part in parts[lead:-1] for word in part]
     return Name("-".join([*folder, *parts[-1]]) or "view", "-".join(folder))
 
 
-def _shared_folders(files: Sequence[str]) -> int:
-    """How many leading folders all the files have in common."""
-    folders = [PurePosixPath(file).parts[:-1] for file in files]
-    count = 0
-    for names in zip(*folders, strict=False):
-        if len(set(names)) > 1:
-            break
-        count += 1
-    return count
-
-
 def group_views(names: Mapping[str, Name], among: Iterable[str] = ()) -> tuple[dict[str, str], str]:
-    """File → group, by the first rule that gives enough of them, and that rule in words.
+    """File → group, by the first rule that gives enough groups, and that rule in words.
 
     Args:
         names: file → name.
-        among: the files that must be of enough groups; all by default.
+        among: the files that must have enough groups; all by default.
     """
     prefixes = {file: re.sub(r"-?\d+$", "", name.id) for file, name in names.items()}
     rules = {
@@ -258,27 +249,27 @@ def group_views(names: Mapping[str, Name], among: Iterable[str] = ()) -> tuple[d
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers by value: `view-9` before `view-10`."""
+    """A sort key that compares numbers by value: `view-9` before `view-10`."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
     ]
 
 
 def summary(recognised: Recognised) -> list[dict[str, Any]]:
-    """Rows for a table: domain, number of files, the first of them as an example."""
+    """Rows of a table: domain, number of files, an example."""
     rest = {"unrecognised": recognised.unrecognised, "skipped": recognised.skipped}
-    found = recognised.items | {kind: files for kind, files in rest.items() if files}
+    listed = recognised.items | {kind: files for kind, files in rest.items() if files}
     return [
         {"domain": domain, "files": len(files), "example": files[0] if files else ""}
-        for domain, files in found.items()
+        for domain, files in listed.items()
     ]
 
 
 def demand_complete(recognised: Recognised) -> None:
-    """Demand images of every domain, and a domain for every image.
+    """Check that every domain has images, and every image a domain.
 
     Raises:
-        UserError: it names examples and the `--map` that mends it.
+        UserError: with examples, and a `--map` as a fix.
     """
     missing = [domain for domain, files in recognised.items.items() if not files]
     strange = recognised.unrecognised
@@ -294,13 +285,13 @@ def demand_complete(recognised: Recognised) -> None:
     given.append(f"--map '{_example_pattern(known[0])}={target}'")
     raise UserError(
         "X-DigiSkull: " + "; ".join(wrong),
-        f"expected: images of {', '.join(DOMAINS)}, or {SKIP} for what is none of them",
-        "say what they are, for example: xbench data fetch xdigiskull " + " ".join(given),
+        f"expected: images of {', '.join(DOMAINS)}, or {SKIP} for other images",
+        "map them, for example: xbench data fetch xdigiskull " + " ".join(given),
     )
 
 
 def escaped(file: str) -> str:
-    """A pattern that matches one path alone."""
+    """A pattern that matches only this path."""
     return re.sub(r"([*?\[])", r"[\1]", file)
 
 
@@ -314,14 +305,10 @@ def _example_pattern(file: str) -> str:
 
 
 def _spread(files: Sequence[str], number: int = 3) -> Iterator[str]:
-    """A few of the files, from different folders if they lie in several."""
+    """A few of the files, from different folders if possible."""
     first = list({PurePosixPath(file).parent: file for file in reversed(files)}.values())[::-1]
     yield from [*first, *(file for file in files if file not in first)][:number]
 
 
 def _matches(file: str, pattern: str) -> bool:
     return fnmatchcase(file, pattern) or fnmatchcase(file, f"*/{pattern}")
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in JUNK

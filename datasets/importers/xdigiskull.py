@@ -1,9 +1,9 @@
-"""X-DigiSkull (Zenodo record 16535437): fetched or taken from a folder, recognised, described.
+"""X-DigiSkull (Zenodo record 16535437): downloaded or copied, recognised, described.
 
 Skull X-rays of a simulator (two doses) and of a fluoroscope (three doses), 780×780 pixels. The
-archive's layout is not documented: domains and views are told by names (`recognise`), where names
-do not tell the views by a registration, and what was found lies beside the images as `index.csv`
-and `dataset.toml`, from where `XDigiSkull` reads it as any other data set in a folder.
+archive's layout is not documented: domains and views are recognised by names (`recognise`), or
+views by registration if their names differ. The result lies beside the images as `index.csv` and
+`dataset.toml`, which `XDigiSkull` reads like those of any other folder.
 """
 
 import os
@@ -39,6 +39,7 @@ from xbench.datasets.importers.recognise import (
     view_names,
 )
 from xbench.datasets.index import Item, write_index
+from xbench.datasets.layout import are_aligned
 from xbench.datasets.prepare import normalise
 from xbench.datasets.similarity import edges, thumbnail
 from xbench.datasets.split import assign_splits
@@ -46,17 +47,14 @@ from xbench.datasets.split import assign_splits
 NAME = "xdigiskull"
 RECORD = "16535437"
 INDEX = "index.csv"
-#: Aligned ids are believed in if at least this share of the smallest domain has them everywhere.
-SHARED = 0.5
-#: A registration is believed in if in this share of its matches each is the other's most similar.
+#: Least share of mutual matches (each image is the other's most similar one) in a registration.
 MUTUAL = 0.8
-#: An archive may unpack to so many times its size, and a little more.
-LARGEST_RATIO = 20
-LITTLE_MORE = 2**30
+#: An archive may unpack to at most this many times its size plus this many bytes.
+LARGEST_RATIO, ALLOWANCE = 20, 2**30
 
 
 def images_folder() -> Path:
-    """Where the images lie, with `index.csv` and `dataset.toml` beside them."""
+    """The folder of the images, with `index.csv` and `dataset.toml`."""
     return home() / "data" / NAME / "images"
 
 
@@ -65,10 +63,10 @@ class XDigiSkull(Folder):
 
 
 def fetched() -> type[Folder]:
-    """The class of the data set as it was fetched.
+    """The class of the fetched data set.
 
     Raises:
-        UserError: it was not.
+        UserError: it has not been fetched.
     """
     root = images_folder()
     if not (root / FILE).exists():
@@ -87,18 +85,18 @@ def obtain(
     progress: Progress | None = None,
     say: Callable[[Recognised], None] | None = None,
 ) -> Path:
-    """Fetch, extract, recognise and build the data set, each unless it is done already.
+    """Fetch, extract, recognise and build the data set; finished steps are not repeated.
 
-    What is extracted stays also where names are not recognised, so that a next call with a
-    mapping goes on from there; archives stay in `archives` beside the images, and can be deleted.
+    Extracted images are kept even if names are not recognised: a later call with a mapping starts
+    from them. Archives are kept in `archives` beside the images, and can be deleted.
 
     Args:
         name: `xdigiskull`.
-        source: an archive, a folder of archives or a folder of images, taken instead of the
-            download and of what was there before; images are copied.
-        mapping: `PATTERN=domain` for what is not recognised; replaces earlier ones.
-        progress: told of bytes and images.
-        say: told what was recognised before anything is built.
+        source: an archive, a folder of archives or a folder of images, used instead of the
+            download and of earlier images; images are copied.
+        mapping: `PATTERN=domain` for unrecognised images; replaces an earlier mapping.
+        progress: called with bytes and images.
+        say: called with the recognised images before the data set is built.
 
     Returns:
         The data set's folder.
@@ -127,7 +125,7 @@ def obtain(
 
 
 def _take(source: Path, root: Path, progress: Progress | None) -> None:
-    """Bring the user's own copy to `root`."""
+    """Put the user's own copy into `root`."""
     if source.is_dir() and source.resolve() == root.resolve():
         return
     archives = sorted(path for path in source.glob("*") if path.is_file() and is_archive(path))
@@ -137,21 +135,21 @@ def _take(source: Path, root: Path, progress: Progress | None) -> None:
         _copy(source, root, progress)
     else:
         raise UserError(
-            f"--from {source} holds neither images nor archives of them",
+            f"--from {source} holds neither images nor archives",
             "expected: an archive (zip, tar), a folder of archives, or a folder of images",
             f"see https://doi.org/10.5281/zenodo.{RECORD} for the archive",
         )
 
 
 def _unpack(files: Sequence[Path], root: Path, progress: Progress | None) -> None:
-    """Extract archives to `root`: one as it is, several into folders of their names."""
+    """Extract archives to `root`: one directly, several into folders of their names."""
     archives = [path for path in files if is_archive(path)] or list(files)
     root.parent.mkdir(parents=True, exist_ok=True)
     stage = root.with_name(".new")
     shutil.rmtree(stage, ignore_errors=True)
     for archive in archives:
         free = shutil.disk_usage(root.parent).free
-        limit = min(free, LARGEST_RATIO * archive.stat().st_size + LITTLE_MORE)
+        limit = min(free, LARGEST_RATIO * archive.stat().st_size + ALLOWANCE)
         extract(archive, stage / stem(archive) if len(archives) > 1 else stage, limit, progress)
     _replace(root, stage)
 
@@ -172,7 +170,7 @@ def _copy(source: Path, root: Path, progress: Progress | None) -> None:
 
 
 def _replace(root: Path, stage: Path) -> None:
-    """Put a new folder in the place of an old one, which is deleted."""
+    """Replace a folder by a new one."""
     old = root.with_name(".old")
     shutil.rmtree(old, ignore_errors=True)
     if root.exists():
@@ -183,13 +181,13 @@ def _replace(root: Path, stage: Path) -> None:
 
 @dataclass(frozen=True)
 class _Views:
-    """Which view every image shows.
+    """The view of every image.
 
     Attributes:
         ids: file → id.
         groups: file → group.
         aligned: whether equal ids of two domains show the same view.
-        notes: how this was found.
+        notes: how ids and groups were chosen.
     """
 
     ids: dict[str, str]
@@ -201,14 +199,14 @@ class _Views:
 def build(root: Path, recognised: Recognised, progress: Progress | None = None) -> None:
     """Write `index.csv` and `dataset.toml` beside the images.
 
-    Views are aligned by equal names where at least half of the smallest domain's are found in
-    all domains, else by registration (see `_register`), else not at all. Groups of views are
-    split, never views. In aligned data only views that all domains have are in val and test;
-    images of other views serve training where their group does, and are left out where not.
+    Views are aligned by equal names if all domains share enough of them (see `are_aligned`), else
+    by registration (see `_register`), else not at all. Groups of views are assigned to splits as a
+    whole. In aligned data, val and test hold only views that all domains have; images of other
+    views are used for training if their group is, and left out otherwise.
 
     Raises:
-        UserError: unrecognised images or missing domains, two images of a domain with one
-            name, images that cannot be decoded, or too few groups.
+        UserError: unrecognised images or missing domains, two images of one view in a domain,
+            images that cannot be decoded, or too few groups.
     """
     demand_complete(recognised)
     views = _find_views(root, recognised, progress)
@@ -217,7 +215,7 @@ def build(root: Path, recognised: Recognised, progress: Progress | None = None) 
     notes = views.notes
     if left_out:
         notes += f"; left out: {left_out} images without partners, in groups of val and test"
-    # The description comes last: without it nobody takes an index for granted.
+    # The description is written last: without it, the data set counts as not built.
     (root / FILE).unlink(missing_ok=True)
     write_index(root / INDEX, items)
     description = Description(
@@ -237,19 +235,18 @@ def build(root: Path, recognised: Recognised, progress: Progress | None = None) 
 def _find_views(root: Path, recognised: Recognised, progress: Progress | None) -> _Views:
     names = view_names(recognised)
     items = recognised.items
-    own = {domain: {names[file].id for file in files} for domain, files in items.items()}
-    shared, least = set.intersection(*own.values()), min(map(len, own.values()))
+    own = [{names[file].id for file in files} for files in items.values()]
+    shared = set.intersection(*own)
     ids = {file: name.id for file, name in names.items()}
-    found = f"{len(shared)} of {least} ids of the smallest domain are in all domains"
-    if len(shared) < max(1, SHARED * least):
-        registered = _register(root, items, names, progress)
-        if registered:
-            return registered
-        groups, how = group_views(names)
-        notes = f"ids: names, not aligned ({found}, and registration failed); groups: {how}"
-        return _Views(ids, groups, aligned=False, notes=notes)
-    groups, how = group_views(names, {file for file, id_ in ids.items() if id_ in shared})
-    return _Views(ids, groups, aligned=True, notes=f"ids: names ({found}); groups: {how}")
+    share = f"{len(shared)} of {min(map(len, own))} ids of the smallest domain are in all domains"
+    if are_aligned(shared, own):
+        groups, how = group_views(names, {file for file, id_ in ids.items() if id_ in shared})
+        return _Views(ids, groups, aligned=True, notes=f"ids: names ({share}); groups: {how}")
+    if registered := _register(root, items, names, progress):
+        return registered
+    groups, how = group_views(names)
+    notes = f"ids: names, not aligned ({share}, and registration failed); groups: {how}"
+    return _Views(ids, groups, aligned=False, notes=notes)
 
 
 def _register(
@@ -258,28 +255,25 @@ def _register(
     names: Mapping[str, Name],
     progress: Progress | None,
 ) -> _Views | None:
-    """Find equal views by their edges, where names do not tell them.
+    """Find equal views by the edges of their thumbnails (see `similarity.edges`).
 
-    An image is described by its edges on a small scale: the length of the gradient of the
-    blurred thumbnail, standardised. Edges hardly depend on contrast, dose or polarity. Every
-    domain is matched to the smallest one, one to one, so that the sum of correlations is
-    largest. A matching is believed in if in 80 % of its pairs each image is the other's most
-    similar one. Matched images take the id and group of the smallest domain's image; others
-    keep an id of their own and take the group of the image that is most similar to them.
+    Edges hardly depend on contrast, dose or polarity. Every domain is matched to the smallest one,
+    one to one, with the largest sum of correlations. Matched images get the id and group of the
+    smallest domain's image; others keep their own id and get the group of the most similar image.
 
     Returns:
-        None if one of the matchings is not believed in.
+        None if in one of the matchings less than `MUTUAL` of the pairs are mutual.
     """
     smallest = min(items, key=lambda domain: len(items[domain]))
     reference = items[smallest]
     reference_groups, how = group_views({file: names[file] for file in reference})
     ids = {file: names[file].id for file in reference}
     groups = dict(reference_groups)
-    described = _describe(root, items, progress)
+    edges_of = _edges(root, items, progress)
     for domain, files in items.items():
         if domain == smallest:
             continue
-        likeness = described[smallest] @ described[domain].T
+        likeness = edges_of[smallest] @ edges_of[domain].T
         rows, columns = linear_sum_assignment(likeness, maximize=True)
         nearest, nearest_back = likeness.argmax(axis=1), likeness.argmax(axis=0)
         mutual = (nearest[rows] == columns) & (nearest_back[columns] == rows)
@@ -294,12 +288,12 @@ def _register(
     return _Views(ids, groups, aligned=True, notes=notes)
 
 
-def _describe(
+def _edges(
     root: Path, items: Mapping[str, Sequence[str]], progress: Progress | None
 ) -> dict[str, Grey]:
-    """Domain → edges of its images, one row each."""
+    """Domain → edges of its images `[n, d]`."""
     total, done = sum(map(len, items.values())), 0
-    described = {}
+    result = {}
     for domain, files in items.items():
         thumbnails = []
         for file in files:
@@ -307,8 +301,8 @@ def _describe(
             done += 1
             if progress:
                 progress(done, total, "register views")
-        described[domain] = edges(np.stack(thumbnails))
-    return described
+        result[domain] = edges(np.stack(thumbnails))
+    return result
 
 
 def _thumbnail(root: Path, file: str) -> NDArray[np.float32]:
@@ -317,13 +311,13 @@ def _thumbnail(root: Path, file: str) -> NDArray[np.float32]:
     except Undecodable as error:
         raise UserError(
             f"{root / file} {error}",
-            "expected: an image that can be decoded",
+            "expected: a readable image",
             f"leave it out: xbench data fetch {NAME} --map '{escaped(file)}=skip'",
         ) from error
 
 
 def _split(items: Mapping[str, Sequence[str]], views: _Views) -> tuple[list[Item], int]:
-    """The images with their splits, and how many are left out."""
+    """The images with their splits, and the number of images left out."""
     everywhere = set.intersection(*({views.ids[f] for f in files} for files in items.values()))
 
     def partnered(file: str) -> bool:
@@ -346,7 +340,7 @@ def _split(items: Mapping[str, Sequence[str]], views: _Views) -> tuple[list[Item
 
 
 def _check(items: Sequence[Item], root: Path) -> None:
-    """Demand images of every domain in every split."""
+    """Check that every domain has images in every split."""
     have = {(item.domain, item.split) for item in items}
     for domain in DOMAINS:
         for split in ("train", "val", "test"):
@@ -354,6 +348,6 @@ def _check(items: Sequence[Item], root: Path) -> None:
                 groups = {item.group for item in items if item.domain == domain}
                 raise UserError(
                     f"{root}: {domain} has no images for {split}: {len(groups)} groups of views",
-                    f"expected: {LEAST_GROUPS} groups or more in every domain",
-                    "add images, or say with --map what the others are",
+                    f"expected: at least {LEAST_GROUPS} groups in every domain",
+                    "add images, or map unrecognised ones with --map",
                 )

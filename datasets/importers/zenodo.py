@@ -1,4 +1,8 @@
-"""Files of a Zenodo record: fetched resumably, checked, whole or not there at all."""
+"""Downloads the files of a Zenodo record: resumable, checked, complete or not at all.
+
+Pooch checks MD5 sums and moves files into place. Its own `DOIDownloader` is not used: it cannot
+resume, limit the bytes that a server sends, list a record's sizes, or use another server.
+"""
 
 import os
 import re
@@ -17,10 +21,9 @@ if TYPE_CHECKING:  # only for the type: base needs torch
     from xbench.datasets.base import Progress
 
 OFFICIAL = "https://zenodo.org"
-#: Bytes that extraction needs for each byte of an archive: a guess, as records do not tell.
-#: Images are compressed already.
+#: Extracted bytes per byte of an archive: a guess, as records do not say; images are compressed.
 EXTRACTION = 1.5
-#: Seconds to wait for a connection, and for the next bytes.
+#: Seconds to wait for a connection and for the next bytes.
 TIMEOUT = (15, 60)
 _CHUNK = 2**16
 
@@ -36,29 +39,29 @@ class _File:
 
 
 def fetch(record: str, to: Path, progress: "Progress | None" = None) -> list[Path]:
-    """Fetch all files of a record into a folder; what is there and right is not fetched again.
+    """Download the files of a record that are not in a folder yet.
 
-    A download that breaks off leaves `NAME.part`, and the next call goes on from there. The
-    environment variable `XBENCH_ZENODO` names another server than zenodo.org.
+    An interrupted download leaves `NAME.part`, from which the next call continues. The
+    environment variable `XBENCH_ZENODO` can name another server than zenodo.org.
 
     Args:
         record: the record's number.
-        to: the folder, made if missing.
-        progress: told the bytes of each file.
+        to: the folder, created if missing.
+        progress: called with the bytes of each file.
 
     Returns:
         The files, in the record's order.
 
     Raises:
-        UserError: no network (or `XBENCH_OFFLINE=1`), too little room for the files and their
-            extraction, a broken download, a wrong checksum, or a malformed record.
+        UserError: no network (or `XBENCH_OFFLINE=1`), too little disk space for the files and
+            their extraction, an interrupted download, a wrong checksum, or a malformed record.
     """
     server = os.environ.get("XBENCH_ZENODO", OFFICIAL).rstrip("/")
     page = f"{server}/records/{record}"
     if os.environ.get("XBENCH_OFFLINE") == "1":
         raise UserError(
-            f"{page} cannot be fetched: XBENCH_OFFLINE=1 forbids it",
-            "expected: a connection to the network",
+            f"{page} cannot be downloaded: XBENCH_OFFLINE=1 forbids it",
+            "expected: a network connection",
             "unset XBENCH_OFFLINE, or " + _by_hand(page),
         )
     files = _read_record(f"{server}/api/records/{record}", page)
@@ -70,7 +73,7 @@ def fetch(record: str, to: Path, progress: "Progress | None" = None) -> list[Pat
 
 
 def _size(folder: Path, file: _File) -> int:
-    """Bytes of a file that are there already."""
+    """Bytes of a file on the disk, complete or not."""
     for path in (folder / file.name, _part(folder, file)):
         if path.exists():
             return min(path.stat().st_size, file.size)
@@ -94,10 +97,10 @@ def _read_record(url: str, page: str) -> list[_File]:
     try:
         files = [_read_entry(entry) for entry in answer.json()["files"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise _malformed(url, page, f"cannot be understood ({error!r})") from error
+        raise _malformed(url, page, f"is malformed ({error!r})") from error
     names = [file.name.lower() for file in files]
     if not files or len(set(names)) < len(names):
-        raise _malformed(url, page, "lists no files, or two of one name")
+        raise _malformed(url, page, "lists no files, or two files of one name")
     return files
 
 
@@ -105,10 +108,10 @@ def _read_entry(entry: Any) -> _File:
     """One file of a record's description.
 
     Raises:
-        ValueError: a value that no record should have; KeyError, TypeError: other structures.
+        ValueError: an invalid value; KeyError, TypeError: another structure.
     """
     name, size, md5 = entry["key"], entry["size"], entry["checksum"]
-    # A plain name: nothing that a system takes for a folder, a drive or an option of its own.
+    # No name that an operating system takes for a folder or a drive.
     if not re.fullmatch(r"[^/\\:\0-\x1f]+", name) or name in (".", ".."):
         raise ValueError(f"the file name '{name}' would leave the folder")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -119,7 +122,7 @@ def _read_entry(entry: Any) -> _File:
 
 
 def _fetch_file(file: _File, to: Path, page: str, progress: "Progress | None") -> Path:
-    """Fetch one file with Pooch, which moves it into place only when its checksum is right."""
+    """Download one file; Pooch moves it into place if its checksum is correct."""
 
     def report(done: int) -> None:
         if progress:
@@ -129,64 +132,56 @@ def _fetch_file(file: _File, to: Path, page: str, progress: "Progress | None") -
         _resume(file, _part(to, file), page, report)
         os.replace(_part(to, file), target)
 
-    pooch.get_logger().setLevel("WARNING")  # progress is ours to show
+    pooch.get_logger().setLevel("WARNING")  # `progress` says the rest
     try:
         pooch.retrieve(file.url, file.md5, fname=file.name, path=to, downloader=download)
     except ValueError as error:
         raise UserError(
-            f"{to / file.name} was fetched with a wrong checksum and deleted",
+            f"{to / file.name} was downloaded with a wrong checksum and deleted",
             f"expected: {file.md5} ({human(file.size)})",
-            "try the same command again, which fetches it anew, or " + _by_hand(page),
+            "repeat the command to download it again, or " + _by_hand(page),
         ) from error
     return to / file.name
 
 
 def _resume(file: _File, part: Path, page: str, report: Callable[[int], None]) -> None:
-    """Fetch what is missing of a file into `part`.
+    """Download the missing bytes of a file into `part`.
 
     Raises:
-        UserError: the download broke off; `part` stays.
+        UserError: the download was interrupted; `part` stays unless it is useless.
     """
     part.touch()
-    start = part.stat().st_size
-    if start == file.size:
-        report(start)
-        return
-    if start > file.size:
-        part.unlink()
-        start = 0
+    done, reason = part.stat().st_size, "the server sent a file of another size"
     try:
-        done = _receive(file, part, start, report)
         if done != file.size:
-            reason = f"the server sent {done} bytes instead of {file.size}"
+            done = _receive(file, part, done if done < file.size else 0, report)
     except requests.RequestException as error:
         done, reason = part.stat().st_size, _reason(error)
         if error.response is not None and error.response.status_code == 416:
-            part.unlink(missing_ok=True)  # else every further attempt would ask for the same
+            part.unlink()  # the server has no bytes beyond those of `part`
     if done > file.size:
-        part.unlink(missing_ok=True)
+        part.unlink()
     if done != file.size:
         raise UserError(
-            f"{file.name}: the download broke off after {human(done)} ({reason})",
+            f"{file.name}: the download stopped after {human(done)} ({reason})",
             f"expected: {human(file.size)} from {file.url}",
-            "the same command goes on from there; or " + _by_hand(page),
+            "repeat the command to continue; or " + _by_hand(page),
         )
+    report(done)
 
 
 def _receive(file: _File, part: Path, start: int, report: Callable[[int], None]) -> int:
-    """Append to `part` from byte `start` on, or write it anew; return its size.
+    """Append to `part` from byte `start` on, or replace it; return its size.
 
-    A server that does not honour the range answers with the whole file. Reading stops as soon as
-    there is more than the record tells of.
+    A server that ignores the range sends the whole file. Reading stops as soon as there are more
+    bytes than the record says.
     """
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         answer.raise_for_status()
-        goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-        done = start if goes_on else 0
-        with part.open("ab" if goes_on else "wb") as target:
+        appends = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        done = start if appends else 0
+        with part.open("ab" if appends else "wb") as target:
             for chunk in answer.iter_content(_CHUNK):
                 target.write(chunk)
                 done += len(chunk)
@@ -197,9 +192,9 @@ def _receive(file: _File, part: Path, start: int, report: Callable[[int], None])
 
 
 def _reason(error: requests.RequestException) -> str:
-    """A network error in few words; those of `requests` are long and change from run to run."""
+    """A network error in a few words; those of `requests` are long and vary between runs."""
     if error.response is not None:
-        return f"the server answers {error.response.status_code} {error.response.reason}"
+        return f"the server says {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
