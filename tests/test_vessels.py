@@ -15,7 +15,7 @@ from xbench.datasets.phantom import Phantom, PhantomConfig, physics
 from xbench.datasets.phantom.generate import one_thread
 from xbench.datasets.phantom.projection import Projector, View
 from xbench.datasets.phantom.render import LOOKS, VESSEL_GROUND
-from xbench.datasets.phantom.vessels import MAGNIFICATION, Arteries, grow, project
+from xbench.datasets.phantom.vessels import MAGNIFICATION, Discs, grow, project
 from xbench.datasets.phantom.views import CLASSES
 from xbench.datasets.phantom.volume import CORNER, Volume, make_head
 
@@ -67,13 +67,13 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]).double())[0, 1])
 
 
-def straight(radius: float, way: tuple[float, float, float], length: float) -> Arteries:
+def straight(radius: float, way: tuple[float, float, float], length: float) -> Discs:
     """A straight vessel through the isocentre of `plain_view`."""
     places = (torch.arange(0, length, 0.1, dtype=torch.float64) + 0.05 - length / 2)[:, None]
     unit = torch.tensor(way, dtype=torch.float64) / math.hypot(*way)
     middle = torch.tensor([0.0, 6.0, 8.0], dtype=torch.float64)
     count = len(places)
-    return Arteries(
+    return Discs(
         middle + places * unit,
         torch.full((count,), radius, dtype=torch.float64),
         torch.full((count,), 0.1, dtype=torch.float64),
@@ -123,7 +123,7 @@ def test_arteries_lie_where_the_volume_has_them(angles: tuple[float, float]) -> 
     view = View("any", *angles, 4.0, (0, 0, 0), 200.0)
     bone = Projector(Volume(data, 2.0, (-60.0, -60.0, -60.0))).project(view, 64)[0]
     one = torch.ones(1, dtype=torch.float64)
-    vessel = project(Arteries(torch.tensor([[21.0, -19.0, 31.0]]).double(), one, one), view, 64)
+    vessel = project(Discs(torch.tensor([[21.0, -19.0, 31.0]]).double(), one, one), view, 64)
     steps = torch.arange(64.0)
     for image in (bone, vessel):
         image /= image.sum()
@@ -217,7 +217,7 @@ def test_subtraction_leaves_vessels_on_an_even_ground(phantoms: dict[str, Phanto
     dsa, angiogram = phantoms["dsa"], phantoms["silent angiogram"]
     bone = torch.from_numpy(dsa.bone_masks("test", 1.0)).float()
     path = torch.from_numpy(dsa.vessel_paths("test"))
-    mask = torch.from_numpy(dsa.vessel_masks("test", 0.15))
+    mask = path > 0.15
     away = torch.nn.functional.max_pool2d(path, 5, 1, 2) == 0
     for domain in LOOKS:
         images = stack(dsa, domain)
@@ -251,6 +251,6 @@ def test_vessels_are_made_the_same_again(
     assert torch.equal(again.images("val", "real_low")[:], expected[1])
 
 
-def test_a_head_without_contrast_has_no_masks(phantoms: dict[str, Phantom]) -> None:
+def test_a_head_without_contrast_has_no_vessel_paths(phantoms: dict[str, Phantom]) -> None:
     with pytest.raises(UserError, match=r"has no vessels(.|\n)*data.vessels=angiogram"):
-        phantoms["silent none"].vessel_masks("test")
+        phantoms["silent none"].vessel_paths("test")

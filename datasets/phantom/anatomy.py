@@ -1,17 +1,18 @@
 """The parts of the head as shapes: skull base, face, jaw, teeth, neck, soft tissue.
 
 Axes: x to the left, y to the front, z up, in mm; the origin lies between the ear canals and
-z = 0 is the Frankfort plane. All sizes are our choice after the sketch in the specification
-(anatomical plausibility, tuned by eye); densities in g/cm3 follow ICRU 44 (cortical bone 1.92,
-soft tissue 1.06), lowered for thin or marrow-filled bone.
+z = 0 is the Frankfort plane. All sizes are our choice (anatomical plausibility, tuned by eye);
+densities in g/cm3 follow ICRU 44 (cortical bone 1.92, soft tissue 1.06), lowered for thin or
+marrow-filled bone.
 """
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from xbench.core.hashing import seed_from
-from xbench.datasets.phantom.shapes import Block, Bounds, Ellipsoid, Ring, Shape, Tube
+from xbench.datasets.phantom.shapes import Block, Ellipsoid, Ring, Shape, Tube, mirrored
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Bone:
 
 @dataclass(frozen=True)
 class Cavity:
-    """A space without bone; `wall` mm of compact bone around it, in front of which `open_y` cuts.
+    """A space without bone, inside a wall of compact bone of `wall` mm that ends at y = `open_y`.
 
-    `air` marks the spaces that hold air and not soft tissue.
+    `air` marks spaces that hold air instead of soft tissue.
     """
 
     shape: Shape
@@ -39,7 +40,7 @@ class Cavity:
 
 @dataclass(frozen=True)
 class Variation:
-    """How one head differs from the mean head; drawn by name, so no draw depends on another."""
+    """How one head differs from the mean head; drawn by name, so that draws are independent."""
 
     seed: int
     width: float = field(init=False)
@@ -49,7 +50,7 @@ class Variation:
     vault_mm: float = field(init=False)
 
     def __post_init__(self) -> None:
-        # Ranges of the specification; the vault is 7 mm on average (CT study quoted there).
+        # Ranges are our choice; 7 mm is the mean thickness of the vault in a CT study.
         for name, middle, spread in (
             ("width", 1.0, 0.05),
             ("length", 1.0, 0.04),
@@ -60,13 +61,16 @@ class Variation:
             object.__setattr__(self, name, middle + self.draw(name, -spread, spread))
 
     def draw(self, name: str, low: float, high: float) -> float:
-        """A uniform number that depends on the head and on the name alone."""
+        """A uniform random number that depends only on the head and the name."""
         return random.Random(seed_from(self.seed, name)).uniform(low, high)
 
 
-def both(shape: Shape) -> tuple[Shape, Shape]:
-    """A shape and its mirror image."""
-    return shape, shape.mirrored()
+Part = TypeVar("Part", Bone, Cavity)
+
+
+def both(parts: list[Part]) -> list[Part]:
+    """Each part of the left side, followed by its mirror image."""
+    return [replace(part, shape=s) for part in parts for s in (part.shape, mirrored(part.shape))]
 
 
 def skull_base() -> list[Bone]:
@@ -96,7 +100,7 @@ def skull_base() -> list[Bone]:
         Bone(Ellipsoid((17, -16, -31), (6, 10, 6)), 1.2, 1.6, 1.1),
         Bone(Ellipsoid((32, -34, -22), (16, 18, 4), (0, 18, 0)), 1.2, 1.6, 1.2),
     ]
-    return bones + [Bone(s, b.cortex, b.rho, b.core) for b in sided for s in both(b.shape)]
+    return bones + both(sided)
 
 
 def face(v: Variation) -> list[Bone]:
@@ -141,7 +145,7 @@ def face(v: Variation) -> list[Bone]:
         ),
         Bone(Tube(_arch(22.5, 35, -37), (5.2,) * 7, (1, 1, 1.5)), 1.2, 1.6, 1.1),
     ]
-    return bones + [Bone(s, b.cortex, b.rho, b.core) for b in sided for s in both(b.shape)]
+    return bones + both(sided)
 
 
 def _arch(width: float, depth: float, z: float) -> tuple[tuple[float, float, float], ...]:
@@ -172,12 +176,11 @@ def cavities(v: Variation) -> list[Cavity]:
         Cavity(Tube(((20, -6, 4), (31, -3, 4)), (3.2, 2.6))),
         Cavity(Ellipsoid((19, -27, -36), (3, 6, 3))),
     ]
-    spaces += [Cavity(s, c.wall, c.open_y, c.air) for c in sided for s in both(c.shape)]
-    return spaces + _mastoid_cells(v)
+    return spaces + both(sided) + _mastoid_cells(v)
 
 
 def _frontal_sinuses(v: Variation) -> list[Cavity]:
-    """Three overlapping lobes a side, of different sizes: a scalloped outline."""
+    """Three overlapping lobes on each side, of different sizes, for a scalloped outline."""
     lobes = []
     for sign in (1, -1):
         scale = v.draw(f"frontal sinus {sign}", 0.5, 1.3)
@@ -200,13 +203,13 @@ def _mastoid_cells(v: Variation) -> list[Cavity]:
 
 
 def inside_nose(v: Variation) -> list[Bone]:
-    """Thin bones within the air spaces, painted after these are cut."""
+    """Thin bones inside the air spaces, added after these have been cut."""
     lean = v.draw("septum", -1.5, 1.5)
     bones = [
         Bone(Block((lean * 0.5, 64, -6), (0.7, 22, 22), 0.6, (0, lean * 2, 0)), 0.7, 1.3, 1.3),
         Bone(Block((0, 62, 23), (5, 16, 1.0), 0.9), 0.8, 1.5, 1.5),
     ]
-    sided: list[Shape] = [
+    conchae: list[Shape] = [
         Ellipsoid((8.5, 63, -17), (2.0, 20, 4.5), (0, -18, 0)),
         Ellipsoid((6.5, 60, -4), (1.6, 16, 4.0), (0, -18, 0)),
         Ellipsoid((5.0, 56, 7), (1.3, 11, 3.0), (0, -14, 0)),
@@ -214,23 +217,21 @@ def inside_nose(v: Variation) -> list[Bone]:
         Block((5, 50, 11), (5, 0.6, 9), 0.5),
         Block((5, 60, 11), (5, 0.6, 9), 0.5),
     ]
-    bones += [Bone(s, 0.6, 1.1, 1.1) for shape in sided for s in both(shape)]
     plates: list[Shape] = [
         Block((17, 33, -22), (1.1, 7, 13), 0.9, (0, -8, 22)),
         Block((13, 32, -22), (1.0, 6, 12), 0.9, (0, 0, -12)),
     ]
-    return bones + [Bone(s, 0.8, 1.6, 1.5) for shape in plates for s in both(shape)]
+    sided = [Bone(shape, 0.6, 1.1, 1.1) for shape in conchae]
+    return bones + both(sided + [Bone(shape, 0.8, 1.6, 1.5) for shape in plates])
 
 
 def jaw(v: Variation) -> list[Bone]:
-    """Mandible: body, chin, rami that lean, flare and turn, condyles, coronoids."""
+    """Mandible: body, chin, rami (varied in angle and width), condyles, coronoids."""
     drop = v.draw("jaw", -2, 2)
     body = ((0, 86, -74), (11, 83, -75), (25, 67, -74), (36, 44, -71), (43, 22, -66))
-    bones = [
-        Bone(Ellipsoid((0, 88, -79 + drop), (10, 4.5, 8), (14, 0, 0)), 1.6, 1.5, 0.9),
-    ]
+    chin = Bone(Ellipsoid((0, 88, -79 + drop), (10, 4.5, 8), (14, 0, 0)), 1.6, 1.5, 0.9)
     flare, yaw = v.draw("ramus flare", -1, 2.5), v.draw("ramus yaw", -30, -18)
-    # Two flat columns meet in the ramus and part above at the notch.
+    # Two flat columns join in the ramus and separate above at the notch.
     back = ((47, 10, -62), (49 + flare, 8, -42), (50 + flare, 5, -24), (48.5, 4, -12))
     front = ((40, 25, -66), (40.5 + flare, 23, -46), (42 + flare, 25, -28), (44, 28, -11))
     sided = [
@@ -239,10 +240,10 @@ def jaw(v: Variation) -> list[Bone]:
         Bone(Tube(front, (10, 10.5, 8, 2.2), (0.33, 1, 1)), 1.1, 1.45, 0.9),
         Bone(Ellipsoid((43.5, 15, -65), (4.2, 12, 7), (-28, 0, yaw)), 1.3, 1.5, 1.0),
         Bone(Ellipsoid((48, 5, -7), (7.5, 4.0, 4.4), (0, 8, -15)), 1.1, 1.5, 1.1),
+        # The lower alveolar ridge carries the teeth.
+        Bone(Tube(_arch(22, 35, -63), (4.4,) * 7, (1, 1, 1.4)), 1.3, 1.6, 1.1),
     ]
-    # The lower alveolar ridge carries the teeth.
-    sided.append(Bone(Tube(_arch(22, 35, -63), (4.4,) * 7, (1, 1, 1.4)), 1.3, 1.6, 1.1))
-    return bones + [Bone(s, b.cortex, b.rho, b.core) for b in sided for s in both(b.shape)]
+    return [chin, *both(sided)]
 
 
 def teeth(v: Variation) -> list[Bone]:
@@ -253,7 +254,7 @@ def teeth(v: Variation) -> list[Bone]:
             name = f"tooth {upper} {i}"
             if v.draw(name, 0, 1) < 0.04:
                 continue
-            # Teeth widen from the incisors to the molars; angles are measured from the midline.
+            # Teeth get wider from the incisors to the molars; angles start at the midline.
             rank = abs(i - 7.5) - 0.5
             angle = math.copysign(math.radians(5.5 + rank * 11.6), i - 7.5)
             turn = v.draw(name + " tilt", -1.2, 1.2)
@@ -273,24 +274,21 @@ def teeth(v: Variation) -> list[Bone]:
 
 
 def neck(v: Variation) -> list[Bone]:
-    """Atlas, axis, C3-C6 with their own tilt, shift and size, hyoid."""
+    """Atlas, axis, C3 to C6 (each with its own tilt, shift and size), hyoid."""
     bones = [
         Bone(Ring((0, -24, -44), (20, 18), 3.6, "z", (-6, 0, 0)), 1.2, 1.6, 1.0),
         Bone(Tube(((0, -8, -64), (0, -9, -38)), (6.0, 4.2)), 1.2, 1.65, 1.1),
     ]
-    for s in both(Ellipsoid((19, -17, -44), (8, 9, 7), (0, 15, 0))):
-        bones.append(Bone(s, 1.2, 1.6, 1.05))
-    for s in both(Tube(((22, -18, -46), (36, -18, -47)), (3.5, 2.8))):
-        bones.append(Bone(s, 1.0, 1.5, 1.0))
+    bones += both([Bone(Ellipsoid((19, -17, -44), (8, 9, 7), (0, 15, 0)), 1.2, 1.6, 1.05)])
+    bones += both([Bone(Tube(((22, -18, -46), (36, -18, -47)), (3.5, 2.8)), 1.0, 1.5, 1.0)])
     z, y = -66.0, -10.0
     for level in range(5):
         bones += _vertebra(v, level, y, z)
         z -= v.draw(f"disc {level}", 15.5, 19.0)
         y += v.draw(f"lordosis {level}", -0.5, 2.0) - 1.5 * (level > 2)
     bones.append(Bone(Tube(((-10, 50, -90), (0, 54, -91), (10, 50, -90)), (2.4,) * 3), 1, 1.5, 1.1))
-    for s in both(Tube(((11, 50, -90), (17, 38, -88), (20, 26, -84)), (2.0, 1.5, 1.2))):
-        bones.append(Bone(s, 1.0, 1.5, 1.2))
-    return bones
+    horn = Tube(((11, 50, -90), (17, 38, -88), (20, 26, -84)), (2.0, 1.5, 1.2))
+    return bones + both([Bone(horn, 1.0, 1.5, 1.2)])
 
 
 def _vertebra(v: Variation, level: int, y: float, z: float) -> list[Bone]:
@@ -322,7 +320,7 @@ def _vertebra(v: Variation, level: int, y: float, z: float) -> list[Bone]:
 
 
 def soft_shapes(v: Variation) -> list[tuple[Shape, float]]:
-    """Shapes of the face and neck with the width over which each is joined to the rest."""
+    """Shapes of face and neck, and the width of the rounded joint of each with the rest, mm."""
     stout = v.draw("neck width", 0.88, 1.12)
     nose = v.draw("nose", 0.85, 1.15)
     front: list[tuple[Shape, float]] = [
@@ -334,14 +332,4 @@ def soft_shapes(v: Variation) -> list[tuple[Shape, float]]:
         (Tube(((0, -22, -30), (0, -26, -150)), (53 * stout, 58 * stout), (1.05, 1, 1)), 26),
     ]
     ear = Ellipsoid((77, -12, 2), (3.6, 16, 29), (-12, 0, 26))
-    return front + [(s, 5.0) for s in both(ear)]
-
-
-def bounds_of(part: Bone | Cavity) -> Bounds:
-    """Bounds of a part with its wall."""
-    low, high = part.shape.bounds()
-    wall = part.wall if isinstance(part, Cavity) else 0.0
-    return (
-        (low[0] - wall, low[1] - wall, low[2] - wall),
-        (high[0] + wall, high[1] + wall, high[2] + wall),
-    )
+    return [*front, (ear, 5.0), (mirrored(ear), 5.0)]

@@ -1,4 +1,4 @@
-"""The phantom data set: cached image files of seeded heads, one per head and split."""
+"""The phantom data set: cached files of generated heads, one per head."""
 
 import json
 import warnings
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from xbench.core.errors import UserError
 from xbench.core.files import home, set_aside, sweep_parts
 from xbench.core.hashing import digest, file_digest
+from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
@@ -28,12 +30,12 @@ from xbench.datasets.phantom.volume import EXTENT
 
 
 class PhantomConfig(DatasetConfig):
-    """Sizes of the data set and the three causes of the gap between simulator and fluoroscope.
+    """Sizes of the data set, and switches of the causes of the gap between its domains.
 
     Attributes:
         size: image height and width in pixels.
         voxel_mm: voxel side of the bone; about the pixel pitch at the head (220 mm / size).
-        train_heads: heads per domain; no head is shared by two domains.
+        train_heads: training heads per domain; no two domains share a head.
         train_views: views per training head.
         val_heads: validation heads; each view exists in all domains.
         val_views: views per validation head.
@@ -41,11 +43,11 @@ class PhantomConfig(DatasetConfig):
         test_views: views per test head.
         attenuation: False gives all domains the image formation of `real_normal`: spectrum,
             layered bone, scatter, blur, range compression, edges, grey scale.
-        noise: False leaves out all noise in all domains.
-        soft_tissue: False gives all domains the real ones' surroundings of the bone: a little
-            clear plastic and the mount's plate.
-        vessels: `angiogram` fills the cerebral arteries with iodine and shows them over the
-            anatomy, `dsa` shows them with the mask subtracted (digital subtraction angiography).
+        noise: False removes all noise from all domains.
+        soft_tissue: False surrounds the bone in all domains as in the real ones: by a little
+            clear plastic and the plate of the mount.
+        vessels: `angiogram` fills the cerebral arteries with iodine, `dsa` also subtracts the mask
+            (digital subtraction angiography).
     """
 
     size: int = Field(ge=16)
@@ -61,16 +63,6 @@ class PhantomConfig(DatasetConfig):
     soft_tissue: bool = True
     vessels: Vessels = "none"
 
-    def keyed(self) -> dict[str, Any]:
-        """What the key is made of: later fields are left out at their defaults.
-
-        So a new setting leaves the keys of published data sets as they are.
-        """
-        later = {"vessels"}
-        values = self.model_dump(mode="json")
-        defaults = {name: type(self).model_fields[name].default for name in later}
-        return {k: v for k, v in values.items() if k not in later or v != defaults[k]}
-
 
 #: Profile → voxel side and (heads, views) of train (per domain), val and test.
 _PROFILES = {
@@ -83,10 +75,7 @@ _PROFILES = {
 
 @dataclass(frozen=True)
 class ViewTruth:
-    """What is known of one val or test view: class, angles in degrees, head.
-
-    `group` is the head's name, `head_seed` what the head was made from.
-    """
+    """Ground truth of a val or test view: class, angles in degrees, seed and name of the head."""
 
     id: str
     view: str
@@ -97,7 +86,7 @@ class ViewTruth:
 
 
 class Phantom(Dataset):
-    """Procedural head phantom in five domains, made on first use and cached."""
+    """Procedural head phantom in five domains, generated on first use and cached."""
 
     name: ClassVar[str] = "phantom"
     Config = PhantomConfig
@@ -122,8 +111,10 @@ class Phantom(Dataset):
 
     @property
     def key(self) -> str:
-        """See `Dataset`."""
-        return f"{self.name}-v{self.version}-" + digest(self.config.keyed(), 12)
+        """See `Dataset`; older than the setting `vessels`, whose default it leaves out."""
+        later = {"vessels"} if self.config.vessels == "none" else None
+        settings = self.config.model_dump(mode="json", exclude=later)
+        return f"{self.name}-v{self.version}-" + digest(settings, 12)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -140,7 +131,7 @@ class Phantom(Dataset):
         return home() / "phantom" / self.key
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Make what is missing or damaged; a damaged file is named in a warning and set aside."""
+        """Make missing and damaged files; warns of a damaged file and keeps it as `.corrupt`."""
         folder = self.cache()
         folder.mkdir(parents=True, exist_ok=True)
         sweep_parts(folder)
@@ -184,8 +175,8 @@ class Phantom(Dataset):
         """See `Dataset`; the same for all domains."""
         return [view.group for view in self.truth(split)]
 
-    def masks(self, split: Split, domain: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """See `Dataset`; bone of 1 cm and more, which Otsu's threshold finds in every domain."""
+    def masks(self, split: Split, domain: str) -> NDArray[np.bool_]:
+        """See `Dataset`; bone of more than 1 cm, which Otsu's threshold finds in every domain."""
         return self.bone_masks(split, thicker_than=1.0)
 
     def truth(self, split: Split) -> list[ViewTruth]:
@@ -198,32 +189,19 @@ class Phantom(Dataset):
             ]
         return result
 
-    def bone_masks(
-        self, split: Split, thicker_than: float = 0.15
-    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Where the ray passes more bone than so many cm: bool `[n, H, W]`, in the order of `ids`.
+    def bone_masks(self, split: Split, thicker_than: float = 0.15) -> NDArray[np.bool_]:
+        """Pixels whose ray crosses more than so many cm of bone: bool `[n, H, W]` by `ids`.
 
-        The default is nearly the skull's silhouette; 2.5 cm shows the dense bone alone (base,
-        rim of the vault, teeth).
+        The default is nearly the skull's silhouette; 2.5 cm shows only the dense bone (base, rim of
+        the vault, teeth).
         """
         empty = np.empty((0, self.config.size, self.config.size), np.bool_)
         steps = thicker_than * STEPS_PER_CM
         masks = [_load(job)[BONE_PLANE] > steps for job in self._aligned_jobs(split)]
         return np.concatenate([empty, *masks])
 
-    def vessel_masks(
-        self, split: Split, thicker_than: float = 0.02
-    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Where the ray passes more artery than so many cm: bool `[n, H, W]`, in order of `ids`.
-
-        Raises:
-            UserError: the data set has no vessels.
-        """
-        masks: np.ndarray[Any, np.dtype[np.bool_]] = self.vessel_paths(split) > thicker_than
-        return masks
-
-    def vessel_paths(self, split: Split) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Path of each ray through arteries in cm: float32 `[n, H, W]`, in the order of `ids`.
+    def vessel_paths(self, split: Split) -> NDArray[np.float32]:
+        """Path of each pixel's ray through arteries in cm: float32 `[n, H, W]` by `ids`.
 
         Raises:
             UserError: the data set has no vessels.
@@ -231,7 +209,7 @@ class Phantom(Dataset):
         if self.config.vessels == "none":
             raise UserError(
                 f"{self.key} has no vessels",
-                "expected: the setting vessels of the phantom at angiogram or dsa",
+                "expected: the phantom's setting vessels=angiogram or vessels=dsa",
                 "try: --set data.vessels=angiogram",
             )
         empty = np.empty((0, self.config.size, self.config.size), np.float32)
@@ -252,35 +230,23 @@ class Phantom(Dataset):
         return self._jobs(split)
 
     def _jobs(self, split: Split | None = None) -> list[Job]:
-        """All heads of a split (of all splits) in a fixed order."""
-        c = self.config
+        """All heads of a split (by default, of all splits) in a fixed order."""
+        c, folder = self.config, str(self.cache())
         plan: list[tuple[Split, str | None, int, int]]
         plan = [("train", domain, c.train_heads, c.train_views) for domain in LOOKS]
-        plan += [
-            ("val", None, c.val_heads, c.val_views),
-            ("test", None, c.test_heads, c.test_views),
-        ]
+        plan.append(("val", None, c.val_heads, c.val_views))
+        plan.append(("test", None, c.test_heads, c.test_views))
+        fields = {"size", "voxel_mm", "attenuation", "noise", "soft_tissue", "vessels"}
+        shared = c.model_dump(include=fields)
         return [
-            Job(
-                folder=str(self.cache()),
-                split=name,
-                domain=domain,
-                index=index,
-                views=views,
-                size=c.size,
-                voxel_mm=c.voxel_mm,
-                attenuation=c.attenuation,
-                noise=c.noise,
-                soft_tissue=c.soft_tissue,
-                vessels=c.vessels,
-            )
+            Job(folder, name, domain, index, views, **shared)
             for name, domain, heads, views in plan
             if split in (None, name)
             for index in range(heads)
         ]
 
     def _workers(self, heads: int) -> int:
-        """Worker processes: one per core, none where their start costs more than it saves."""
+        """Number of worker processes: one per core, or 1 if starting them would take longer."""
         voxels = np.prod(EXTENT) / self.config.voxel_mm**3
         views = max(self.config.train_views, 3 * self.config.test_views)
         seconds = heads * (0.1 + 5e-7 * voxels + views * 1e-6 * self.config.size**2)
@@ -295,9 +261,9 @@ def _sidecar(job: Job) -> dict[str, Any]:
     return content
 
 
-def _load(job: Job) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def _load(job: Job) -> Pixels:
     try:
-        array: np.ndarray[Any, np.dtype[np.uint16]] = np.load(job.array, mmap_mode="r")
+        array: Pixels = np.load(job.array, mmap_mode="r")
     except FileNotFoundError:
         raise _unprepared(job) from None
     return array
@@ -312,8 +278,8 @@ def _unprepared(job: Job) -> UserError:
 
 
 def _is_whole(job: Job) -> bool:
-    """Whether a head's files are there and sound; what is damaged is set aside with a warning."""
-    # A kill between the two files leaves an array alone, with nothing to be checked against.
+    """Whether a head's files are complete; a damaged file is set aside with a warning."""
+    # The sidecar is written last: an array alone cannot be checked.
     if not job.sidecar.exists() or not job.array.exists():
         return False
     try:
@@ -322,16 +288,16 @@ def _is_whole(job: Job) -> bool:
             return True
         aside = set_aside(damaged)
     except FileNotFoundError:
-        # Another process has just set the file aside and is making it anew.
+        # Another process has just set the file aside, and makes it again.
         return False
     warnings.warn(
-        f"{damaged} is damaged: kept as {aside.name} and made anew", RuntimeWarning, stacklevel=3
+        f"{damaged} is damaged: kept as {aside.name} and made again", RuntimeWarning, stacklevel=3
     )
     return False
 
 
 def _damaged(job: Job) -> Path | None:
-    """The file of a head that is not what was written, if any."""
+    """A file of a head that differs from what was written, or None."""
     try:
         side = json.loads(job.sidecar.read_text(encoding="utf-8"))
         expected, views = side["sha256"], side["views"]

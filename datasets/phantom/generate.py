@@ -1,4 +1,4 @@
-"""Makes the image files of one head, alone or by worker processes."""
+"""Makes the image files of heads, in this process or in worker processes."""
 
 import json
 import math
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from xbench.core.files import atomic, write_text
 from xbench.core.hashing import file_digest, seed_from
+from xbench.core.pixels import WHITE, Pixels, to_pixels
 from xbench.datasets.phantom import vessels
 from xbench.datasets.phantom.projection import Projector, View
 from xbench.datasets.phantom.render import (
@@ -33,27 +34,27 @@ from xbench.datasets.phantom.render import (
 from xbench.datasets.phantom.views import draw_view, mount_path
 from xbench.datasets.phantom.volume import CHANNELS, SOLID_RHO, Head, make_head
 
-#: Stored steps of the bone path and of the vessel path per cm.
+#: Stored grey levels per cm of the bone path and of the vessel path.
 STEPS_PER_CM = 2000
-#: Val and test files hold each domain, each domain again with other noise, then the bone path and,
-#: with vessels, the path through these.
+#: Planes of val and test files: each domain, each domain again with other noise, the bone path, and
+#: the vessel path if there are vessels.
 BONE_PLANE = 2 * len(LOOKS)
 VESSEL_PLANE = BONE_PLANE + 1
 
-#: Whether arteries are filled: not at all, shown over the anatomy, shown with the mask taken off.
+#: Whether arteries are filled: no; yes; yes, and the mask is subtracted.
 Vessels = Literal["none", "angiogram", "dsa"]
-#: Iodine in contrast media, g/cm3 (250 to 350 mg per ml are usual), and the share of the medium in
+#: Iodine in contrast media, g/cm3 (usually 250 to 350 mg per ml), and the share of the medium in
 #: the blood of a filled artery (our choice).
 IODINE_RANGE, DILUTION = (0.25, 0.35), 0.7
-#: How far a head moves between mask and filling, px at 256 px (up to 0.2 mm, our choice).
+#: Motion of a head between mask and filling, px at 256 px (up to 0.2 mm, our choice).
 MOTION_RANGE = (0.05, 0.2)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One head of one split: all that its file depends on, and where it goes.
+    """One head of one split: the folder of its file, and everything that the file depends on.
 
-    `domain` is the domain of a training head and None where all domains are made.
+    `domain` is the domain of a training head, and None if all domains are made.
     """
 
     folder: str
@@ -91,14 +92,14 @@ class Job:
         return images if self.domain else (last + 1, *images)
 
     def look(self, domain: str) -> Look:
-        """The parts of a domain under this job's switches."""
+        """The image formation of a domain with this job's switches."""
         subtracted = self.vessels == "dsa"
         return look(domain, self.attenuation, self.noise, self.soft_tissue, subtracted)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread inside: sums have one order, and many tiny operations run faster."""
+    """Use one torch thread: sums have one order, and many tiny operations run faster."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -117,19 +118,19 @@ def make(job: Job) -> None:
     write_text(job.sidecar, json.dumps({"sha256": digest, **truth}, indent=1))
 
 
-def _images(job: Job) -> tuple[np.ndarray[Any, np.dtype[np.uint16]], dict[str, Any]]:
+def _images(job: Job) -> tuple[Pixels, dict[str, Any]]:
     seed = seed_from("phantom", job.head)
     channels = (bone_channel(job.look(job.domain)),) if job.domain else CHANNELS
     head = make_head(seed, job.voxel_mm, channels)
     bone, soft = Projector(head.bone), Projector(head.soft)
-    arteries = None if job.vessels == "none" else vessels.grow(seed)
+    discs = None if job.vessels == "none" else vessels.grow(seed)
     out = np.empty(job.shape(), np.uint16)
     views = []
     for number in range(job.views):
         view = draw_view(f"{job.split} {job.domain}", job.index * job.views + number)
         paths = project(head, bone, soft, view, job.size, seed)
-        if arteries is not None:
-            path = vessels.project(arteries, view, job.size)
+        if discs is not None:
+            path = vessels.project(discs, view, job.size)
             paths = replace(paths, contrast=inject(path, f"{job.head} {number}"))
         out[..., number, :, :] = _planes(job, paths, f"{job.head} {number}")
         views.append(_truth(job, number, view))
@@ -139,7 +140,7 @@ def _images(job: Job) -> tuple[np.ndarray[Any, np.dtype[np.uint16]], dict[str, A
 def project(
     head: Head, bone: Projector, soft: Projector, view: View, size: int, seed: int
 ) -> Paths:
-    """Line integrals of one view; a bone channel that the head lacks is empty."""
+    """Line integrals of one view; empty for a bone channel that the head does not have."""
     lines = dict(zip(head.channels, bone.project(view, size), strict=True))
     nothing = torch.empty(0)
     return Paths(
@@ -151,33 +152,27 @@ def project(
 
 
 def inject(path: Tensor, view: str) -> Contrast:
-    """Contrast medium in arteries with this `path` (cm); `view` names what chance draws."""
+    """Contrast medium in arteries with a `path` in cm; `view` names the random draws."""
     draw = random.Random(seed_from("contrast", view)).uniform
     rho = DILUTION * draw(*IODINE_RANGE)
     angle, reach = draw(0, 2 * math.pi), draw(*MOTION_RANGE)
     return Contrast(path, rho, (reach * math.sin(angle), reach * math.cos(angle)))
 
 
-def _planes(job: Job, paths: Paths, view: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """The images of one view as stored: `[H, W]` for training, else `[planes, H, W]`."""
+def _planes(job: Job, paths: Paths, view: str) -> Pixels:
+    """The stored images of one view: `[1, H, W]` for training, else `[planes, H, W]`."""
     if job.domain:
         seed = seed_from("noise", view, job.domain, 0)
-        return _pack(render(job.look(job.domain), paths, seed))
+        return to_pixels(render(job.look(job.domain), paths, seed)[None, None])
     planes = [
         render(job.look(domain), paths, seed_from("noise", view, domain, repeat))
         for repeat in range(2)
         for domain in LOOKS
     ]
-    planes.append((paths.solid / SOLID_RHO * STEPS_PER_CM / 65535).clamp(max=1))
+    planes.append(paths.solid / SOLID_RHO * STEPS_PER_CM / WHITE)
     if paths.contrast is not None:
-        planes.append((paths.contrast.vessels * STEPS_PER_CM / 65535).clamp(max=1))
-    return _pack(torch.stack(planes))
-
-
-def _pack(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    packed: np.ndarray[Any, np.dtype[np.uint16]]
-    packed = (image.double() * 65535).round().numpy().astype(np.uint16)
-    return packed
+        planes.append(paths.contrast.vessels * STEPS_PER_CM / WHITE)
+    return to_pixels(torch.stack(planes)[:, None])
 
 
 def _truth(job: Job, number: int, view: View) -> dict[str, Any]:
@@ -193,9 +188,9 @@ def make_all(jobs: Sequence[Job], workers: int, done: Callable[[], None]) -> Non
     """Make the files of all jobs, calling `done` after each.
 
     Args:
-        jobs: what to make.
-        workers: number of worker processes; below 2 the work is done here.
-        done: called in the caller's process, one call at a time.
+        jobs: the jobs.
+        workers: number of worker processes; below 2, this process does the work.
+        done: called in this process, one call at a time.
     """
     if workers < 2:
         for job in jobs:
@@ -216,7 +211,7 @@ def make_all(jobs: Sequence[Job], workers: int, done: Callable[[], None]) -> Non
                     raise error
                 done()
         finally:
-            # Also on an error or an interrupt: no thread takes another job.
+            # After an error or an interrupt, no thread takes another job.
             while not todo.empty():
                 todo.get_nowait()
 
@@ -224,8 +219,8 @@ def make_all(jobs: Sequence[Job], workers: int, done: Callable[[], None]) -> Non
 def _drive(
     todo: "queue.SimpleQueue[Job]", finished: "queue.SimpleQueue[BaseException | None]"
 ) -> None:
-    """Feed one worker process from the queue (runs in a thread of the parent)."""
-    # -P: the current folder may hold a `datasets` package or other namesakes.
+    """Feed one worker process from the queue; runs in a thread of the parent."""
+    # -P: the current folder may hold other packages of the same names.
     command = [sys.executable, "-P", "-m", "xbench.datasets.phantom.worker"]
     pipe = subprocess.PIPE
     try:

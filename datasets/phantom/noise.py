@@ -1,4 +1,4 @@
-"""Smooth seeded noise that is tied to millimetres, not to voxels."""
+"""Smooth seeded noise as a function of position in mm, for any voxel size."""
 
 import math
 
@@ -7,22 +7,22 @@ from torch import Tensor
 
 
 def spline_weights(positions: Tensor, nodes: int) -> Tensor:
-    """Cubic B-spline weights `[len(positions), nodes]` of positions given in node spacings."""
+    """Cubic B-spline weights `[len(positions), nodes]`; positions are in node spacings."""
     distance = (positions[:, None] - torch.arange(nodes)).abs()
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - distance).clamp(min=0) ** 3 / 6
     return torch.where(distance < 1, near, far)
 
 
-#: Standard deviation of a cubic B-spline of unit white nodes, per axis, averaged over positions.
+#: Standard deviation of a cubic B-spline of white unit noise, per axis, averaged over positions.
 _SPLINE_STD = math.sqrt(151 / 315)
 
 
 class NoiseField:
-    """Gaussian noise with a given grain size: a cubic B-spline of white nodes.
+    """Gaussian noise of a grain size: a cubic B-spline of white noise on a grid of nodes.
 
-    The nodes are laid from the corner of a box at a fixed spacing, so the field is the same
-    function of place for every voxel size and for every part of the box.
+    The grid starts at the corner of a box and has a fixed spacing, so that the field is the same
+    function of position for every voxel size and every part of the box.
     """
 
     def __init__(self, seed: int, cell: float, extent: tuple[float, float, float]) -> None:
@@ -47,7 +47,7 @@ class NoiseField:
             spline_weights(axis / self.cell + 1, count)
             for axis, count in zip((z, y, x), self.nodes.shape, strict=True)
         ]
-        # The planes first: a slab then never pays for the nodes of the others.
+        # Planes first, so that a slab computes only with its own nodes.
         rows, columns = self.nodes.shape[1:]
         field = (weights[0] @ self.nodes.reshape(-1, rows * columns)).reshape(-1, columns)
         field = (field @ weights[2].T).reshape(len(z), rows, len(x))

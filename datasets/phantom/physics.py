@@ -1,13 +1,13 @@
 """X-ray attenuation and spectra.
 
 Mass attenuation coefficients are those of Hubbell and Seltzer, NIST Standard Reference Database
-126 (https://physics.nist.gov/PhysRefData/XrayMassCoef). All were compared, figure by figure, with
-the copy of these tables that the Python package `roentgen` carries, and agree (iodine: with
-another public copy of the same tables).
+126 (https://physics.nist.gov/PhysRefData/XrayMassCoef). All agree, figure by figure, with the copy
+of these tables in the Python package `roentgen` (iodine: with another public copy).
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -23,13 +23,12 @@ SOFT = (0.3790, 0.2688, 0.2264, 0.2048, 0.1823, 0.1693)
 ALUMINIUM = (1.128, 0.5685, 0.3681, 0.2778, 0.2018, 0.1704)
 #: Copper, cm2/g.
 COPPER = (10.92, 4.862, 2.613, 1.593, 0.7630, 0.4584)
-#: Caesium iodide, cm2/g; between the first two energies lie the two K edges below.
+#: Caesium iodide, cm2/g; it has two K edges between the first two energies (see below).
 CAESIUM_IODIDE = (9.045, 22.97, 12.87, 7.921, 3.677, 2.035)
-#: Iodine, cm2/g; between the first two energies lies its K edge.
+#: Iodine, cm2/g; it has a K edge between the first two energies (see below).
 IODINE = (8.561, 22.10, 12.32, 7.579, 3.510, 1.942)
-#: Table → its K edges as (keV, below, above), all between the first two energies. Of caesium iodide
-#: NIST has one point between its edges (34.55 keV, 26.87) that lies above both its neighbours,
-#: against physics; it is left out.
+#: Table → its K edges as (keV, below, above). Left out is NIST's point between the edges of caesium
+#: iodide (34.55 keV, 26.87), which is above both its neighbours, against physics.
 _EDGES: dict[tuple[float, ...], tuple[tuple[float, float, float], ...]] = {
     CAESIUM_IODIDE: ((33.1694, 6.923, 21.22), (35.9846, 17.19, 30.27)),
     IODINE: ((33.1694, 6.553, 35.82),),
@@ -44,9 +43,10 @@ DENSITY_AL, DENSITY_CU, DENSITY_CSI = 2.70, 8.96, 4.51
 
 
 def mass_attenuation(table: tuple[float, ...], energy: float) -> float:
-    """Coefficient in cm2/g at an energy of 30-100 keV, log-log between the table's points.
+    """Coefficient in cm2/g at an energy of 30 to 100 keV, log-log between the table's points.
 
-    At a K edge it jumps.
+    >>> mass_attenuation(BONE, 60), mass_attenuation(IODINE, 33.1) < mass_attenuation(IODINE, 33.2)
+    (0.3148, True)
     """
     start, *above = zip(ENERGIES, table, strict=True)
     for edge, before, after in _EDGES.get(table, ()):
@@ -66,7 +66,7 @@ def _log_log(points: list[tuple[float, float]], energy: float) -> float:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Detected spectrum in a few bins: weights (sum 1) and coefficients in cm2/g."""
+    """Detected spectrum in a few bins: keV, weights (sum 1) and coefficients in cm2/g."""
 
     energies: tuple[float, ...]
     weights: tuple[float, ...]
@@ -75,7 +75,7 @@ class Spectrum:
     iodine: tuple[float, ...]
 
     def transmission(self, bone: Tensor, soft: Tensor, iodine: Tensor | None = None) -> Tensor:
-        """Detected share of the beam behind `bone`, `soft` and `iodine` (g/cm2)."""
+        """Detected share of the beam behind paths through bone, soft tissue and iodine, g/cm2."""
         result = torch.zeros_like(bone)
         rows = zip(self.weights, self.bone, self.soft, self.iodine, strict=True)
         for weight, mu_bone, mu_soft, mu_iodine in rows:
@@ -85,22 +85,18 @@ class Spectrum:
             result += weight * torch.exp(path)
         return result
 
-    @property
-    def mean_energy(self) -> float:
-        """Mean detected energy in keV."""
-        return sum(e * w for e, w in zip(self.energies, self.weights, strict=True))
 
-
+@cache
 def tube_spectrum(kvp: float, copper_mm: float, bins: int = 6) -> Spectrum:
-    """Spectrum of a tube behind its filters, as an energy-integrating CsI detector weighs it.
+    """Filtered spectrum of an X-ray tube, weighted by an energy-integrating CsI detector.
 
-    Kramers' law (without characteristic lines, which are a small share below 80 kVp), exponential
-    filters, times the energy absorbed in the scintillator.
+    Kramers' law (without characteristic lines, a small share below 80 kVp), times the transmission
+    of the filters, times the energy absorbed in the scintillator.
 
     Args:
-        kvp: tube voltage, the highest energy in keV (at most 100).
-        copper_mm: added copper filter.
-        bins: number of energy bins from 30 keV (less passes hardly) to `kvp`.
+        kvp: tube voltage in kV, the highest energy in keV (at most 100).
+        copper_mm: thickness of the added copper filter.
+        bins: number of energy bins from 30 keV (filters absorb nearly all below) to `kvp`.
     """
     step = (kvp - 30) / bins
     energies = tuple(30 + (i + 0.5) * step for i in range(bins))

@@ -2,8 +2,8 @@
 
 The slices across the volume's main axis (the one nearest to the viewing direction) are scaled and
 shifted onto a reference plane and summed there, as in Lacroute and Levoy's shear-warp rendering;
-one homography then takes the plane to the detector. In a fixed frame the slices only scale and
-shift, so each of the two in-plane axes is resampled on its own.
+one homography then maps the plane to the detector. As slices only scale and shift, each of the two
+axes in the plane is resampled on its own.
 """
 
 import math
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from xbench.datasets.phantom.volume import Volume
 
-#: Focus to isocentre in mm (Azurion FD20, instructions for use), and to the detector, which is
-#: moved in to the head (1195 at the set-up for measurements would cut off the vertex).
+#: Distances in mm from the focus to the isocentre (Azurion FD20, instructions for use) and to the
+#: detector, which is near the head: 1195 mm, as in measurements, would cut off the vertex.
 SOURCE_ISOCENTRE = 810.0
 SOURCE_DETECTOR = 1000.0
 
@@ -28,7 +28,7 @@ class View:
     Attributes:
         name: view class.
         lao: rotation to the patient's left anterior oblique, degrees; 90 is a lateral view.
-        cran: cranial tilt of the beam, degrees; positive is Towne, negative Caldwell and Waters.
+        cran: cranial tilt of the beam, degrees; positive for Towne, negative for Caldwell, Waters.
         roll: rotation of the image, degrees.
         isocentre: point of the head in the middle of the image, mm.
         field: side of the square image on the detector, mm.
@@ -42,7 +42,7 @@ class View:
     field: float
 
     def axes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit vectors of the beam, of the image's right and of its top, in head axes."""
+        """Unit vectors along the beam, to the image's right and to its top, in head axes."""
         a, b, r = (math.radians(angle) for angle in (self.lao, self.cran, self.roll))
         beam = torch.tensor(
             [math.sin(a) * math.cos(b), math.cos(a) * math.cos(b), math.sin(b)],
@@ -72,7 +72,7 @@ class _Plane:
 
 
 class Projector:
-    """Projects one volume from any direction; keeps it sorted by main axis between views."""
+    """Projects one volume from any direction; caches its order of slices for each main axis."""
 
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
@@ -85,13 +85,13 @@ class Projector:
         first, second = (axis for axis in (2, 1, 0) if axis != main)
         extent = self._extent()
         middle = self.volume.corner[main] + extent[main] / 2
-        # Where the ray of each pixel meets the reference plane through the middle of the volume.
+        # Where each pixel's ray meets the reference plane through the middle of the volume.
         reach = (middle - focus[main]) / rays[..., main]
         at = [focus[axis] + rays[..., axis] * reach for axis in (first, second)]
         pitch = view.field / size * SOURCE_ISOCENTRE / SOURCE_DETECTOR
         planes = [self._plane(values, pitch) for values in at]
         image = self._shear(main, (first, second), planes, focus, middle)
-        # A Gaussian keeps what is finer than the pixels from folding over.
+        # A Gaussian blur prevents aliasing of structures finer than the pixels.
         image = _blur_to(image, pitch, self.volume.voxel, planes[0].step)
         length = rays.norm(dim=-1) / rays[..., main].abs()
         # Millimetres to centimetres.
@@ -162,7 +162,7 @@ class Projector:
 
 
 def _blur_to(image: Tensor, pitch: float, voxel: float, step: float) -> Tensor:
-    """Blur to a total spread of half a pixel, less what the voxels' own width has done."""
+    """Blur to a total spread of half a pixel, of which voxels cause a part by their width."""
     spread = (0.5 * pitch) ** 2 - (0.64 * voxel) ** 2
     sigma = math.sqrt(max(spread, 0.0)) / step
     return gaussian(image, sigma) if sigma > 0.25 else image
@@ -189,10 +189,10 @@ def gaussian(image: Tensor, sigma: float) -> Tensor:
 
 
 def _convolve(image: Tensor, kernel: Tensor, reach: int) -> Tensor:
-    """Convolution along the last axis as a product with a band matrix that holds the mirroring."""
+    """Convolution along the last axis as a product with a band matrix, mirrored at the edges."""
     width = image.shape[-1]
     taps = torch.arange(width)[:, None] + torch.arange(-reach, reach + 1)
-    # Mirror about the outer pixel edges as often as the kernel overlaps.
+    # Mirror at the outer edges of the pixels as often as the kernel exceeds them.
     taps = taps.remainder(2 * width)
     taps = torch.where(taps < width, taps, 2 * width - 1 - taps)
     matrix = torch.zeros(width, width).scatter_add_(1, taps, kernel.expand(width, -1).contiguous())

@@ -1,41 +1,33 @@
-"""The five domains: how line integrals become images (air white, bone dark).
+"""Turns line integrals into the images of the five domains (air white, bone dark).
 
-A domain is made of three parts, one for each cause of the gap between simulator and fluoroscope
-that the MedShift paper names: attenuation, noise, soft tissue. A switch replaces one part in all
-domains by a common one:
+A domain has three parts, one for each cause of the gap between simulator and fluoroscope in the
+MedShift paper: attenuation, noise, soft tissue. A switch replaces one part in all domains by a
+common one:
 
 - attenuation off: every domain uses the image formation of `real_normal` (spectrum, layered bone,
   scatter, detector blur, logarithm, dynamic range compression, edge enhancement, grey scale).
 - noise off: no domain has any noise.
-- soft tissue off: every domain has the surroundings of the bone that the real ones have (little
-  clear plastic and the plate of the mount).
+- soft tissue off: the bone in every domain is surrounded as in the real ones, by a little clear
+  plastic and the plate of the mount.
 
 With all three off, the five images of a view are the same.
 
-Where the arteries hold contrast medium, a domain shows them over the anatomy or, subtracted, alone:
-the logarithm of the filled image less that of the mask taken before. Exposure and window are those
-of the mask, as a run is set before the injection.
+If the arteries hold contrast medium, a domain shows them over the anatomy or, subtracted, alone:
+the logarithm of the filled image minus that of the mask, which is taken before. Exposure and window
+are those of the mask, as they are set before the injection.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from xbench.datasets.phantom.physics import (
-    BONE,
-    IODINE,
-    SOFT,
-    Spectrum,
-    mass_attenuation,
-    tube_spectrum,
-)
+from xbench.datasets.phantom.physics import BONE, IODINE, SOFT, mass_attenuation, tube_spectrum
 from xbench.datasets.phantom.projection import gaussian
 
-#: Density of acrylic (PMMA), g/cm3. Per g/cm2 it attenuates like soft tissue within 9 % from 50 to
-#: 80 keV (NIST: .2074 against .2264, .1751 against .1823).
+#: Density of acrylic (PMMA), g/cm3. From 50 to 80 keV it attenuates, per g/cm2, like soft tissue
+#: within 9 % (NIST: .2074 and .2264, .1751 and .1823).
 ACRYLIC_RHO = 1.19
 
 
@@ -43,13 +35,13 @@ ACRYLIC_RHO = 1.19
 class Contrast:
     """Contrast medium in the arteries of one view.
 
-    The medium's water attenuates like the blood it displaces; only its iodine is added.
+    Its water attenuates like the blood that it displaces, so that only its iodine counts.
 
     Attributes:
         vessels: path through the arteries, cm `[H, W]`.
         rho: iodine in them, g/cm3.
-        motion: how far the real head moved (down, to the right) between mask and filling, px at
-            256 px: what subtraction leaves of the bone.
+        motion: motion of the real head (down, right) between mask and filling, px at 256 px, which
+            makes residues of bone in subtracted images.
     """
 
     vessels: Tensor
@@ -83,7 +75,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class SoftTissue:
-    """What surrounds the bone: `share` of the tissue path, blurred (px at 256 px), mount or not."""
+    """Surroundings of the bone: a `share` of soft tissue, its `blur` (px at 256 px), the mount."""
 
     share: float
     blur: float
@@ -92,13 +84,13 @@ class SoftTissue:
 
 @dataclass(frozen=True)
 class Noise:
-    """Photons per pixel in the middle of the image (0: none), electronic noise, display grain.
+    """Noise of the detector and the display.
 
     Attributes:
-        photons: detected quanta per output pixel at the exposure control's reference.
+        photons: detected quanta per pixel in the middle of the image; 0 for a noiseless detector.
         electronic: standard deviation of the read-out, in quanta.
-        grain: standard deviation of white noise added to the grey values at mid-grey; it fades
-            towards white, since air saturates in the published images.
+        grain: standard deviation of white noise in the grey values, at mid-grey; it decreases
+            towards white, as air is saturated in the published images.
     """
 
     photons: float = 0.0
@@ -112,10 +104,10 @@ class Simulated:
 
     Attributes:
         blur: of the bone, px at 256 px.
-        rate: display exponent at the mean attenuation in the middle of the image (the simulator
-            sets its window as the fluoroscope sets its exposure).
-        depth: grey levels between air and infinitely thick bone.
-        white: grey of air before it saturates at 1.
+        rate: display exponent at the mean attenuation in the middle of the image, by which the
+            simulator sets its window, as a fluoroscope its exposure.
+        depth: difference of the grey values of air and infinitely thick bone.
+        white: grey value of air, before clamping to 1.
     """
 
     blur: float
@@ -133,14 +125,14 @@ class Measured:
         copper: added filter, mm.
         scatter: scatter-to-primary ratio behind the grid.
         psf: detector blur, px.
-        range_compression: share of the broad structure (17 px at 256 px) that is taken out.
-        edge: gain of the unsharp mask, and
-        edge_width: its width in px at 256 px.
-        shade: uneven background, in units of attenuation from the middle to a corner.
-        contrast: grey levels per unit of attenuation for thin objects.
-        knee: attenuation beyond which the grey scale flattens.
-        white: grey of air.
-        halo: share of what edges and range compression raise above air that is shown.
+        range_compression: share of the broad structure (17 px at 256 px) that is subtracted.
+        edge: gain of the unsharp mask.
+        edge_width: width of the unsharp mask, px at 256 px.
+        shade: uneven background: attenuation from the middle to a corner.
+        contrast: grey values per unit of attenuation, for thin objects.
+        knee: attenuation above which the grey scale flattens.
+        white: grey value of air.
+        halo: share of the brightness above air (by edges and range compression) that is shown.
     """
 
     kvp: float
@@ -159,7 +151,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Look:
-    """One domain; `subtracted` shows filled arteries without the anatomy."""
+    """The image formation of a domain; `subtracted` shows filled arteries without the anatomy."""
 
     attenuation: Simulated | Measured
     noise: Noise
@@ -170,8 +162,8 @@ class Look:
 _TISSUE = SoftTissue(share=0.22, blur=4.0, mount=False)
 _PLASTIC = SoftTissue(share=0.04, blur=0.0, mount=True)
 _SIMULATOR = Simulated(blur=1.5, rate=0.85, depth=0.69, white=1.005)
-# kVp and copper as they are in use; the rest, scatter, blur and dose among it, is calibrated to the
-# statistics of the paper's images (`real_low` has about five times the dose first assumed).
+# kVp and copper are usual values; all others, such as scatter, blur and dose, are calibrated to the
+# statistics of the paper's images.
 _NORMAL = Measured(76, 0.2, 0.35, 0.60, 0.12, 3.0, 1.0, 0.02, 0.63, 1.3, 0.970, 0.12)
 
 LOOKS = {
@@ -189,18 +181,16 @@ LOOKS = {
         _PLASTIC,
     ),
 }
-
-
-#: Grey scale of subtracted images (our choice): grey of the background, grey levels per unit of
-#: attenuation for fine vessels, attenuation beyond which it flattens, and the share of a domain's
-#: edge enhancement that subtracted images get (more would enhance little but noise).
+#: Grey scale of subtracted images (our choice): grey value of the background, grey values per unit
+#: of attenuation for fine vessels, attenuation above which it flattens, share of a domain's edge
+#: enhancement in subtracted images (more would mostly enhance noise).
 VESSEL_GROUND, VESSEL_CONTRAST, VESSEL_KNEE, VESSEL_EDGE = 0.82, 0.95, 0.75, 0.25
 
 
 def look(
     domain: str, attenuation: bool, noise: bool, soft_tissue: bool, subtracted: bool = False
 ) -> Look:
-    """The parts of a domain under the three switches, and whether the mask is taken off."""
+    """The image formation of a domain with the three switches, subtracted or not."""
     own, common = LOOKS[domain], LOOKS["real_normal"]
     return Look(
         own.attenuation if attenuation else common.attenuation,
@@ -211,12 +201,12 @@ def look(
 
 
 def bone_channel(parts: Look) -> str:
-    """Which bone channel a domain is made of."""
+    """The bone channel that a domain shows."""
     return "solid" if isinstance(parts.attenuation, Simulated) else "dens"
 
 
 def render(parts: Look, paths: Paths, seed: int) -> Tensor:
-    """Image `[H, W]` in [0, 1] of one view in one domain; `seed` draws the noise.
+    """Image `[H, W]` in [0, 1] of one view in one domain; `seed` determines the noise.
 
     Raises:
         ValueError: a subtracted image of a view without contrast medium.
@@ -246,11 +236,11 @@ def render(parts: Look, paths: Paths, seed: int) -> Tensor:
 def _simulate(parts: Look, model: Simulated, paths: Paths, soft: Tensor) -> Tensor:
     blur = model.blur * soft.shape[-1] / 256
     bone = gaussian(paths.solid[None], blur)[0]
-    # A simulator's single energy: 60 keV, a usual effective energy for skull work (our choice).
+    # A simulator's single energy: 60 keV, a usual effective energy for skulls (our choice).
     path = mass_attenuation(BONE, 60) * bone + mass_attenuation(SOFT, 60) * soft
     level = float(path[_middle(path)].mean()) + 1e-6
     if paths.contrast is not None:
-        # A simulator has its vessels as fine as its device needs them: half the blur (our choice).
+        # A simulator shows vessels finely, for its devices: half the blur (our choice).
         filling = gaussian(paths.contrast.iodine[None], blur / 2)[0] * mass_attenuation(IODINE, 60)
         if parts.subtracted:
             return _show_vessels(filling)
@@ -265,23 +255,18 @@ def _show_vessels(filling: Tensor) -> Tensor:
 
 
 def _middle(image: Tensor) -> tuple[slice, slice]:
-    """The central half of both axes, where exposure and window are measured."""
+    """The central half of both axes, which sets exposure and window."""
     size = image.shape[-1]
     middle = slice(size // 4, size - size // 4)
     return middle, middle
 
 
-@cache
-def _spectrum(kvp: float, copper: float) -> Spectrum:
-    return tube_spectrum(kvp, copper)
-
-
 def _expose(
     parts: Look, model: Measured, paths: Paths, soft: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Detector signal, noise, logarithm and the processing of a fluoroscope."""
+    """Detector signal, noise, logarithm and processing of a fluoroscope."""
     scale = soft.shape[-1] / 256
-    spectrum = _spectrum(model.kvp, model.copper)
+    spectrum = tube_spectrum(model.kvp, model.copper)
     mask = spectrum.transmission(paths.dens, soft)
     reference = float(mask[_middle(mask)].mean())
     scatter = _scatter(model, mask, reference)
@@ -299,7 +284,7 @@ def _expose(
 
 
 def _scatter(model: Measured, primary: Tensor, reference: float) -> Tensor:
-    """A smooth part that follows the beam and a level one (our choice, specification).
+    """Scatter: a smooth part that follows the beam, and a constant part (our choice).
 
     Arteries are too fine to change it.
     """
@@ -308,7 +293,7 @@ def _scatter(model: Measured, primary: Tensor, reference: float) -> Tensor:
 
 
 def _moved(image: Tensor, motion: tuple[float, float], scale: float) -> Tensor:
-    """The image moved by a fraction of a pixel, to first order."""
+    """The image, moved by a fraction of a pixel (first-order approximation)."""
     down, right = torch.gradient(image)
     return (image - scale * (motion[0] * down + motion[1] * right)).clamp(0, 1)
 
@@ -316,16 +301,16 @@ def _moved(image: Tensor, motion: tuple[float, float], scale: float) -> Tensor:
 def _detect(
     model: Measured, noise: Noise, signal: Tensor, reference: float, generator: torch.Generator
 ) -> Tensor:
-    """Attenuation as a detector measures it where the share `signal` of the beam arrives.
+    """Attenuation measured by a detector that receives the share `signal` of the beam.
 
-    `reference` is the primary share that the exposure is set by.
+    `reference` is the share of the primary beam that sets the exposure.
     """
     signal = gaussian(signal[None], max(model.psf, 0.3))[0]
     if noise.photons:
         signal = _quanta(signal * (noise.photons / reference), noise, generator)
         signal = signal * (reference / noise.photons)
     air = 1 + model.scatter * reference
-    # Quanta beyond a few times air or below a hundredth of the reference carry no signal.
+    # Signals above 1.25 of air, or below a fiftieth of the reference, carry no information.
     return -torch.log((signal / air).clamp(min=0.02 * reference, max=1.25))
 
 
@@ -337,12 +322,12 @@ def _quanta(expected: Tensor, noise: Noise, generator: torch.Generator) -> Tenso
 
 
 def _process(model: Measured, path: Tensor, scale: float) -> Tensor:
-    """Range compression, edge enhancement and grey scale of attenuation `path`."""
+    """Range compression, edge enhancement and grey scale of the attenuation `path`."""
     broad = gaussian(path[None], 17 * scale)[0]
     fine = gaussian(path[None], max(0.7, model.edge_width * scale))[0]
     path = path - model.range_compression * broad + model.edge * (path - fine)
     path = path + model.shade * _shading(path.shape[-1])
-    # Beyond the knee the film-like curve flattens, so that dense bone keeps some structure.
+    # Above the knee the film-like curve flattens, so that dense bone keeps some structure.
     tone = torch.where(
         path > 0, model.knee * (1 - torch.exp(-path / model.knee)), model.halo * path
     )
@@ -350,6 +335,6 @@ def _process(model: Measured, path: Tensor, scale: float) -> Tensor:
 
 
 def _shading(size: int) -> Tensor:
-    """Heel effect and vignetting: 0 in the middle of the top, about 1 in the lower corners."""
+    """Heel effect and vignetting `[H, W]`: smallest in the upper middle, 1 in the lower corners."""
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     return 0.3 * (axis[:, None] ** 2 + axis[None, :] ** 2) + 0.2 * (axis[:, None] + 1)

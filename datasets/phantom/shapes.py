@@ -1,9 +1,10 @@
-"""Signed-distance shapes (negative inside, mm) from which the head is put together."""
+"""Signed-distance shapes of which the head is made: negative inside, in mm."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from functools import partial, reduce
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -13,36 +14,20 @@ Vec = tuple[float, float, float]
 Bounds = tuple[Vec, Vec]
 
 
-class Shape(Protocol):
-    """Something with a distance function, known bounds and a mirror image."""
-
-    def bounds(self) -> Bounds:
-        """Box outside which the distance is positive."""
-        ...
-
-    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Signed distance in mm at broadcastable coordinates in mm."""
-        ...
-
-    def mirrored(self) -> Self:
-        """The shape with left and right exchanged."""
-        ...
-
-
 def smooth_min(a: Tensor, b: Tensor, width: float) -> Tensor:
-    """Polynomial minimum that rounds the joint of two shapes over `width` mm."""
+    """Union of two shapes by their distances, its joint rounded over `width` mm."""
     blend = (width - (a - b).abs()).clamp(min=0)
     return torch.minimum(a, b) - blend * blend / (4 * width)
 
 
 def smooth_max(a: Tensor, b: Tensor, width: float) -> Tensor:
-    """Polynomial maximum: the rounded intersection of two shapes."""
+    """Intersection of two shapes by their distances, its edge rounded over `width` mm."""
     blend = (width - (a - b).abs()).clamp(min=0)
     return torch.maximum(a, b) + blend * blend / (4 * width)
 
 
 def rotation(turn: Vec) -> list[list[float]]:
-    """Rotation matrix (rows) of turns about x, then y, then z, in degrees."""
+    """Rotation matrix (rows) of rotations about x, then y, then z, in degrees."""
     (sx, cx), (sy, cy), (sz, cz) = (
         (math.sin(math.radians(angle)), math.cos(math.radians(angle))) for angle in turn
     )
@@ -54,17 +39,17 @@ def rotation(turn: Vec) -> list[list[float]]:
 
 
 def _local(center: Vec, turn: Vec, x: Tensor, y: Tensor, z: Tensor) -> Sequence[Tensor]:
-    """Coordinates in the frame of a turned shape."""
+    """Coordinates in the frame of a rotated shape."""
     q = (x - center[0], y - center[1], z - center[2])
     if not any(turn):
         return q
-    # The transpose of the rotation takes a point into the shape's frame.
+    # The transposed rotation maps a point into the shape's frame.
     columns = zip(*rotation(turn), strict=True)
     return [column[0] * q[0] + column[1] * q[1] + column[2] * q[2] for column in columns]
 
 
 def _box_bounds(center: Vec, half: Vec, turn: Vec) -> Bounds:
-    """Bounds of a (turned) box."""
+    """Bounds of a (rotated) box."""
     reach = [
         sum(abs(factor) * side for factor, side in zip(row, half, strict=True))
         for row in rotation(turn)
@@ -74,24 +59,20 @@ def _box_bounds(center: Vec, half: Vec, turn: Vec) -> Bounds:
     return low, high
 
 
-def _flip(point: Vec) -> Vec:
-    return (-point[0], point[1], point[2])
-
-
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Ellipsoid; the distance is the usual first-order estimate, exact on the surface."""
+    """Ellipsoid; its distance is a first-order estimate, exact on the surface."""
 
     center: Vec
     radii: Vec
     turn: Vec = (0, 0, 0)
 
     def bounds(self) -> Bounds:
-        """See `Shape`."""
+        """Box outside which the distance is positive."""
         return _box_bounds(self.center, self.radii, self.turn)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """See `Shape`."""
+        """Signed distance in mm at broadcastable coordinates in mm."""
         qx, qy, qz = _local(self.center, self.turn, x, y, z)
         rx, ry, rz = self.radii
         x2, y2, z2 = (qx / rx).square(), (qy / ry).square(), (qz / rz).square()
@@ -100,17 +81,12 @@ class Ellipsoid:
         scaled = inner.sqrt()
         return scaled * (scaled - 1) / outer.clamp(min=1e-12).sqrt()
 
-    def mirrored(self) -> Self:
-        """See `Shape`."""
-        turn = (self.turn[0], -self.turn[1], -self.turn[2])
-        return replace(self, center=_flip(self.center), turn=turn)
-
 
 @dataclass(frozen=True)
 class Tube:
     """Chain of tapered capsules through `points` with one radius per point.
 
-    `squash` widens the cross-section along the axes: (1, 1, 2) is twice as high as it is wide.
+    `squash` scales the cross-section along the axes: (1, 1, 2) is twice as high as wide.
     """
 
     points: tuple[Vec, ...]
@@ -118,7 +94,7 @@ class Tube:
     squash: Vec = (1, 1, 1)
 
     def bounds(self) -> Bounds:
-        """See `Shape`."""
+        """See `Ellipsoid`."""
         columns = list(zip(*self.points, strict=True))
         reach = max(self.radii)
         low = [min(column) - reach * s for column, s in zip(columns, self.squash, strict=True)]
@@ -126,22 +102,19 @@ class Tube:
         return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """See `Shape`."""
+        """See `Ellipsoid`."""
         sx, sy, sz = self.squash
         x, y, z = x / sx, y / sy, z / sz
         points = [(px / sx, py / sy, pz / sz) for px, py, pz in self.points]
-        result: Tensor | None = None
-        for i in range(len(points) - 1):
-            part = self._segment(points[i], points[i + 1], self.radii[i : i + 2], x, y, z)
-            result = part if result is None else smooth_min(result, part, 1.5)
-        if result is None:
-            raise ValueError("a tube needs two points")
-        return result
+        ends = enumerate(pairwise(points))
+        parts = (self._segment(a, b, self.radii[i : i + 2], x, y, z) for i, (a, b) in ends)
+        return reduce(partial(smooth_min, width=1.5), parts)
 
     @staticmethod
     def _segment(
         a: Vec, b: Vec, radii: tuple[float, ...], x: Tensor, y: Tensor, z: Tensor
     ) -> Tensor:
+        """Signed distance of a capsule from `a` to `b` with a radius at each end."""
         ab = (b[0] - a[0], b[1] - a[1], b[2] - a[2])
         square = max(ab[0] ** 2 + ab[1] ** 2 + ab[2] ** 2, 1e-6)
         qx, qy, qz = x - a[0], y - a[1], z - a[2]
@@ -149,10 +122,6 @@ class Tube:
         far = (qx - ab[0] * along).square() + (qy - ab[1] * along).square()
         far = (far + (qz - ab[2] * along).square()).sqrt()
         return far - along * (radii[1] - radii[0]) - radii[0]
-
-    def mirrored(self) -> Self:
-        """See `Shape`."""
-        return replace(self, points=tuple(_flip(point) for point in self.points))
 
 
 @dataclass(frozen=True)
@@ -165,11 +134,11 @@ class Block:
     turn: Vec = (0, 0, 0)
 
     def bounds(self) -> Bounds:
-        """See `Shape`."""
+        """See `Ellipsoid`."""
         return _box_bounds(self.center, self.half, self.turn)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """See `Shape`."""
+        """See `Ellipsoid`."""
         local = _local(self.center, self.turn, x, y, z)
         q = [c.abs() - (side - self.rounding) for c, side in zip(local, self.half, strict=True)]
         outside = (
@@ -177,11 +146,6 @@ class Block:
         ).sqrt()
         inside = torch.maximum(torch.maximum(q[0], q[1]), q[2]).clamp(max=0)
         return outside + inside - self.rounding
-
-    def mirrored(self) -> Self:
-        """See `Shape`."""
-        turn = (self.turn[0], -self.turn[1], -self.turn[2])
-        return replace(self, center=_flip(self.center), turn=turn)
 
 
 @dataclass(frozen=True)
@@ -195,13 +159,13 @@ class Ring:
     turn: Vec = (0, 0, 0)
 
     def bounds(self) -> Bounds:
-        """See `Shape`."""
+        """See `Ellipsoid`."""
         a, b = self.radii[0] + self.tube, self.radii[1] + self.tube
         half = (a, self.tube, b) if self.axis == "y" else (a, b, self.tube)
         return _box_bounds(self.center, half, self.turn)
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """See `Shape`."""
+        """See `Ellipsoid`."""
         qx, qy, qz = _local(self.center, self.turn, x, y, z)
         flat, height = (qz, qy) if self.axis == "y" else (qy, qz)
         x2, f2 = (qx / self.radii[0]).square(), (flat / self.radii[1]).square()
@@ -210,7 +174,13 @@ class Ring:
         radial = scaled * (scaled - 1) / slope
         return (radial.square() + height.square()).sqrt() - self.tube
 
-    def mirrored(self) -> Self:
-        """See `Shape`."""
-        turn = (self.turn[0], -self.turn[1], -self.turn[2])
-        return replace(self, center=_flip(self.center), turn=turn)
+
+Shape = Ellipsoid | Tube | Block | Ring
+
+
+def mirrored(shape: Shape) -> Shape:
+    """The shape with left and right exchanged."""
+    if isinstance(shape, Tube):
+        return replace(shape, points=tuple((-x, y, z) for x, y, z in shape.points))
+    (x, y, z), turn = shape.center, shape.turn
+    return replace(shape, center=(-x, y, z), turn=(turn[0], -turn[1], -turn[2]))

@@ -1,165 +1,34 @@
-"""Cerebral arteries: seeded centre lines, and the path lengths through them on the image.
+"""Path lengths through the cerebral arteries on the image.
 
-Axes as in `anatomy`: x to the left, y to the front, z up, mm. Courses and calibres are our choice
-after the usual anatomy (carotids with siphon, anterior, middle and posterior cerebral arteries,
-vertebral, basilar and cerebellar arteries; 4.4 mm down to 0.6 mm wide), tuned by eye. Trunks follow
-drawn points; cortical branches wander over the brain's surface and its middle plane.
-
-Thin vessels would vanish in voxels, so they are no part of the head's volume: a vessel is a row of
-discs that face the focus, and the image sums the discs' areas. Across a straight vessel this gives
-the chord 2 sqrt(r^2 - u^2) at the distance u from its axis, at a slant the chord over the sine of
-the angle to the ray, along the ray the length of the vessel.
+Thin vessels would vanish in voxels, so they are not part of the head's volume. Instead, an artery
+is a row of discs that face the focus, and the image sums the areas of the discs. Across a straight
+artery this gives the chord 2 sqrt(r^2 - u^2) at a distance u from its axis; at a slant, the chord
+divided by the sine of the angle to the ray; along the ray, the length of the artery.
 """
 
 import math
-import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xbench.core.hashing import seed_from
+from xbench.datasets.phantom import arteries
 from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.projection import SOURCE_DETECTOR, SOURCE_ISOCENTRE, View
-from xbench.datasets.phantom.shapes import Vec
 
-Points = np.ndarray[Any, np.dtype[np.float64]]
-
-#: Distance of the discs along a vessel, and width of the finest vessels, mm.
-STEP, THINNEST = 0.25, 0.6
-#: Of the isocentre on the detector.
+#: Magnification of the isocentre on the detector.
 MAGNIFICATION = SOURCE_DETECTOR / SOURCE_ISOCENTRE
-#: Steps of the wandering cortical branches, mm.
-_STRIDE = 2.0
-#: The brain as in `volume`: two ellipsoids (centre, radii); their rounded joint lies outside them.
-_BRAIN = (((0, 24, 46), (60, 62, 62)), ((0, -20, 44), (67, 66, 65)))
-#: A point from which the whole surface of the brain is seen.
-_CENTER = (0.0, 2.0, 45.0)
-#: Arteries of the surface run this far within the skull, mm.
-_DEPTH = 4.0
 
 
 @dataclass(frozen=True)
-class _Trunk:
-    """A named vessel of the left side: points on its way, widths at its ends, its waviness (mm)."""
-
-    points: tuple[Vec, ...]
-    width: tuple[float, float]
-    wave: float = 0.6
-
-
-# fmt: off
-#: Trunks of the left side, mirrored for the right.
-_TRUNKS = {
-    "internal carotid": _Trunk((
-        (27, 10, -172), (29, 6, -112), (27, 9, -82), (29, 5, -58), (27, 2, -36), (26, 1, -18),
-        (25, 3, -8), (21, 7, -3), (16, 12, 0), (12.5, 12, 6), (11.5, 10.5, 12), (12, 15, 17),
-        (12, 22, 17), (11.5, 27.5, 20), (11, 27.5, 25), (11, 23, 28.5), (12, 18, 31), (13, 16, 34),
-    ), (4.4, 3.5), 0.5),
-    "ophthalmic": _Trunk((
-        (11, 27.5, 25), (12.5, 33, 21), (17, 44, 17), (24, 56, 19), (23, 70, 21),
-    ), (1.3, 0.8)),
-    "anterior cerebral": _Trunk((
-        (13, 16, 34), (9, 20, 35.5), (5, 24, 36), (2, 27, 38), (1.8, 34, 40), (1.8, 42, 44),
-        (1.8, 47, 51), (1.8, 46, 59), (1.8, 39, 66), (1.8, 27, 71), (1.8, 11, 74), (1.8, -6, 75),
-        (1.8, -22, 72), (1.8, -33, 66),
-    ), (2.5, 1.0), 0.8),
-    "callosomarginal": _Trunk((
-        (1.8, 47, 51), (2.2, 54, 58), (2.2, 54, 68), (2.2, 46, 78), (2.2, 32, 85), (2.2, 14, 89),
-        (2.2, -6, 91),
-    ), (1.6, 1.0), 1.0),
-    "middle cerebral": _Trunk((
-        (13, 16, 34), (20, 17.5, 35), (27, 18, 33), (33, 19, 32), (37, 20, 33),
-    ), (2.9, 2.5), 0.8),
-    "superior trunk": _Trunk((
-        (37, 20, 33), (40, 23, 38), (41, 20, 45), (41.5, 13, 51), (42, 4, 55),
-    ), (2.2, 1.5)),
-    "inferior trunk": _Trunk((
-        (37, 20, 33), (40, 15, 35), (41.5, 6, 39), (42, -5, 45), (42, -14, 51),
-    ), (2.2, 1.5)),
-    "anterior temporal": _Trunk((
-        (27, 18, 33), (32, 26, 29), (39, 30, 25), (45, 27, 22), (49, 18, 21),
-    ), (1.2, 0.7)),
-    "vertebral": _Trunk((
-        (20, -5, -172), (19, -7, -112), (20, -8, -84), (21, -11, -64), (28, -14, -54),
-        (30, -18, -47), (26, -29, -40), (16, -32, -38), (9, -25, -31), (5, -18, -26),
-        (0, -14, -22),
-    ), (3.4, 2.7)),
-    "posterior inferior cerebellar": _Trunk((
-        (9, -25, -31), (13, -30, -25), (11, -36, -31), (7, -39, -22), (6, -45, -17), (9, -56, -16),
-        (14, -66, -12),
-    ), (1.5, 0.7), 0.9),
-    "anterior inferior cerebellar": _Trunk((
-        (0, -9, -11), (7, -12, -13), (15, -11, -9), (22, -12, -4), (24, -17, -9), (30, -25, -14),
-        (35, -38, -13), (31, -52, -17),
-    ), (1.2, 0.7), 0.9),
-    "superior cerebellar": _Trunk((
-        (0, 1, 22), (8, 1, 22), (17, -6, 22), (22, -18, 23), (20, -31, 26), (13, -44, 27),
-        (10, -60, 22),
-    ), (1.6, 0.8), 0.8),
-    "posterior cerebral": _Trunk((
-        (0, 3, 26), (6, 6, 27), (13, 3, 28), (20, -5, 29), (23, -15, 31), (19, -27, 34),
-        (13, -37, 37), (8, -45, 39),
-    ), (2.4, 1.5), 0.8),
-    "posterior communicating": _Trunk((
-        (11, 23, 28.5), (12.5, 15, 28), (13.5, 9, 28), (13, 3, 28),
-    ), (1.3, 1.3), 0.3),
-    "posterior temporal": _Trunk((
-        (23, -15, 31), (31, -22, 28), (39, -33, 27), (44, -46, 29), (44, -58, 34),
-    ), (1.4, 0.7), 0.9),
-}
-#: Trunks in the middle.
-_MIDDLE = {
-    "basilar": _Trunk((
-        (0, -14, -22), (0, -9, -11), (0, -4, 2), (0, 0, 14), (0, 1, 22), (0, 3, 26),
-    ), (3.4, 2.9)),
-    "anterior communicating": _Trunk((
-        (2, 27, 38), (0, 28, 38.5), (-2, 27, 38),
-    ), (1.5, 1.5), 0.1),
-}
-# fmt: on
-#: Branches of the middle cerebral artery: trunk, how far along it they leave, (y, z) of the loop's
-#: top on the insula and of the way out to the surface, heading there (degrees from front to top),
-#: length on the surface and width.
-_SYLVIAN = (
-    ("superior trunk", 0.30, (28, 44), (33, 40), 20, 38, 1.4),
-    ("superior trunk", 0.45, (24, 52), (28, 45), 48, 52, 1.5),
-    ("superior trunk", 0.62, (16, 57), (18, 48), 72, 66, 1.5),
-    ("superior trunk", 0.85, (7, 61), (8, 51), 95, 72, 1.6),
-    ("superior trunk", 1.00, (-3, 62), (-4, 53), 115, 70, 1.5),
-    ("inferior trunk", 1.00, (-22, 60), (-24, 56), 138, 60, 1.5),
-    ("inferior trunk", 0.95, (-21, 55), (-30, 55), 165, 55, 1.6),
-    ("inferior trunk", 0.80, (-14, 49), (-22, 49), 195, 52, 1.4),
-    ("inferior trunk", 0.60, (-4, 44), (-8, 43), 222, 42, 1.3),
-    ("inferior trunk", 0.35, (9, 38), (8, 37), 252, 30, 1.2),
-)
-#: Branches in the middle plane: trunk, how far along it, heading, length, width.
-_MEDIAL = (
-    ("anterior cerebral", 0.38, -8, 40, 1.0),
-    ("anterior cerebral", 0.46, 22, 45, 1.1),
-    ("callosomarginal", 0.22, 32, 40, 1.1),
-    ("callosomarginal", 0.50, 52, 40, 1.1),
-    ("callosomarginal", 0.75, 75, 35, 1.1),
-    ("callosomarginal", 1.00, 125, 40, 1.0),
-    ("anterior cerebral", 0.88, 118, 45, 1.1),
-    ("anterior cerebral", 1.00, 150, 45, 1.0),
-    ("posterior cerebral", 1.00, 188, 42, 1.2),
-    ("posterior cerebral", 0.96, 140, 45, 1.2),
-)
-
-
-@dataclass(frozen=True)
-class Arteries:
+class Discs:
     """The arteries of one head as discs.
 
     Attributes:
         centers: `[n, 3]`, mm.
         radii: `[n]`, mm.
-        lengths: of vessel that each disc stands for, `[n]`, mm.
+        lengths: length of artery per disc, `[n]`, mm.
     """
 
     centers: Tensor
@@ -167,58 +36,58 @@ class Arteries:
     lengths: Tensor
 
 
-def grow(seed: int) -> Arteries:
-    """The arteries of the head with this seed (see `volume.make_head`)."""
-    variation = Variation(seed)
-    tubes: list[_Tube] = []
-    for side in (1, -1):
-        trunks = {name: _follow(variation, name, t, side) for name, t in _TRUNKS.items()}
-        tubes += trunks.values()
-        tubes += _sylvian_branches(seed, trunks, side)
-        tubes += _medial_branches(seed, trunks, side)
-    tubes += [_follow(variation, name, trunk, 1) for name, trunk in _MIDDLE.items()]
-    return _discs(tubes, variation)
+def grow(seed: int) -> Discs:
+    """The arteries of the head with this seed, in the frame of this head."""
+    v, centers, radii, lengths = Variation(seed), [], [], []
+    for artery in arteries.grow(seed):
+        line = artery.line * (v.width, v.length, 1.0)
+        line[:, 2] *= np.where(line[:, 2] < 0, v.face, v.height)
+        lengths.append(np.linalg.norm(np.diff(line, axis=0), axis=1))
+        centers.append((line[1:] + line[:-1]) / 2)
+        radii.append(np.linspace(*artery.width, len(line) - 1) / 2)
+    joined = (np.concatenate(part) for part in (centers, radii, lengths))
+    return Discs(*(torch.from_numpy(part) for part in joined))
 
 
-def project(arteries: Arteries, view: View, size: int) -> Tensor:
-    """Path through the arteries in cm `[size, size]`; where two cross, both count.
+def project(discs: Discs, view: View, size: int) -> Tensor:
+    """Path through the arteries in cm `[size, size]`, summed where they cross.
 
-    A vessel thinner than a pixel darkens it by its share: the sum over the image is kept.
+    An artery thinner than a pixel counts by its share of the pixel, so that sums do not change.
     """
-    # Coarse pixels need fewer discs: two for the width of a pixel.
-    arteries = _thinned(arteries, view.field / MAGNIFICATION / size / 2)
+    # Coarse pixels need fewer discs: two per pixel width.
+    discs = _thinned(discs, view.field / MAGNIFICATION / size / 2)
     beam, right, top = view.axes()
     focus, _ = view.rays(1)
-    offset = arteries.centers - focus
+    offset = discs.centers - focus
     magnify = SOURCE_DETECTOR / (offset @ beam)
     pixels = size / view.field
     column = (offset @ right) * magnify * pixels + (size - 1) / 2
     row = -(offset @ top) * magnify * pixels + (size - 1) / 2
-    radius = arteries.radii * magnify * pixels
+    radius = discs.radii * magnify * pixels
     image = torch.zeros(size * size, dtype=torch.float64)
     reach = radius.clamp(min=0.5).ceil().long()
     for r in reach.unique().tolist():
         some = reach == r
         index, value = _splat(row[some], column[some], radius[some], r, size)
-        image.index_add_(0, index, (value * arteries.lengths[some, None] / 10).flatten())
+        image.index_add_(0, index, (value * discs.lengths[some, None] / 10).flatten())
     return image.reshape(size, size).float()
 
 
-def _thinned(arteries: Arteries, distance: float) -> Arteries:
-    """Every nth disc for all the n, so that they lie about as far apart as wanted (mm)."""
-    every = max(1, int(distance / STEP))
-    groups = torch.arange(len(arteries.lengths)) // every
+def _thinned(discs: Discs, distance: float) -> Discs:
+    """Every nth disc, with the length of n, so that they are about `distance` mm apart."""
+    every = max(1, int(distance / arteries.STEP))
+    groups = torch.arange(len(discs.lengths)) // every
     lengths = torch.zeros(int(groups[-1]) + 1, dtype=torch.float64)
-    lengths.index_add_(0, groups, arteries.lengths)
-    return Arteries(arteries.centers[::every], arteries.radii[::every], lengths)
+    lengths.index_add_(0, groups, discs.lengths)
+    return Discs(discs.centers[::every], discs.radii[::every], lengths)
 
 
 def _splat(
     row: Tensor, column: Tensor, radius: Tensor, reach: int, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Pixels that discs cover: flat indices `[n * k]` and shares `[n, k]` (sum: the disc's area).
+    """Pixels under discs: flat indices `[n * k]`, and shares `[n, k]` that sum to the disc's area.
 
-    The edge is a ramp of one pixel; a disc narrower than a pixel keeps its place and its area.
+    The edge is a ramp of one pixel; a disc narrower than a pixel keeps its position and area.
     """
     steps = torch.arange(-reach, reach + 1)
     down, across = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
@@ -229,214 +98,3 @@ def _splat(
     inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
     index = rows.clamp(0, size - 1) * size + columns.clamp(0, size - 1)
     return index.flatten(), share * inside
-
-
-@dataclass(frozen=True)
-class _Tube:
-    """A centre line `[n, 3]` at distances of `STEP` in the mean head, and its widths, mm."""
-
-    line: Points
-    width: tuple[float, float]
-
-    def at(self, share: float) -> tuple[Vec, float]:
-        """Place and width at a share of the length."""
-        x, y, z = self.line[round(share * (len(self.line) - 1))].tolist()
-        return (x, y, z), self.width[0] + share * (self.width[1] - self.width[0])
-
-
-def _discs(tubes: Sequence[_Tube], v: Variation) -> Arteries:
-    """Discs of all tubes in the frame of the head."""
-    centers, radii, lengths = [], [], []
-    for tube in tubes:
-        line = tube.line * (v.width, v.length, 1.0)
-        line[:, 2] *= np.where(line[:, 2] < 0, v.face, v.height)
-        lengths.append(np.linalg.norm(np.diff(line, axis=0), axis=1))
-        centers.append((line[1:] + line[:-1]) / 2)
-        radii.append(np.linspace(*tube.width, len(line) - 1) / 2)
-    joined = (np.concatenate(part) for part in (centers, radii, lengths))
-    return Arteries(*(torch.from_numpy(part) for part in joined))
-
-
-def _follow(v: Variation, name: str, trunk: _Trunk, side: int) -> _Tube:
-    """A trunk of one head: its points moved by chance, joined smoothly, made wavy."""
-    points = [_place(v, (side * x, y, z)) for x, y, z in trunk.points]
-    line = _smooth(points)
-    return _Tube(_wave(line, trunk.wave, random.Random(seed_from(v.seed, name, side))), trunk.width)
-
-
-def _place(v: Variation, point: Vec) -> Vec:
-    """Where a point lies in this head; vessels that share a point stay joined.
-
-    Little play in the canals of the skull base, more in the brain, most in the neck.
-    """
-    play = 2.5 if point[2] < -40 else 0.8 if point[2] < 30 else 1.5
-    name = "artery " + " ".join(f"{value + 0.0:.1f}" for value in point)
-    x, y, z = (c + play * v.draw(f"{name} {i}", -1, 1) for i, c in enumerate(point))
-    return x, y, z
-
-
-def _smooth(points: Sequence[Vec]) -> Points:
-    """A Catmull-Rom curve through the points, `[n, 3]` at distances of about `STEP`."""
-    p = np.array(points, dtype=np.float64)
-    p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    t = np.linspace(0, 1, 12, endpoint=False)[:, None]
-    a, b, c, d = (p[i : len(p) - 3 + i, None] for i in range(4))
-    curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
-    dense = np.concatenate([curve.reshape(-1, 3), p[-2:-1]])
-    along = np.concatenate([[0.0], np.linalg.norm(np.diff(dense, axis=0), axis=1).cumsum()])
-    places = np.linspace(0, along[-1], max(2, round(along[-1] / STEP) + 1))
-    return np.stack([np.interp(places, along, axis) for axis in dense.T], axis=1)
-
-
-def _wave(line: Points, height: float, draw: random.Random) -> Points:
-    """The line with smooth sideways waves of about `height` mm that leave its ends in place."""
-    along = np.arange(len(line)) * STEP
-    ramp = np.minimum(1, np.minimum(along, along[::-1]) / 8)
-    for _ in range(3):
-        wave = np.sin(along * 2 * math.pi / draw.uniform(9, 26) + draw.uniform(0, 2 * math.pi))
-        way = np.array([draw.gauss(0, 1) for _ in range(3)])
-        line = line + 0.5 * height * (ramp * wave)[:, None] * way
-    return line
-
-
-#: Puts a point back on a surface: the point there and the surface's normal, or None outside.
-_Sheet = Callable[[Vec], tuple[Vec, Vec] | None]
-
-
-def _on_brain(point: Vec) -> tuple[Vec, Vec]:
-    """Where the way from the middle of the brain through a point leaves the brain, and that way."""
-    way = _unit(_sum(point, _CENTER, -1))
-    reach = -math.inf
-    for center, radii in _BRAIN:
-        start = [(h - c) / r for h, c, r in zip(_CENTER, center, radii, strict=True)]
-        slope = [w / r for w, r in zip(way, radii, strict=True)]
-        a, b = _dot(slope, slope), _dot(slope, start)
-        reach = max(reach, (math.sqrt(b * b - a * (_dot(start, start) - 1)) - b) / a)
-    return _sum(_CENTER, way, reach - _DEPTH), way
-
-
-def _convexity(point: Vec) -> tuple[Vec, Vec] | None:
-    """The outer face of the brain; None where the skull base or the tentorium ends it."""
-    place, way = _on_brain(point)
-    floor = 36 if place[1] > 38 else 19 if place[1] > -20 else 26
-    return (place, way) if place[2] > floor else None
-
-
-def _medial_face(side: int, point: Vec) -> tuple[Vec, Vec] | None:
-    """The inner face of a hemisphere, towards which a branch drifts; None outside the brain."""
-    edge = math.dist(_on_brain(point)[0], _CENTER)
-    inside = math.dist(point, _CENTER) < edge and point[2] > (30 if point[1] > 0 else 27)
-    place = (0.8 * point[0] + 0.5 * side, point[1], point[2])
-    return (place, (float(side), 0.0, 0.0)) if inside else None
-
-
-def _sylvian_branches(seed: int, trunks: dict[str, _Tube], side: int) -> list[_Tube]:
-    """From the trunks over the insula, back under the operculum, out and over the convexity."""
-    tubes = []
-    for number, (trunk, share, top, out, heading, length, width) in enumerate(_SYLVIAN):
-        draw = random.Random(seed_from(seed, "sylvian", side, number))
-        start, widest = trunks[trunk].at(share)
-        y0, z0, y1, z1 = (value + draw.uniform(-2, 2) for value in (*top, *out))
-        way = [
-            start,
-            (side * draw.uniform(41, 43.5), (start[1] + y0) / 2, (start[2] + z0) / 2),
-            (side * draw.uniform(42, 45), y0, z0),
-            (side * draw.uniform(47, 50), (y0 + y1) / 2, (z0 + z1) / 2 - 2),
-            _on_brain((side * 60.0, y1, z1))[0],
-        ]
-        tubes += _branch(way, heading, length, min(width, widest), _convexity, draw)
-    return tubes
-
-
-def _medial_branches(seed: int, trunks: dict[str, _Tube], side: int) -> list[_Tube]:
-    """Branches of the anterior and posterior cerebral arteries between the hemispheres."""
-    tubes = []
-    for number, (trunk, share, heading, length, width) in enumerate(_MEDIAL):
-        draw = random.Random(seed_from(seed, "medial", side, number))
-        start, widest = trunks[trunk].at(share * draw.uniform(0.93, 1.0))
-        sheet = partial(_medial_face, side)
-        tubes += _branch([start], heading, length, min(width, widest), sheet, draw)
-    return tubes
-
-
-def _branch(
-    way: list[Vec],
-    heading: float,
-    length: float,
-    width: float,
-    sheet: _Sheet,
-    draw: random.Random,
-) -> list[_Tube]:
-    """A vessel along `way` that then wanders over a sheet (heading in degrees), with its tree."""
-    turn = math.radians(heading + draw.uniform(-10, 10))
-    course = (0.0, math.cos(turn), math.sin(turn))
-    return _tree(way, course, length * draw.uniform(0.8, 1.15), width, sheet, draw, 2)
-
-
-def _tree(
-    way: list[Vec],
-    course: Vec,
-    length: float,
-    width: float,
-    sheet: _Sheet,
-    draw: random.Random,
-    generations: int,
-) -> list[_Tube]:
-    walked = _wander(way[-1], course, length, sheet, draw)
-    points = way + [point for point, _, _ in walked]
-    if len(points) < 3:
-        return []
-    end = max(THINNEST, 0.6 * width)
-    tubes = [_Tube(_wave(_smooth(points), 0.9, draw), (width, end))]
-    if generations == 0:
-        return tubes
-    sign, number = draw.choice((1, -1)), draw.randint(2, 4)
-    while number < len(walked) - 3:
-        point, normal, ahead = walked[number]
-        course = _turned(ahead, _cross(normal, ahead), sign * math.radians(draw.uniform(25, 55)))
-        left = _STRIDE * (len(walked) - number) * draw.uniform(0.45, 0.9)
-        here = width + (end - width) * number / len(walked)
-        thin = max(THINNEST, 0.8 * here)
-        tubes += _tree([point], course, left, thin, sheet, draw, generations - 1)
-        sign, number = -sign, number + draw.randint(4, 8)
-    return tubes
-
-
-def _wander(
-    start: Vec, course: Vec, length: float, sheet: _Sheet, draw: random.Random
-) -> list[tuple[Vec, Vec, Vec]]:
-    """Points on a sheet every `_STRIDE` mm with the normal and the direction there.
-
-    The direction sways about the course with a memory of about 10 mm; the sheet's end ends it.
-    """
-    result: list[tuple[Vec, Vec, Vec]] = []
-    sway, settled = 0.0, sheet(start)
-    while settled is not None and len(result) < length / _STRIDE:
-        point, normal = settled
-        course = _unit(_sum(course, normal, -_dot(course, normal)))
-        sway += -0.2 * sway + draw.gauss(0, 0.36)
-        ahead = _turned(course, _cross(normal, course), sway)
-        result.append((point, normal, ahead))
-        settled = sheet(_sum(point, ahead, _STRIDE))
-    return result[1:]
-
-
-def _sum(a: Vec, b: Vec, share: float) -> Vec:
-    return a[0] + share * b[0], a[1] + share * b[1], a[2] + share * b[2]
-
-
-def _dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def _cross(a: Vec, b: Vec) -> Vec:
-    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
-
-
-def _unit(a: Vec) -> Vec:
-    return _sum((0.0, 0.0, 0.0), a, 1 / math.hypot(*a))
-
-
-def _turned(a: Vec, across: Vec, turn: float) -> Vec:
-    """The unit vector `a` turned towards the unit vector `across` it."""
-    return _sum(_sum((0.0, 0.0, 0.0), a, math.cos(turn)), across, math.sin(turn))

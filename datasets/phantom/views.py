@@ -1,4 +1,4 @@
-"""Which views are taken of which head: C-arm angles with jitter, drawn by name."""
+"""C-arm views with random angles, and the plate of the mount in them."""
 
 import math
 import random
@@ -9,8 +9,8 @@ from torch import Tensor
 from xbench.core.hashing import seed_from
 from xbench.datasets.phantom.projection import View
 
-#: View class → (LAO, cranial) angle in degrees. Towne 30, Caldwell 15 and Waters 37 degrees are the
-#: radiographic angles quoted in the specification (Waters less by what the image would cut off).
+#: View class → (LAO, cranial) angle in degrees. Usual radiographic angles are Towne 30, Caldwell 15
+#: and Waters 37 degrees (here 35, which the image does not cut off).
 CLASSES = {
     "pa": (0.0, 0.0),
     "caldwell": (0.0, -15.0),
@@ -21,19 +21,18 @@ CLASSES = {
     "lao": (30.0, 10.0),
     "obl60": (60.0, 5.0),
 }
-#: Jitter of both angles, of the roll, of the isocentre (mm) and the range of image sides on the
-#: detector (mm): our choice, so that two views of a class are never the same picture.
+#: Jitter of both angles, of the roll (degrees) and of the isocentre (mm), and range of image sides
+#: on the detector (mm). Our choice: two views of a class are never the same.
 ANGLE_JITTER, ROLL_JITTER, SHIFT_JITTER = 6.0, 4.0, 7.0
 FIELD_RANGE = (256.0, 278.0)
 
 
 def draw_view(series: str, slot: int) -> View:
-    """The view at a slot of a series.
+    """A view of a series; each block of eight slots (0 to 7, 8 to 15, …) has each view class once.
 
     Args:
-        series: name of the series, for instance of a split; every eight consecutive slots from a
-            multiple of eight hold each view class once.
-        slot: number of the view within the series.
+        series: name of the series, for instance of a split.
+        slot: number of the view in the series.
     """
     order = list(CLASSES)
     random.Random(seed_from(series, "classes", slot // len(order))).shuffle(order)
@@ -54,8 +53,8 @@ def draw_view(series: str, slot: int) -> View:
 def mount_path(head_seed: int, view: View, size: int) -> Tensor:
     """Path through the plate of the phantom's mount in cm `[size, size]`.
 
-    An upright acrylic plate of 3 mm stands behind the right half of the vault, turned by about 25
-    degrees so that its straight edges cross the vault in frontal and lateral views alike.
+    An upright acrylic plate of 3 mm behind the right half of the vault, rotated by about 25 degrees
+    so that its straight edges cross the vault both in frontal and in lateral views.
     """
     draw = random.Random(seed_from(head_seed, "mount")).uniform
     focus, rays = view.rays(size)

@@ -1,8 +1,8 @@
-"""The head as voxels: seeded signed-distance shapes turned into densities.
+"""Turns a seeded head of signed-distance shapes into voxels of density.
 
-Channels (g/cm3): `dens` is bone with its tables, marrow and texture, as a detector sees it;
-`solid` is the same bone made of one material, as a simulator's surface model has it (and the
-bone mask); `soft` is the envelope of the head, bone included, air spaces taken out.
+Channels (g/cm3): `dens` is bone with its tables, marrow and texture, as in a real head; `solid` is
+the same bone of one material, as in a simulator's surface model (and in bone masks); `soft` is the
+envelope of the head, including bone, without air spaces.
 """
 
 import math
@@ -24,11 +24,11 @@ CHANNELS: tuple[str, ...] = ("dens", "solid")
 #: Lower corner and size of the box that holds the head, mm (x, y, z).
 CORNER = (-90.0, -110.0, -131.0)
 EXTENT = (180.0, 238.0, 258.0)
-#: ICRU 44 soft tissue 1.06, less a little for the fat of skin and orbits (our choice).
+#: Soft tissue: 1.06 (ICRU 44), lowered for the fat of skin and orbits (our choice).
 SOFT_RHO = 1.03
-#: Density of the one-material bone (our choice: denser than any mean of cortex and marrow).
+#: Density of the bone of one material (our choice: denser than any mean of cortex and marrow).
 SOLID_RHO = 1.6
-#: Slabs of about this many voxels keep the temporaries in the processor's cache.
+#: Voxels of a slab; temporaries of about this size fit into the processor's cache.
 _SLAB_VOXELS = 150_000
 
 
@@ -43,7 +43,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Head:
-    """A head: bone channels (`dens`, `solid`) at full and soft tissue at coarser resolution."""
+    """A head: bone channels (`dens`, `solid`), and soft tissue at a coarser resolution."""
 
     bone: Volume
     soft: Volume
@@ -51,7 +51,7 @@ class Head:
 
 
 class _Fields:
-    """The noise fields of one head; nodes are drawn once and sampled per slab."""
+    """The noise fields of one head, drawn once and sampled per slab."""
 
     def __init__(self, seed: int) -> None:
         def noise(name: str, cell: float) -> NoiseField:
@@ -67,7 +67,7 @@ class _Fields:
 
 
 class _Slab:
-    """A range of z planes: bent coordinates in the frame of the mean head."""
+    """A range of z planes, with distorted coordinates in the frame of the mean head."""
 
     def __init__(self, variation: Variation, fields: _Fields, h: float, planes: range) -> None:
         nx, ny = (math.ceil(side / h) for side in EXTENT[:2])
@@ -84,16 +84,16 @@ class _Slab:
             self.head_axes[2][:, None, None],
         )
         self._ticks = [axis.tolist() for axis in self.head_axes]
-        # Bends of 0.8 and 0.4 mm rms take the ruler out of the shapes (specification).
+        # Distortions of 0.8 and 0.4 mm rms make the geometric shapes look natural.
         self.x, self.y, self.z = (
             axis + 0.8 * coarse.sample(*self.axes) + 0.4 * fine.sample(*self.axes)
             for axis, (coarse, fine) in zip(grid, fields.bend, strict=True)
         )
 
     def window(self, bounds: Bounds, margin: float) -> tuple[slice, slice, slice] | None:
-        """Index ranges (z, y, x) of the voxels that a shape can touch; None when there are none."""
+        """Index ranges (z, y, x) of voxels within `margin` mm of bounds; None if there are none."""
         ranges = []
-        # Four millimetres cover the bends (3 standard deviations of the sum are 2.7 mm).
+        # Four millimetres cover the distortions (3 standard deviations of their sum are 2.7 mm).
         margin += 4.0
         for axis, low, high in zip(self._ticks, *bounds, strict=True):
             start, stop = bisect(axis, low - margin), bisect(axis, high + margin)
@@ -103,7 +103,7 @@ class _Slab:
         return ranges[2], ranges[1], ranges[0]
 
     def occupancy(self, distance: Tensor) -> Tensor:
-        """Share of a voxel inside a surface: a ramp 1.4 voxels wide (sharper ones show rings)."""
+        """Share of each voxel inside a surface: a ramp of 1.4 voxels (sharper ones cause rings)."""
         return (0.5 - distance / (1.4 * self.h)).clamp_(0, 1)
 
     def distance(self, shape: Shape, where: tuple[slice, slice, slice]) -> Tensor:
@@ -115,9 +115,9 @@ def make_head(seed: int, voxel: float, channels: tuple[str, ...] = CHANNELS) -> 
     """Build the head of a seed.
 
     Args:
-        seed: all that makes the head what it is.
-        voxel: side of the bone voxels in mm; the soft tissue gets at least 2.5 mm.
-        channels: which of `dens` and `solid` are wanted.
+        seed: the head; equal seeds give equal heads.
+        voxel: side of the bone voxels in mm; those of soft tissue have at least 2.5 mm.
+        channels: the bone channels to make, of `dens` and `solid`.
     """
     variation, fields = Variation(seed), _Fields(seed)
     early = anatomy.skull_base() + anatomy.face(variation)
@@ -164,7 +164,7 @@ def _brain(slab: _Slab) -> Tensor:
     front = slab.distance(Ellipsoid((0, 24, 46), (60, 62, 62)), whole)
     back = slab.distance(Ellipsoid((0, -20, 44), (67, 66, 65)), whole)
     x, y = slab.head_axes[0].abs()[None, :], slab.head_axes[1][:, None]
-    # Plateau of the middle fossa, orbital roofs in front, open behind the petrous ridges.
+    # The floor: middle fossa, orbital roofs in front of it, nothing behind the petrous ridges.
     ridge = torch.sigmoid((y - (8 - 0.55 * x)) / 3)
     orbit = torch.sigmoid((y - 34) / 3)
     middle = 9 + 6 * torch.exp(-(((x - 34) / 12) ** 2))
@@ -183,7 +183,7 @@ def _brain(slab: _Slab) -> Tensor:
 
 
 def _bump(slab: _Slab, center: tuple[float, float, float], radii: tuple[float, ...]) -> Tensor:
-    """A Gaussian bump in head coordinates (both sides alike)."""
+    """A Gaussian bump in head coordinates, on both sides."""
     x, y, z = slab.head_axes
     parts = [
         torch.exp(-(((axis - c) / r) ** 2))
@@ -197,7 +197,7 @@ def _vault_thickness(slab: _Slab, variation: Variation, fields: _Fields) -> Tens
     thick = 1 + 0.12 * fields.thickness.sample(*slab.axes)
     thick *= 1 - 0.42 * _bump(slab, (66, 12, 24), (30, 34, 24))
     thick *= variation.vault_mm
-    # The floor of the posterior fossa and the other parts below the brain are thin.
+    # The floor of the posterior fossa and other parts below the brain are thin.
     low = torch.sigmoid((0 - slab.head_axes[2]) / 5)[:, None, None]
     thick *= 1 - 0.55 * low
     thick += 3.0 * _bump(slab, (0, -92, 6), (16, 18, 12))
@@ -214,11 +214,11 @@ def _vault(slab: _Slab, variation: Variation, fields: _Fields) -> tuple[Tensor, 
     full = slab.occupancy(outer)
     hollow = slab.occupancy(inner)
     solid = (full - hollow).clamp_(min=0)
-    # Tables 1.5 and 1.3 mm thick; differences of ramps keep their mass at any voxel size.
+    # Tables of 1.5 and 1.3 mm; differences of ramps have the same mass at any voxel size.
     tables = full - slab.occupancy(outer + 1.5)
     tables += slab.occupancy(inner - 1.3) - hollow
     tables = torch.minimum(tables.clamp_(min=0), solid)
-    # Marrow mottle in patches: a coarse field decides where the fine one shows.
+    # Marrow mottle in patches: a coarse field scales the fine one.
     patch = fields.coarse_mottle.sample(*slab.axes)
     mottle = 0.13 * patch
     if slab.h < 2.0:
@@ -229,10 +229,7 @@ def _vault(slab: _Slab, variation: Variation, fields: _Fields) -> tuple[Tensor, 
 
 
 def _sutures(slab: _Slab, noise: Tensor) -> Tensor:
-    """Factor that thins the bone along the coronal, lambdoid and sagittal sutures.
-
-    `noise` makes them wind.
-    """
+    """Factor of density along the coronal, lambdoid and sagittal sutures; `noise` bends them."""
     wiggle = 1.3 * noise
     coronal = slab.y - 22 - 0.25 * (slab.z - 60) + wiggle
     lambdoid = 0.8 * slab.y + 0.6 * (slab.z - 62) + 71 - 0.35 * slab.x.abs() + wiggle
@@ -252,7 +249,7 @@ def _sutures(slab: _Slab, noise: Tensor) -> Tensor:
 
 
 def _add_bone(slab: _Slab, part: Bone, dens: Tensor, solid: Tensor) -> None:
-    window = slab.window(anatomy.bounds_of(part), slab.h)
+    window = slab.window(part.shape.bounds(), slab.h)
     if window is None:
         return
     distance = slab.distance(part.shape, window)
@@ -264,7 +261,7 @@ def _add_bone(slab: _Slab, part: Bone, dens: Tensor, solid: Tensor) -> None:
 
 
 def _cut(slab: _Slab, space: Cavity, dens: Tensor, solid: Tensor) -> None:
-    window = slab.window(anatomy.bounds_of(space), slab.h)
+    window = slab.window(space.shape.bounds(), space.wall + slab.h)
     if window is None:
         return
     distance = slab.distance(space.shape, window)
@@ -279,7 +276,7 @@ def _cut(slab: _Slab, space: Cavity, dens: Tensor, solid: Tensor) -> None:
 
 
 def _soft(slab: _Slab, variation: Variation, fields: _Fields, spaces: list[Cavity]) -> Tensor:
-    """Density of the head's envelope `[1, z, y, x]`, air spaces taken out."""
+    """Density of the head's envelope `[1, z, y, x]` without air spaces."""
     scalp = variation.vault_mm + variation.draw("scalp", 5.0, 7.0)
     envelope = _brain(slab) - scalp
     for shape, blend in anatomy.soft_shapes(variation):
@@ -288,7 +285,7 @@ def _soft(slab: _Slab, variation: Variation, fields: _Fields, spaces: list[Cavit
             part = slab.distance(shape, window)
             envelope[window] = smooth_min(envelope[window], part, blend)
     soft = slab.occupancy(envelope)
-    # A skin and fat layer of 5 mm is lighter (.95 against 1.05 g/cm3, specification).
+    # A layer of skin and fat of 5 mm is lighter (.95 instead of 1.05 g/cm3).
     soft -= 0.08 * (soft - slab.occupancy(envelope + 5.0))
     soft *= SOFT_RHO * (1 + 0.01 * fields.density.sample(*slab.axes))
     for space in spaces:

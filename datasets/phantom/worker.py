@@ -1,9 +1,9 @@
 """The worker program: `python -m xbench.datasets.phantom.worker`.
 
-Reads one job per line (JSON) from standard input and answers `ok` per line, or number and text of
-an error of the disk (JSON). It ends when its input ends, so no worker outlives its parent, however
-that died, by more than the head in progress. Being a program of its own, it never imports the
-caller's main module (as spawned pools do).
+Reads one job per line (JSON) from standard input and answers with a line: `ok`, or number and text
+of a disk error (JSON). It ends when its input ends: after the death of its parent it finishes at
+most the current head. As a program of its own, it never imports the caller's main module, as the
+processes of `concurrent.futures` do.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from xbench.datasets.phantom.generate import Job, make
 
 
 def main() -> None:
-    """Work off the jobs on standard input."""
+    """Do the jobs on standard input."""
     for line in sys.stdin:
         try:
             make(Job(**json.loads(line)))
@@ -25,6 +25,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # An interrupt reaches the parent too, which reports it.
+    # The parent is interrupted too, and reports it.
     with contextlib.suppress(KeyboardInterrupt):
         main()
