@@ -35,13 +35,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_all_files_of_a_record_are_fetched(server: Any, tmp_path: Path) -> None:
-    told: list[tuple[int, int, str]] = []
-    files = zenodo.fetch(RECORD, tmp_path / "new", lambda *facts: told.append(facts))
+    calls: list[tuple[int, int, str]] = []
+    files = zenodo.fetch(RECORD, tmp_path / "new", lambda *facts: calls.append(facts))
     assert [file.name for file in files] == ["skulls.zip", "README.md"]
     assert files[0].read_bytes() == ARCHIVE
     assert files[1].read_bytes() == b"read me"
-    assert told[-1][:2] == (7, 7)
-    assert (len(ARCHIVE), len(ARCHIVE)) in {facts[:2] for facts in told}
+    assert calls[-1][:2] == (7, 7)
+    assert (len(ARCHIVE), len(ARCHIVE)) in {facts[:2] for facts in calls}
 
 
 def test_what_is_there_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Any, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "skulls.zip"]
 
 
-def test_a_server_without_ranges_starts_anew(server: Any, tmp_path: Path) -> None:
+def test_a_server_without_ranges_starts_over(server: Any, tmp_path: Path) -> None:
     server.break_after, server.honours_range = 900_000, False
     with pytest.raises(UserError):
         zenodo.fetch(RECORD, tmp_path)
@@ -83,7 +83,7 @@ def test_a_complete_part_is_checked_without_a_request(server: Any, tmp_path: Pat
     assert (tmp_path / "skulls.zip").read_bytes() == ARCHIVE
 
 
-def test_a_wrong_checksum_is_refused_and_mended_by_the_same_command(
+def test_a_wrong_checksum_is_refused_and_the_same_command_repairs_it(
     server: Any, tmp_path: Path
 ) -> None:
     server.wrong = True
@@ -102,17 +102,17 @@ def test_a_damaged_part_costs_one_attempt(server: Any, tmp_path: Path) -> None:
     assert zenodo.fetch(RECORD, tmp_path)[0].read_bytes() == ARCHIVE
 
 
-def test_a_file_that_was_changed_here_is_fetched_anew(server: Any, tmp_path: Path) -> None:
+def test_a_file_that_was_changed_here_is_downloaded_again(server: Any, tmp_path: Path) -> None:
     (tmp_path / "skulls.zip").write_bytes(b"other")
     assert zenodo.fetch(RECORD, tmp_path)[0].read_bytes() == ARCHIVE
 
 
-def test_a_server_cannot_send_more_than_the_record_tells(server: Any, tmp_path: Path) -> None:
-    server.extra, told = bytes(3_000_000), []
+def test_a_server_cannot_send_more_than_the_record_says(server: Any, tmp_path: Path) -> None:
+    server.extra, calls = bytes(3_000_000), []
     with pytest.raises(UserError, match=r"skulls\.zip: the download stopped"):
-        zenodo.fetch(RECORD, tmp_path, lambda *facts: told.append(facts))
+        zenodo.fetch(RECORD, tmp_path, lambda *facts: calls.append(facts))
     assert list(tmp_path.iterdir()) == []
-    assert max(done for done, _, _ in told) <= len(ARCHIVE)
+    assert max(done for done, _, _ in calls) <= len(ARCHIVE)
 
 
 def test_a_full_disk_is_refused_before_any_file(server: Any, tmp_path: Path) -> None:
@@ -238,10 +238,10 @@ def refuse(archive: Path, match: str, limit: int = 10**6) -> None:
 
 @makers
 def test_archives_are_extracted_whole(make: Make, tmp_path: Path) -> None:
-    archive, told = make(tmp_path / "archive", FILES), []
-    extract(archive, tmp_path / "to", 5001, lambda *facts: told.append(facts))
+    archive, calls = make(tmp_path / "archive", FILES), []
+    extract(archive, tmp_path / "to", 5001, lambda *facts: calls.append(facts))
     assert contents(tmp_path / "to") == FILES
-    assert told[-1][0] == told[-1][1] == archive.stat().st_size
+    assert calls[-1][0] == calls[-1][1] == archive.stat().st_size
     assert {path.name for path in tmp_path.iterdir()} == {archive.name, "to"}
 
 

@@ -143,11 +143,11 @@ def test_the_key_follows_contents_and_preprocessing(tmp_path: Path) -> None:
     assert len(keys) == 4
 
 
-@pytest.mark.parametrize("told", ['alignment = "none"', 'domain_groups = {soft = "one"}'])
-def test_what_scores_depend_on_changes_the_key_and_no_training(tmp_path: Path, told: str) -> None:
+@pytest.mark.parametrize("line", ['alignment = "none"', 'domain_groups = {soft = "one"}'])
+def test_what_scores_depend_on_changes_the_key_and_no_training(tmp_path: Path, line: str) -> None:
     root = pair_of_domains(tmp_path / "mine")
     before = opened(root)
-    (root / "dataset.toml").write_text(told)
+    (root / "dataset.toml").write_text(line)
     after = opened(root)
     assert after.key != before.key
     assert after.images_key == before.images_key

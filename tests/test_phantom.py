@@ -237,7 +237,7 @@ def features(images: Tensor) -> Tensor:
     return torch.stack([*bands, laplacian.abs().mean((1, 2)).log(), laplacian.std((1, 2)).log()], 1)
 
 
-def test_domains_can_be_told_apart_on_unseen_heads(
+def test_domains_can_be_distinguished_on_unseen_heads(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XBENCH_HOME", str(shared))

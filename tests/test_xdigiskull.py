@@ -61,7 +61,7 @@ scrambled = archives["scrambled"]
         ("skull/1.png", None),
     ],
 )
-def test_domains_are_told_by_name_parts(file: str, domain: str | None) -> None:
+def test_domains_are_recognised_by_name_parts(file: str, domain: str | None) -> None:
     assert domain_of(file) == domain
 
 

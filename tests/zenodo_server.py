@@ -24,7 +24,7 @@ class Zenodo:
         wrong: send other bytes than those of the checksum.
         extra: bytes sent beyond the declared size.
         honours_range: whether it answers with a part of a file.
-        declared: name → size that the record tells instead of the true one.
+        declared: name → size that the record says instead of the true one.
         record: sent instead of the true description.
         asked: (file, Range header) of every request for a file.
     """

@@ -111,7 +111,7 @@ class Phantom(Dataset):
 
     @property
     def key(self) -> str:
-        """See `Dataset`; older than the setting `vessels`, whose default it leaves out."""
+        """See `Dataset`; `vessels` counts only if set, as published keys are older."""
         later = {"vessels"} if self.config.vessels == "none" else None
         settings = self.config.model_dump(mode="json", exclude=later)
         return f"{self.name}-v{self.version}-" + digest(settings, 12)
