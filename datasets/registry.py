@@ -75,7 +75,7 @@ def _check(dataset: "Dataset", what: str, entries: Sequence[str], longest: int) 
     if len(set(entries)) < len(entries):
         twice = next(name for name in entries if entries.count(name) > 1)
         raise UserError(
-            f"among the {what} of the data set {dataset.name}, {twice!r} occurs twice",
+            f"among the {what} of the data set {dataset.name}, {twice!r} comes twice",
             "expected: every name once",
             "rename one of them in the data set",
         )
