@@ -1,4 +1,4 @@
-"""The one interface behind which every translation method stands.
+"""The interface of every translation method.
 
 Images are float32 `[B, 1, H, W]` in [0, 1], air bright and bone dark, in and out.
 """
@@ -21,16 +21,27 @@ Stage = Literal["train", "infer", "resources"]
 
 
 def setting(default: Any, stage: Stage, about: str, **limits: Any) -> Any:
-    """A configuration field: its default, the stage that it belongs to, what it is and its source.
+    """A configuration field.
 
-    Changing an `infer` field never retrains; changing a `train` field always does. A `resources`
-    field (memory, say) changes no result and is part of no key.
+    Args:
+        default: its default value.
+        stage: `train`: another value needs another training; `infer`: it only matters when
+            translating; `resources` (memory, say): it changes no result and is part of no key.
+        about: what it is, and where the default comes from.
+        limits: of its values, as pydantic's `Field` takes them (`ge=0`).
     """
     return Field(default, description=about, json_schema_extra={"stage": stage}, **limits)
 
 
 class MethodConfig(BaseModel):
-    """Base of the configurations: frozen, no unknown fields, each field made by `setting`."""
+    """Base of all configurations: frozen, without unknown fields, each field made by `setting`.
+
+    >>> class Blur(MethodConfig):
+    ...     sigma: float = setting(2.0, "infer", "width of the blur in pixels", gt=0)
+    ...     chunks: int = setting(1, "resources", "images at once")
+    >>> Blur(sigma=3).shown()
+    {'sigma': 3.0}
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -44,18 +55,18 @@ class MethodConfig(BaseModel):
         ]
 
     def shown(self) -> dict[str, Any]:
-        """All settings that can change a result, JSON-able: what labels and records show."""
+        """All settings that can change a result, as JSON values, for labels and records."""
         return self.model_dump(mode="json", exclude=set(self.fields("resources")))
 
     def identity(self) -> dict[str, Any]:
-        """What of the configuration changes the images, JSON-able; part of every key.
+        """The settings that change the images, as JSON values; part of every key.
 
         Override it where a field has no effect, or names a file whose content matters.
         """
         return self.shown()
 
-    def labelled(self) -> set[str]:
-        """Fields that the label shows even at their default."""
+    def always_shown(self) -> set[str]:
+        """Names of the fields that the label shows even at their default."""
         return set()
 
     def recipe(self) -> dict[str, Any]:
@@ -65,28 +76,28 @@ class MethodConfig(BaseModel):
 
 
 class TrainData(Protocol):
-    """All that training may see: indexable images of each domain, no ids, no other split."""
+    """What a training may see: images of each domain by index, no ids, no other split."""
 
     def train(self, domain: str) -> Images:
         """Training images of one domain."""
 
 
-#: Called as training goes on: steps done, steps in all, losses by name.
+#: Called during training with the steps done, the number of steps, and the losses by name.
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass
 class Log:
-    """What a finished training leaves: its wall-clock and its loss curves."""
+    """Seconds and loss curves of a finished training."""
 
     seconds: float = 0.0
     curve: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Training(ABC):
-    """One thing to learn. Trainings with the same recipe, data, budget and seed are shared."""
+    """One thing to learn. Methods share trainings of the same recipe, data, budget and seed."""
 
-    #: What makes the result what it is: network and objective, from `train` fields only.
+    #: Everything that decides the result: network and objective, from `train` fields only.
     recipe: dict[str, Any]
     #: The pairs that cannot be translated without it; None for all.
     pairs: frozenset[Pair] | None = None
@@ -95,18 +106,18 @@ class Training(ABC):
     def fit(
         self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
     ) -> Log:
-        """Train on `images` drawn images.
+        """Train.
 
         Args:
             data: training images by domain.
-            images: the budget: steps × batch size.
-            seed: root of every random number drawn.
-            checkpoint: a folder; a run that was killed goes on from what lies there
-                and ends with the same weights.
-            progress: called as training goes on.
+            images: the budget in drawn images: steps × batch size.
+            seed: of every random number.
+            checkpoint: a folder for checkpoints; a killed training resumes from there and ends
+                with the same weights.
+            progress: called during training.
 
         Returns:
-            Wall-clock (killed runs included, up to their last checkpoint) and loss curves.
+            Seconds (those of killed runs included, up to their last checkpoint) and loss curves.
         """
 
     @abstractmethod
@@ -125,10 +136,9 @@ class Cost:
     Attributes:
         params: parameters needed to translate one pair, frozen codec included.
         params_total: parameters needed for all pairs.
-        params_training: parameters that training needs besides (discriminators and the like),
-            for one training.
+        params_training: further parameters that one training needs (discriminators, say).
         nfe: network evaluations per translated image.
-        params_dead: those of `params` that cannot change the images (and get no gradient).
+        params_dead: how many of `params` have no effect on the images (and get no gradient).
     """
 
     params: int = 0
@@ -146,23 +156,25 @@ class Cost:
 class Method(ABC):
     """Learns from the train split, then translates from any source to any target domain.
 
-    A method that needs no training implements `translate` alone.
+    A method that needs no training implements only `translate`.
     """
 
     name: ClassVar[str]
-    #: Bump by hand whenever the same configuration gives other images.
+    #: Raise it by hand whenever the same configuration gives different images.
     version: ClassVar[int] = 1
-    #: Hash of the file of a plug-in; it stands in for the version.
+    #: Hash of a plug-in's file, used instead of the version.
     plugin: ClassVar[str | None] = None
     Config: ClassVar[type[MethodConfig]] = MethodConfig
-    #: The inference setting that trades structure against realism, if there is one.
+    #: Profile name → settings that differ there from the defaults of `Config`.
+    by_profile: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: The `infer` setting that trades structure against realism, if there is one.
     knob: ClassVar[str | None] = None
-    #: Whether two translations of one image differ by their random numbers.
+    #: Whether other random numbers give another translation of the same image.
     stochastic: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
-    #: Whose images `translate` is given; `target` only for the reference row of true images.
+    #: Which images `translate` is given; `target` only for the reference row of true images.
     given: ClassVar[Literal["source", "target"]] = "source"
-    #: Whether it takes images of other sizes than those that it was made for.
+    #: Whether it takes images of other sizes than the one it was made for.
     any_size: ClassVar[bool] = True
     about: ClassVar[str] = ""
 
@@ -180,8 +192,8 @@ class Method(ABC):
 
     @classmethod
     def configure(cls, profile: Profile) -> MethodConfig:
-        """The profile's defaults."""
-        return cls.Config()
+        """The settings at a profile: the defaults, changed by `by_profile`."""
+        return cls.Config(**cls.by_profile.get(profile.name, {}))
 
     @classmethod
     def budget(cls, profile: Profile) -> int:
@@ -190,20 +202,21 @@ class Method(ABC):
 
     @classmethod
     def references(cls, config: MethodConfig) -> dict[str, dict[str, Any]]:
-        """Methods (and their settings) whose rows bound this one's, as a codec's round trip."""
+        """Name → settings of reference rows to show beside this one (a codec's round trip, say)."""
         return {}
 
     def check(self) -> None:  # noqa: B027 - optional
-        """Raise a UserError if something that the user must provide (weights) is missing.
+        """Called before any work starts.
 
-        Called before any work starts.
+        Raises:
+            UserError: something that the user must provide (weights, say) is missing.
         """
 
     def setup(self, data: TrainData) -> None:  # noqa: B027 - optional
         """Look at training images once, without learning (a reference histogram, say)."""
 
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
-        """What must be learned to translate these pairs; nothing by default."""
+        """The trainings needed to translate these pairs; none by default."""
         return []
 
     def cost(self) -> Cost:
@@ -225,7 +238,7 @@ class Method(ABC):
             images: float32 `[B, 1, H, W]` in [0, 1] on the method's device.
             source: domain of the images.
             target: domain to translate into.
-            generators: one per image, so that batch size and order change nothing.
+            generators: one per image, so that the result does not depend on the batch.
 
         Returns:
             float32 `[B, 1, H, W]`; values outside [0, 1] are clamped by the caller.
@@ -239,7 +252,7 @@ class Method(ABC):
         *,
         generators: Mapping[str, Sequence[torch.Generator]],
     ) -> dict[str, Tensor]:
-        """Translate to several targets; override where work can be shared."""
+        """Translate to several targets; override it where they can share work."""
         return {
             target: self.translate(images, source, target, generators=generators[target])
             for target in targets
@@ -254,10 +267,10 @@ class Method(ABC):
         *,
         generators: Mapping[str, Sequence[torch.Generator]],
     ) -> dict[float, dict[str, Tensor]]:
-        """Translate at several values of the trade-off knob; override where work can be shared.
+        """Translate at several values of the knob; override it where they can share work.
 
         Returns:
-            By value and target what `translate_all` gives where the knob is configured so.
+            Value → target → the images that `translate_all` gives with the knob at this value.
 
         Raises:
             ValueError: the method has no knob.
@@ -283,7 +296,7 @@ class Method(ABC):
 def normals(
     generators: Sequence[torch.Generator], *shape: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Standard normal `[B, *shape]`, every row drawn from a generator of its own."""
+    """Standard normal numbers `[B, *shape]`, each row drawn from its own generator."""
     return torch.stack(
         [torch.randn(*shape, generator=g, dtype=dtype, device=g.device) for g in generators]
     )

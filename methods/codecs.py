@@ -1,10 +1,13 @@
-"""Codecs: images to the tensors that a network works on, and back."""
+"""Codecs turn images `[B, 1, H, W]` in [0, 1] into the tensors `[B, C, H/f, W/f]` of a network.
+
+Also here: padding and cropping, for networks that need sides of a certain multiple.
+"""
 
 import math
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,29 +19,12 @@ from xbench.core.weights import WEIGHTS, obtain
 
 #: Stable Diffusion's factor that brings VAE latents to unit variance.
 VAE_SCALE = 0.18215
-#: What the manifest of weights calls `vae`, pinned to a revision; other names go to the hub.
+#: The VAE that the manifest of weights pins to a revision; other names go to the hub.
 SD_VAE_NAME = "stabilityai/sd-vae-ft-mse"
 
 
-class Codec(Protocol):
-    """Encode images `[B, 1, H, W]` in [0, 1] to `[B, C, H/f, W/f]`, and decode them."""
-
-    channels: int
-    factor: int
-    lossless: bool
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents."""
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents to images."""
-
-    def params(self) -> int:
-        """Parameters, all frozen."""
-
-
 class PixelCodec:
-    """Space-to-depth: blocks of f × f pixels become channels, values scaled to [-1, 1]."""
+    """Space-to-depth: blocks of f × f pixels become channels, values are scaled to [-1, 1]."""
 
     lossless = True
 
@@ -55,14 +41,14 @@ class PixelCodec:
         return functional.pixel_shuffle(latents, self.factor) / 2 + 0.5
 
     def params(self) -> int:
-        """A rearrangement has none."""
+        """Parameters: a rearrangement has none."""
         return 0
 
 
 class VaeCodec:
-    """Stable Diffusion's autoencoder: grey replicated to RGB, the posterior's mean, × 0.18215.
+    """Stable Diffusion's autoencoder on grey images repeated to RGB; latents × 0.18215.
 
-    The mean and not a sample: a sample would make a deterministic method stochastic.
+    The posterior's mean is used, not a sample, which would make a deterministic method stochastic.
     """
 
     channels = 4
@@ -70,7 +56,7 @@ class VaeCodec:
 
     def __init__(self, vae: Any, device: torch.device) -> None:
         self.vae = vae.to(device).eval().requires_grad_(False)
-        # Each level but the last halves the size once.
+        # Each level except the last halves the size.
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     @torch.no_grad()
@@ -82,24 +68,27 @@ class VaeCodec:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents to images: the mean of the three channels."""
+        """Latents to images, the mean of the three channels."""
         rgb: Tensor = self.vae.decode(latents / VAE_SCALE).sample
         return rgb.mean(1, keepdim=True) / 2 + 0.5
 
     def params(self) -> int:
-        """The frozen autoencoder's parameters (83,653,863 for sd-vae-ft-mse)."""
+        """Parameters, all frozen: 83,653,863 for sd-vae-ft-mse."""
         return sum(p.numel() for p in self.vae.parameters())
 
 
+Codec = PixelCodec | VaeCodec
+
+
 def load_vae(source: str, device: torch.device) -> VaeCodec:
-    """Load `AutoencoderKL` from a local folder, the weights folder or the hub's cache.
+    """Load an `AutoencoderKL` from a local folder, the weights folder, the hub's cache or the hub.
 
     Raises:
-        UserError: the weights are neither there nor to be fetched.
+        UserError: the weights cannot be found or fetched.
     """
     from diffusers import AutoencoderKL
 
-    if device.type == "meta":  # only counting: the architecture of sd-vae-ft-mse, no weights
+    if device.type == "meta":  # for counting: the architecture of sd-vae-ft-mse without weights
         with device:
             return VaeCodec(AutoencoderKL(**SD_VAE), device)
     known = source == SD_VAE_NAME and not Path(source).is_dir()
@@ -123,10 +112,10 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
 
 
 def vae_digest(source: str) -> str:
-    """What a VAE counts as: the SHA-256 of its weights in a local folder, else its hub name.
+    """What stands for a VAE in recipes: the SHA-256 of its weights in a local folder, or its name.
 
-    Never what the hub's cache holds: the same command would make another recipe before the model
-    is fetched. The manifest's VAE has its hash either way, and is checked against it.
+    The hub's cache is not looked at: the recipe would change when the model is fetched. The VAE of
+    the manifest always has the hash of the manifest, and is checked against it.
     """
     path = Path(source) / "diffusion_pytorch_model.safetensors"
     if path.is_file():
@@ -137,10 +126,11 @@ def vae_digest(source: str) -> str:
 
 @lru_cache(maxsize=8)
 def _digest(path: Path, size: int, changed: int) -> str:
-    """Hash of a file as it is now: every unit of a plan asks for it."""
+    """Hash of a file, kept while size and date stay the same: every unit of a plan needs it."""
     return file_digest(path)
 
 
+#: Architecture of sd-vae-ft-mse.
 SD_VAE: dict[str, object] = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -151,13 +141,12 @@ SD_VAE: dict[str, object] = {
 }
 
 
-def make_codec(kind: Literal["pixel", "vae"], factor: int, vae: str, device: torch.device) -> Codec:
-    """The codec that a configuration asks for."""
-    return load_vae(vae, device) if kind == "vae" else PixelCodec(factor)
-
-
 def pad_to(images: Tensor, multiple: int) -> Tensor:
-    """Pad height and width up to a multiple by reflection, half on each side (odd: more after)."""
+    """Pad height and width by reflection to a multiple; half on each side, the odd one at the end.
+
+    >>> pad_to(torch.zeros(1, 1, 30, 37), 4).shape
+    torch.Size([1, 1, 32, 40])
+    """
     height, width = images.shape[-2:]
     extra_h, extra_w = (math.ceil(n / multiple) * multiple - n for n in (height, width))
     if not extra_h and not extra_w:
@@ -167,6 +156,10 @@ def pad_to(images: Tensor, multiple: int) -> Tensor:
 
 
 def crop_to(images: Tensor, height: int, width: int) -> Tensor:
-    """Undo `pad_to`."""
+    """Undo `pad_to`.
+
+    >>> crop_to(torch.zeros(1, 1, 32, 40), 30, 37).shape
+    torch.Size([1, 1, 30, 37])
+    """
     top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
     return images[..., top : top + height, left : left + width]

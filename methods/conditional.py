@@ -1,4 +1,8 @@
-"""Base of the methods with one network for all domains, conditioned on a class label."""
+"""Base of the methods with one network for all domains, conditioned on a class label.
+
+A child of `ConditionalMethod` says how the network learns (`objective`, `make_learner` with a child
+of `ConditionalLearner`) and how it translates. Training, storing and resuming are done here.
+"""
 
 import copy
 from abc import abstractmethod
@@ -16,8 +20,17 @@ from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.datasets.base import Images
 from xbench.methods import training
-from xbench.methods.base import Log, Method, MethodConfig, Progress, TrainData, Training, setting
-from xbench.methods.codecs import Codec, crop_to, make_codec, pad_to, vae_digest
+from xbench.methods.base import (
+    Cost,
+    Log,
+    Method,
+    MethodConfig,
+    Progress,
+    TrainData,
+    Training,
+    setting,
+)
+from xbench.methods.codecs import Codec, PixelCodec, crop_to, load_vae, pad_to, vae_digest
 from xbench.methods.nets.unet import conditional_unet
 
 
@@ -44,12 +57,12 @@ class ConditionalConfig(MethodConfig):
             raise ValueError("channels must be even numbers")
         return self
 
-    def labelled(self) -> set[str]:
-        """A row says that it rests on a pretrained VAE."""
+    def always_shown(self) -> set[str]:
+        """The codec, if the row rests on a pretrained VAE."""
         return {"codec"} if self.codec == "vae" else set()
 
     def identity(self) -> dict[str, Any]:
-        """The VAE stands in it by its content; what the other codec alone uses is left out."""
+        """The settings of the codec in use, the VAE by its content."""
         values = self.shown()
         if self.codec == "pixel":
             del values["vae"]
@@ -60,11 +73,13 @@ class ConditionalConfig(MethodConfig):
 
 
 class ConditionalMethod(Method):
-    """One class-conditional U-Net, learned once for all pairs, in the space of a codec."""
+    """One class-conditional U-Net for all pairs, in the space of a codec."""
 
     config: ConditionalConfig
     needs_training = True
-    #: Whether the network has a label more than there are domains, for "no domain in particular".
+    #: Named in the recipe; raise its number when the training changes.
+    objective: ClassVar[str]
+    #: Whether the network has one more label, which stands for no domain in particular.
     null_label: ClassVar[bool] = False
 
     @classmethod
@@ -73,17 +88,26 @@ class ConditionalMethod(Method):
         assert isinstance(config, ConditionalConfig)
         return {"vae": {"vae": config.vae}} if config.codec == "vae" else {}
 
+    @abstractmethod
+    def make_learner(self, data: TrainData, seed: int) -> "ConditionalLearner":
+        """What the training loop steps."""
+
+    def evaluations(self) -> int:
+        """Network evaluations per translated image."""
+        return 1
+
     @cached_property
     def codec(self) -> Codec:
         """Images to the tensors of the network."""
-        return make_codec(self.config.codec, self.config.factor, self.config.vae, self.device)
+        config, pixel = self.config, PixelCodec(self.config.factor)
+        return pixel if config.codec == "pixel" else load_vae(config.vae, self.device)
 
     @cached_property
     def net(self) -> nn.Module:
-        """The network; after training, its averaged weights."""
+        """The network; after training, with its averaged weights."""
         with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
             net = self.make_net(self.device)
-        # Tensor cores take images with the channels last; of others they need copies.
+        # Tensor cores work on images with the channels last and would copy any others.
         return net.to(memory_format=torch.channels_last) if self.device.type == "cuda" else net
 
     def make_net(self, device: torch.device) -> nn.Module:
@@ -98,47 +122,61 @@ class ConditionalMethod(Method):
             device=device,
         )
 
+    def predict(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
+        """The network's output, in bfloat16 on CUDA.
+
+        Args:
+            x: what it works on, `[B, C, h, w]`.
+            time: `[B]`, on the scale from 0 to 1000 that its embedding is made for.
+            labels: indices of domains `[B]`.
+        """
+        with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+            output: Tensor = self.net(x, time, class_labels=labels).sample
+        return output.to(x.dtype)
+
     def check(self) -> None:
-        """Find out whether the VAE's weights are there."""
+        """Load the codec: its weights may be missing."""
         _ = self.codec
 
-    @abstractmethod
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
         """One network for all domains and pairs."""
+        return [ConditionalTraining(self)]
 
     def params(self) -> int:
-        """Parameters of network and codec, for one pair as for all."""
+        """Parameters of network and codec."""
         net = self.make_net(torch.device("meta"))
         return sum(p.numel() for p in net.parameters()) + self.codec.params()
 
+    def cost(self) -> Cost:
+        """The same network for one pair and for all pairs."""
+        params = self.params()
+        return Cost(params=params, params_total=params, nfe=self.evaluations())
+
     def encode(self, images: Tensor) -> Tensor:
-        """Pad to what codec and network can halve, and encode."""
+        """Pad to sides that codec and network can halve, and encode."""
         multiple = self.codec.factor * 2 ** (len(self.config.channels) - 1)
         return self.codec.encode(pad_to(images, multiple))
 
     def decode(self, latents: Tensor, like: Tensor) -> Tensor:
-        """Decode and crop to the size of the images that came in."""
+        """Decode, and crop to the height and width of `like`."""
         return crop_to(self.codec.decode(latents), *like.shape[-2:])
 
 
 class ConditionalTraining(Training):
-    """The training of the one network; a subclass says with which learner."""
-
-    #: Named in the recipe; raise its number when training changes.
-    objective: ClassVar[str]
+    """The training of the one network."""
 
     def __init__(self, method: ConditionalMethod) -> None:
         self.method = method
         self.recipe = {
-            "objective": self.objective,
+            "objective": method.objective,
             "domains": list(method.domains),
             "size": method.size,
             **method.config.recipe(),
         }
 
-    @abstractmethod
     def make_learner(self, data: TrainData, seed: int) -> "ConditionalLearner":
-        """What learns the network."""
+        """What the training loop steps."""
+        return self.method.make_learner(data, seed)
 
     def fit(
         self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
@@ -168,14 +206,14 @@ class ConditionalTraining(Training):
 
 
 class ConditionalLearner(training.Learner):
-    """Network, average and optimiser of one training."""
+    """The network, the average of its weights, and AdamW; a child says what the losses are."""
 
     clip = 1.0
 
     def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
         config = method.config
         self.method = method
-        self.batch, self.accumulate, self.decay = config.batch, config.accumulate, config.ema
+        self.batch, self.accumulate, self.ema_decay = config.batch, config.accumulate, config.ema
         self.images = make_draw(method, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
@@ -192,13 +230,21 @@ class ConditionalLearner(training.Learner):
             )
         }
 
+    def draw(self, generator: torch.Generator) -> training.Batch:
+        """Random domains (`labels`), encoded images of them (`data`), and as much noise."""
+        domains, device = len(self.method.domains), self.method.device
+        labels = torch.randint(domains, (self.batch,), generator=generator, device=device)
+        data = self.images(labels, generator)
+        noise = torch.randn(data.shape, generator=generator, device=device)
+        return {"labels": labels, "data": data, "noise": noise}
+
 
 def make_draw(
     method: ConditionalMethod, data: TrainData
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """A function from labels `[B]` to latents of random training images of those domains."""
+    """A function from labels `[B]` to encoded random training images of those domains."""
     images = [data.train(domain) for domain in method.domains]
-    # A VAE costs more than a training step: its latents are made once.
+    # Encoding by a VAE takes longer than a training step, so it is done once.
     latents = None if method.codec.lossless else [encode_images(method, i) for i in images]
 
     def draw(labels: Tensor, generator: torch.Generator) -> Tensor:

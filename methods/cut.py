@@ -1,8 +1,8 @@
 """CUT and FastCUT: one-sided translation by contrasting patches (arXiv 2007.15651).
 
 Follows the official implementation: anti-aliased networks, PatchNCE at five depths of the
-encoder, no history of fakes. Left out for all methods alike are resize-and-crop jitter and the
-flips that only augment; FastCUT's flip equivariance is part of its loss and stays.
+encoder, no history of fakes. As in all methods here, images are not augmented by resizing,
+cropping or flipping; FastCUT's flip equivariance is part of its loss and stays.
 """
 
 from collections.abc import Iterator
@@ -12,32 +12,20 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.methods.base import TrainData, setting
-from xbench.methods.gan import SMOKE, GanConfig, adam, frozen, linear_decay
-from xbench.methods.nets.patch import PatchDiscriminator, PatchProjector, least_squares, tell_apart
-from xbench.methods.nets.resnet import (
-    ResnetGenerator,
-    encoder_taps,
-    init_xavier,
-    tap_channels,
-    tap_positions,
-)
-from xbench.methods.pairwise import PairwiseMethod, count, draw_images
-from xbench.methods.patchnce import draw_locations, nce_loss
-from xbench.methods.training import Batch, Learner
+from xbench.methods.gan import GanLearner, constant_then_linear, frozen
+from xbench.methods.nets.patch import PatchDiscriminator, discriminator_loss, least_squares
+from xbench.methods.nets.resnet import ResnetGenerator, init_xavier
+from xbench.methods.pairwise import count
+from xbench.methods.patchnce import SMOKE, ContrastConfig, ContrastMethod, draw_locations, nce_loss
+from xbench.methods.training import Batch
 
 
-class CUTConfig(GanConfig):
+class CUTConfig(ContrastConfig):
     """Settings of CUT; defaults are the official ones."""
 
-    antialias: bool = setting(
-        True, "train", "blur before dropping pixels (official; costs more time)"
-    )
-    projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
-    patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
     nce: float = setting(1.0, "train", "weight of PatchNCE (FastCUT: 10)", ge=0)
     nce_identity: bool = setting(True, "train", "contrast the target's own images too (CUT)")
     flips: bool = setting(False, "train", "flip-equivariant contrast (FastCUT)")
@@ -51,7 +39,7 @@ class CUTConfig(GanConfig):
         return self
 
 
-#: Smaller networks and larger steps where time is short; `standard` and `paper` are official.
+#: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": SMOKE,
     "quick": {
@@ -76,19 +64,15 @@ FAST: dict[str, Any] = {
 }
 
 
-class CUT(PairwiseMethod):
-    """One training per ordered pair; the generator alone translates."""
+class CUT(ContrastMethod):
+    """One training per ordered pair; translating needs only the generator."""
 
     name = "cut"
     about = "one generator, patchwise contrast of input and output (arXiv 2007.15651)"
     Config = CUTConfig
     config: CUTConfig
+    by_profile = SETTINGS
     objective = "cut-v1"
-
-    @classmethod
-    def configure(cls, profile: Profile) -> CUTConfig:
-        """Official networks unless the profile is for a small machine."""
-        return CUTConfig(**SETTINGS.get(profile.name, {}))
 
     def make_generator(self) -> ResnetGenerator:
         """CUT's anti-aliased residual generator."""
@@ -107,17 +91,7 @@ class CUT(PairwiseMethod):
             width=config.critic_width, layers=config.critic_layers, antialias=config.antialias
         )
 
-    def make_projector(self) -> PatchProjector:
-        """From features of the encoder to vectors that are contrasted."""
-        channels = tap_channels(self.taps, width=self.config.width)
-        return PatchProjector(channels, self.config.projection)
-
-    @property
-    def taps(self) -> tuple[int, ...]:
-        """Layers of the generator whose features are contrasted."""
-        return encoder_taps(self.config.blocks, self.config.antialias)
-
-    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> Learner:
+    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> "CUTLearner":
         """Generator, projector and discriminator."""
         return CUTLearner(self, data, pair, seed)
 
@@ -135,52 +109,41 @@ class FastCUT(CUT):
     @classmethod
     def configure(cls, profile: Profile) -> CUTConfig:
         """CUT's networks with FastCUT's losses."""
-        return CUTConfig(**SETTINGS.get(profile.name, {}) | FAST)
+        return CUTConfig(**{**cls.by_profile.get(profile.name, {}), **FAST})
 
 
-class CUTLearner(Learner):
-    """One generator with its projector against one discriminator."""
+class CUTLearner(GanLearner):
+    """A generator with its projector against a discriminator."""
 
-    def __init__(self, method: CUT, data: TrainData, pair: Pair, seed: int) -> None:
-        config = self.config = method.config
-        self.device, self.averages, self.taps = method.device, {}, method.taps
-        self.positions = tap_positions(
-            self.taps, method.padded, method.padded, config.antialias, config.kernel
-        )
-        self.batch = config.batch
-        self.images = [data.train(domain) for domain in pair]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(seed, "init"))
-            self.net = method.make_generator()
-            self.critic = method.make_critic()
-            self.projector = method.make_projector()
-            for made in (self.net, self.critic, self.projector):
-                init_xavier(made)
-                made.to(self.device)
-        self.networks = {
-            "generator": self.net,
-            "critic": self.critic,
-            "projector": self.projector,
-        }
-        # Adam treats every weight by itself: one for both networks equals one for each.
-        self.optimizers = {
-            "critic": adam(config.learning_rate, self.critic),
-            "generator": adam(config.learning_rate, self.net, self.projector),
-        }
+    method: CUT
+    config: CUTConfig
+
+    def make_networks(self) -> dict[str, nn.Module]:
+        """Generator, discriminator and projector."""
+        method = self.method
+        self.net, self.critic = method.make_generator(), method.make_critic()
+        self.projector = method.make_projector()
+        made = {"generator": self.net, "critic": self.critic, "projector": self.projector}
+        for net in made.values():
+            init_xavier(net)
+        return made
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Adam treats every weight by itself: one for two networks equals one for each."""
+        return {"critic": self.adam("critic"), "generator": self.adam("generator", "projector")}
 
     def schedule(self, step: int, steps: int) -> float:
-        """Constant, then down to 0."""
-        return linear_decay(step, steps, self.config.constant, self.config.falling)
+        """Constant, then linear to 0."""
+        return constant_then_linear(step, steps, self.config.constant, self.config.falling)
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Unpaired images of both domains, patches to contrast, and flips."""
-        source, target = self.images
-        return {
-            "a": draw_images(source, self.batch, generator, self.device),
-            "b": draw_images(target, self.batch, generator, self.device),
-            "patches": draw_locations(self.batch, self.positions, self.config.patches, generator),
-            "flip": torch.rand(self.batch, generator=generator, device=self.device) < 0.5,
-        }
+        batch, method = super().draw(generator), self.method
+        batch["patches"] = draw_locations(
+            self.batch, method.positions, self.config.patches, generator
+        )
+        batch["flip"] = torch.rand(self.batch, generator=generator, device=self.device) < 0.5
+        return batch
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """The discriminator, then generator and projector."""
@@ -192,15 +155,15 @@ class CUTLearner(Learner):
         else:
             fake, same = self.net(given), b[:0]
         right, wrong = self.critic(torch.cat([b, fake.detach().to(b.dtype)])).chunk(2)
-        yield "critic", {"critic": tell_apart(right, wrong)}
+        yield "critic", {"critic": discriminator_loss(right, wrong)}
 
         with frozen(self.critic):
             losses = {"gan": least_squares(self.critic(fake), 1.0)}
         inputs = torch.cat([a, b]) if config.nce_identity else a
         with torch.no_grad():
-            keys = self.net.features(inputs, self.taps)
-        queries = self.net.features(torch.cat([fake, same.to(fake.dtype)]), self.taps)
-        if config.flips:  # back, so that places agree; the target's own images were not flipped
+            keys = self.net.features(inputs, self.method.taps)
+        queries = self.net.features(torch.cat([fake, same.to(fake.dtype)]), self.method.taps)
+        if config.flips:  # flip back, so that places agree; the target's images were not flipped
             back = torch.cat([flip, torch.zeros_like(flip)])[: len(inputs)]
             queries = [mirror(features, back) for features in queries]
         places = batch["patches"].repeat(len(inputs) // len(a), 1, 1)

@@ -1,20 +1,19 @@
-"""CycleDiffusion (arXiv 2210.05559): the noises of a stochastic path to the image, replayed.
+"""CycleDiffusion (arXiv 2210.05559): record the noise of a random path to the image, replay it.
 
-A random path from noise to the source image is drawn from the known posterior; what the source's
-model cannot explain of each step is noise, and the target's model is given the same noise. The
-path and its noises are made step by step as they are used: stored, as in the official code, the
-1000-step setting would take 850 images' worth of memory per image (0.9 GB at 512 x 512 pixels).
+A random path from noise to the source image is drawn from the known posterior. The part of each
+step that the source's model does not predict is its noise; the target's model gets the same noise.
+The noises are made when they are used. The official code stores them, which would take the memory
+of 850 images per image in the 1000-step setting (0.9 GB at 512 x 512 pixels).
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from xbench.methods.base import Cost, setting
+from xbench.methods.base import setting
 from xbench.methods.diffusion import (
     DiffusionConfig,
     DiffusionMethod,
@@ -24,8 +23,8 @@ from xbench.methods.diffusion import (
     ddim_step,
     descend,
     endless_noise,
-    make_levels,
     mix,
+    with_inference,
 )
 from xbench.methods.sdedit import sdedit
 
@@ -52,9 +51,9 @@ def record(
     eta: float,
     noises: Iterator[Tensor],
 ) -> Iterator[Tensor]:
-    """Yield the start of a random path down to the image, then the noise of each of its steps.
+    """Yield the start of a random path down to the image, then the noise of each step.
 
-    The last step, onto the clean image, has none.
+    The last step, onto the clean image, has no noise.
     """
     x = mix(image, next(noises), signal[levels[0]])
     yield x
@@ -69,7 +68,7 @@ def record(
 
 
 class CycleDiffusion(DiffusionMethod):
-    """The noises recorded under the source's label, replayed under the target's."""
+    """Records noise under the source's label and replays it under the target's."""
 
     name = "cyclediffusion"
     about = "noises of a random path, recorded and replayed (arXiv 2210.05559)"
@@ -77,28 +76,23 @@ class CycleDiffusion(DiffusionMethod):
     config: CycleDiffusionConfig
     knob = "strength"
     stochastic = True
-    inference: ClassVar[dict[str, dict[str, Any]]] = {
-        "smoke": {"steps": 5},
-        "quick": {"steps": 13, "grid": 1.5, "eta": 1.0, "refine": 0.0},
-        "standard": {"steps": 100},
-    }
+    by_profile = with_inference(
+        smoke={"steps": 5},
+        quick={"steps": 13, "grid": 1.5, "eta": 1.0, "refine": 0.0},
+        standard={"steps": 100},
+    )
 
-    def levels(self, strength: float) -> list[int]:
-        """Levels from the strength's down to the clean image."""
-        return make_levels(strength, self.config.steps, self.config.grid)
-
-    def cost(self) -> Cost:
-        """Each way one evaluation per step, but none for the last step on the way there."""
-        params = self.params()
+    def evaluations(self) -> int:
+        """One per step and way, except for the last recorded step, and one per refining step."""
         steps = len(self.levels(self.config.strength)) - 1
         refine = len(self.levels(self.config.refine)) - 1
-        return Cost(params=params, params_total=params, nfe=max(0, 2 * steps - 1) + refine)
+        return max(0, 2 * steps - 1) + refine
 
     @torch.inference_mode()
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """Record and replay in lockstep, then refine."""
+        """Record and replay step by step, then refine."""
         config, signal = self.config, self.signal
         levels = self.levels(config.strength)
         x = self.encode(images)

@@ -1,7 +1,8 @@
 """CycleGAN: two generators held together by cycle consistency (arXiv 1703.10593).
 
 Follows the official implementation: least-squares losses on 70-pixel patches, identity loss, a
-history of earlier fakes. Left out for all methods alike are resize-and-crop jitter and flips.
+history of earlier fakes. As in all methods here, images are not augmented by resizing, cropping
+or flipping.
 """
 
 from collections.abc import Iterator
@@ -10,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
-from xbench.core.profiles import Profile
 from xbench.methods.base import TrainData, setting
-from xbench.methods.gan import GanConfig, adam, frozen, linear_decay
-from xbench.methods.nets.patch import PatchDiscriminator, least_squares, tell_apart
+from xbench.methods.gan import GanConfig, GanLearner, frozen
+from xbench.methods.nets.patch import PatchDiscriminator, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import ResnetGenerator, init_normal
-from xbench.methods.pairwise import PairwiseMethod, count, draw_images
-from xbench.methods.training import Batch, Learner
+from xbench.methods.pairwise import PairwiseMethod, count
+from xbench.methods.training import Batch
 
 
 class CycleGANConfig(GanConfig):
@@ -32,7 +31,7 @@ class CycleGANConfig(GanConfig):
     buffer: int = setting(50, "train", "earlier fakes kept per direction", ge=0)
 
 
-#: Smaller networks and larger steps where time is short; `standard` and `paper` are official.
+#: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"width": 8, "blocks": 1, "critic_width": 8, "critic_layers": 2, "batch": 4},
     "quick": {
@@ -48,19 +47,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class CycleGAN(PairwiseMethod):
-    """One training per unordered pair of domains; the generator alone translates."""
+    """One training per unordered pair of domains; translating needs only the generator."""
 
     name = "cyclegan"
     about = "two generators, cycle consistency, patch discriminators (arXiv 1703.10593)"
     Config = CycleGANConfig
     config: CycleGANConfig
+    by_profile = SETTINGS
     objective = "cyclegan-v1"
     both_ways = True
-
-    @classmethod
-    def configure(cls, profile: Profile) -> CycleGANConfig:
-        """Official networks unless the profile is for a small machine."""
-        return CycleGANConfig(**SETTINGS.get(profile.name, {}))
 
     def make_generator(self) -> nn.Module:
         """CycleGAN's residual generator."""
@@ -72,7 +67,7 @@ class CycleGAN(PairwiseMethod):
         """The patch discriminator of one domain."""
         return PatchDiscriminator(width=self.config.critic_width, layers=self.config.critic_layers)
 
-    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> Learner:
+    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> "CycleGANLearner":
         """Both generators and discriminators."""
         return CycleGANLearner(self, data, pair, seed)
 
@@ -81,45 +76,42 @@ class CycleGAN(PairwiseMethod):
         return count(self.make_generator()) + 2 * count(self.make_discriminator())
 
 
-class CycleGANLearner(Learner):
+class CycleGANLearner(GanLearner):
     """Generators a → b (`generator`) and b → a (`generator_back`) against two discriminators."""
 
-    def __init__(self, method: CycleGAN, data: TrainData, pair: Pair, seed: int) -> None:
-        config = self.config = method.config
-        self.device, self.averages = method.device, {}
-        self.batch, self.accumulate = config.batch, config.accumulate
-        self.images = [data.train(domain) for domain in pair]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(seed, "init"))
-            made = {
-                "generator": method.make_generator(),
-                "generator_back": method.make_generator(),
-                "critic": method.make_discriminator(),
-                "critic_back": method.make_discriminator(),
-            }
-            for net in made.values():
-                init_normal(net)
-        for name in ("history", "history_back"):
-            made[name] = History(config.buffer, method.padded)
-        self.networks = {name: net.to(self.device) for name, net in made.items()}
-        self.optimizers = {
-            part: adam(config.learning_rate, made[part], made[f"{part}_back"])
-            for part in ("generator", "critic")
-        }
+    method: CycleGAN
+    config: CycleGANConfig
+    epochs = 100
 
-    def schedule(self, step: int, steps: int) -> float:
-        """100 epochs constant, 100 epochs down to 0."""
-        return linear_decay(step, steps, constant=100, falling=100)
+    def __init__(self, method: CycleGAN, data: TrainData, pair: Pair, seed: int) -> None:
+        super().__init__(method, data, pair, seed)
+        self.accumulate = method.config.accumulate
+
+    def make_networks(self) -> dict[str, nn.Module]:
+        """Both generators, both discriminators, and a history of fakes for each of these."""
+        method = self.method
+        made = {
+            "generator": method.make_generator(),
+            "generator_back": method.make_generator(),
+            "critic": method.make_discriminator(),
+            "critic_back": method.make_discriminator(),
+        }
+        for net in made.values():
+            init_normal(net)
+        for name in ("history", "history_back"):
+            made[name] = History(self.config.buffer, method.padded)
+        return made
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One for the generators, one for the discriminators."""
+        return {part: self.adam(part, f"{part}_back") for part in ("generator", "critic")}
 
     def draw(self, generator: torch.Generator) -> Batch:
-        """Unpaired images of both domains, and the choices of the histories."""
-        drawn = {
-            name: draw_images(images, self.batch, generator, self.device)
-            for name, images in zip("ab", self.images, strict=True)
-        }
+        """Unpaired images of both domains, and random numbers for the histories."""
+        batch = super().draw(generator)
         for name in ("history", "history_back"):
-            drawn[name] = torch.rand(self.batch, 2, generator=generator, device=self.device)
-        return drawn
+            batch[name] = torch.rand(self.batch, 2, generator=generator, device=self.device)
+        return batch
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Both generators, then both discriminators."""
@@ -146,12 +138,12 @@ class CycleGANLearner(Learner):
             old = nets[f"history{end}"](fake.detach(), batch[f"history{end}"])
             scores = nets[f"critic{end}"](torch.cat([real, old.to(real.dtype)]))
             right, wrong = scores.chunk(2)
-            losses[f"critic{end}"] = tell_apart(right, wrong)
+            losses[f"critic{end}"] = discriminator_loss(right, wrong)
         yield "critic", losses
 
 
 class History(nn.Module):
-    """Earlier fakes: the discriminator sees an old one in half of the cases."""
+    """Earlier fakes: the discriminator sees an old one half of the time."""
 
     images: Tensor
     filled: Tensor
@@ -163,11 +155,11 @@ class History(nn.Module):
 
     @torch.no_grad()
     def forward(self, fakes: Tensor, chance: Tensor) -> Tensor:
-        """Exchange some fakes `[B, 1, H, W]` for stored ones.
+        """Exchange some of the fakes `[B, 1, H, W]` for stored ones.
 
         Args:
             fakes: new images.
-            chance: `[B, 2]` in [0, 1): whether to exchange, and with which.
+            chance: `[B, 2]` in [0, 1): whether to exchange a fake, and for which stored one.
         """
         shown = fakes.clone()
         for row, (exchange, which) in enumerate(chance.tolist()):

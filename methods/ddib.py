@@ -1,27 +1,26 @@
 """DDIB (arXiv 2203.08382): encode under the source's label, decode under the target's.
 
-Both ways are DDIM's deterministic steps. Where the official code differs: it takes the clean
-image for one of level 0 and the last code for one of no signal at all, one level off on the way
-up; its image demo clips and adds a classifier's guidance on the way down, which breaks the cycle.
+Both ways take DDIM's deterministic steps. The official code differs: on the way up it is one
+level off (it takes the clean image for one of level 0 and the last code for one without signal);
+its image demo clips and adds a classifier's guidance on the way down, which breaks the cycle.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from xbench.methods.base import Cost, setting
+from xbench.methods.base import setting
 from xbench.methods.diffusion import (
     DiffusionConfig,
     DiffusionMethod,
     Predict,
     Signal,
     descend,
-    make_levels,
     mix,
+    with_inference,
 )
 
 
@@ -34,10 +33,10 @@ class DDIBConfig(DiffusionConfig):
 
 
 def ascend(predict: Predict, signal: Signal, levels: Sequence[int], x: Tensor) -> Tensor:
-    """Walk the clean image x up to the first of the levels (which are given top down).
+    """Walk the clean image x up to the first of `levels`, which are sorted from the top down.
 
-    The noise is asked for at the level of x, as in the official code; diffusers' inverse
-    scheduler asks at the next one up. The clean image counts as one of level 0 there.
+    The noise is predicted at the level of x, as in the official code; diffusers' inverse
+    scheduler predicts it at the next level up. For the clean image it is predicted at level 0.
     """
     for level, higher in pairwise(reversed(levels)):
         a = signal[level]
@@ -48,27 +47,20 @@ def ascend(predict: Predict, signal: Signal, levels: Sequence[int], x: Tensor) -
 
 
 class DDIB(DiffusionMethod):
-    """Source and target meet in the latent code of the image."""
+    """Deterministic codes link the domains: images are encoded into noise and decoded from it."""
 
     name = "ddib"
     about = "deterministic codes under the source's, images under the target's label (2203.08382)"
     Config = DDIBConfig
     config: DDIBConfig
     knob = "depth"
-    inference: ClassVar[dict[str, dict[str, Any]]] = {
-        "smoke": {"steps": 5},
-        "quick": {"steps": 20, "grid": 1.5},
-        "standard": {"steps": 100},
-    }
+    by_profile = with_inference(
+        smoke={"steps": 5}, quick={"steps": 20, "grid": 1.5}, standard={"steps": 100}
+    )
 
-    def levels(self) -> list[int]:
-        """Levels from the deepest down to the clean image."""
-        return make_levels(self.config.depth, self.config.steps, self.config.grid)
-
-    def cost(self) -> Cost:
-        """One evaluation per step, each way."""
-        params = self.params()
-        return Cost(params=params, params_total=params, nfe=2 * (len(self.levels()) - 1))
+    def evaluations(self) -> int:
+        """One per step, each way."""
+        return 2 * (len(self.levels(self.config.depth)) - 1)
 
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
@@ -86,7 +78,7 @@ class DDIB(DiffusionMethod):
         generators: Mapping[str, Sequence[torch.Generator]],
     ) -> dict[str, Tensor]:
         """Encode once for all targets."""
-        levels = self.levels()
+        levels = self.levels(self.config.depth)
         code = ascend(self.predictor(source), self.signal, levels, self.encode(images))
         return {
             target: self.decode(descend(self.predictor(target), self.signal, levels, code), images)

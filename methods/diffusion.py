@@ -1,37 +1,30 @@
-"""One class-conditional diffusion model (DDPM, arXiv 2006.11239) and the steps that move by it.
+"""One class-conditional diffusion model (DDPM, arXiv 2006.11239) and the steps that use it.
 
-A level is an index of the 1000 noise levels of training; level -1 is the image without noise.
-At level i an image is x_i = sqrt(a_i) x + sqrt(1 - a_i) noise, its signal a_i falling from 1 to 0
-(the literature's alpha-bar). Steps between levels are those of DDIM (arXiv 2010.02502).
+A level is the index of one of the 1000 noise levels of training; level -1 is the clean image.
+At level i an image is x_i = sqrt(a_i) x + sqrt(1 - a_i) noise, where its signal a_i falls from 1
+to 0 (alpha-bar in the literature). Steps between levels are those of DDIM (arXiv 2010.02502).
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xbench.core.pairs import Pair
-from xbench.core.profiles import Profile
 from xbench.methods import ode, training
-from xbench.methods.base import TrainData, Training, normals, setting
-from xbench.methods.conditional import (
-    ConditionalConfig,
-    ConditionalLearner,
-    ConditionalMethod,
-    ConditionalTraining,
-)
+from xbench.methods.base import TrainData, normals, setting
+from xbench.methods.conditional import ConditionalConfig, ConditionalLearner, ConditionalMethod
 
 #: Noise levels of training, as in every official code of the family.
 LEVELS = 1000
 
 
 class DiffusionConfig(ConditionalConfig):
-    """What SDEdit, DDIB and CycleDiffusion share; they share the training with it."""
+    """Settings of SDEdit, DDIB and CycleDiffusion alike, which share one training."""
 
     betas: Literal["linear", "cosine"] = setting(
         "linear", "train", "noise schedule: DDPM's 1e-4 to 0.02, or arXiv 2102.09672's"
@@ -88,16 +81,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def with_inference(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`SETTINGS` and, by profile, the settings of a method that do not touch the training."""
+    return {profile: values | changes.get(profile, {}) for profile, values in SETTINGS.items()}
+
+
 class Prediction(NamedTuple):
-    """What a network takes a noisy image for: an image without noise, and unit noise."""
+    """The parts of a noisy image as a network predicts them: the clean image, and unit noise."""
 
     clean: Tensor
     noise: Tensor
 
 
-#: A denoiser: noisy images `[B, C, H, W]` and their level to what they are made of.
+#: A denoiser: from noisy images `[B, C, H, W]` and their level to a prediction of their parts.
 Predict = Callable[[Tensor, int], Prediction]
-#: Level → a, the signal that is left; 1 at level -1.
+#: Level → its signal a; 1 at level -1.
 Signal = Mapping[int, float]
 
 
@@ -114,8 +112,11 @@ def make_signal(betas: Literal["linear", "cosine"]) -> dict[int, float]:
 def make_levels(strength: float, steps: int, power: float = 1.0) -> list[int]:
     """Levels from that of `strength` (a share of all levels) down to -1, the clean image.
 
-    `steps` steps cover all levels, of which a strength takes its share. A power above 1 makes
+    All levels would take `steps` steps; a strength takes its share of them. A power above 1 makes
     the steps near the clean image shorter, where the noise is about as fine as the texture.
+
+    >>> make_levels(0.4, 10)
+    [399, 299, 199, 99, -1]
     """
     times = ode.times(1 - strength, steps, power)
     return sorted({round(LEVELS * (1 - time)) - 1 for time in times}, reverse=True)
@@ -127,7 +128,7 @@ def mix(clean: Tensor, noise: Tensor, a: float) -> Tensor:
 
 
 def read(output: Tensor, x: Tensor, a: float, predicts: Literal["epsilon", "v"]) -> Prediction:
-    """What a network's output says about its input x of signal a."""
+    """The prediction that a network's output on x, of signal a, stands for."""
     if predicts == "v":
         return Prediction(
             math.sqrt(a) * x - math.sqrt(1 - a) * output,
@@ -139,7 +140,7 @@ def read(output: Tensor, x: Tensor, a: float, predicts: Literal["epsilon", "v"])
 def ddim_step(seen: Prediction, a: float, b: float, eta: float) -> tuple[Tensor, float]:
     """Mean and standard deviation of one step from signal a to the larger signal b.
 
-    `eta` 0 is deterministic; 1 is DDPM's posterior (the smaller of its two variances).
+    With `eta` 0 it is deterministic; 1 is DDPM's posterior (the smaller of its two variances).
     """
     sigma = eta * math.sqrt((1 - b) / (1 - a) * (1 - a / b))
     return math.sqrt(b) * seen.clean + math.sqrt(1 - b - sigma**2) * seen.noise, sigma
@@ -153,7 +154,7 @@ def descend(
     eta: float = 0.0,
     noises: Iterable[Tensor] = (),
 ) -> Tensor:
-    """Walk x down the levels; with eta above 0, a noise for every step but that onto level -1."""
+    """Walk x down the levels; eta above 0 takes one noise for each step but the one onto -1."""
     drawn = iter(noises)
     for level, lower in pairwise(levels):
         x, sigma = ddim_step(predict(x, level), signal[level], signal[lower], eta)
@@ -163,34 +164,29 @@ def descend(
 
 
 def endless_noise(like: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
-    """Unit noises of this shape and dtype without end, every image's from its own generator."""
+    """Yield unit noise of this shape and dtype forever, each image's from its own generator."""
     while True:
         yield normals(generators, *like.shape[1:], dtype=like.dtype)
 
 
 class DiffusionMethod(ConditionalMethod):
-    """A method on the diffusion model; clipping is off throughout, it would break inversion."""
+    """A method on the diffusion model; nothing is clipped, which would break inversion."""
 
     config: DiffusionConfig
-    #: What a method sets besides by profile, of the fields that do not touch training.
-    inference: ClassVar[dict[str, dict[str, Any]]] = {}
-
-    @classmethod
-    def configure(cls, profile: Profile) -> DiffusionConfig:
-        """The profile's network; the class defaults for a profile unknown here."""
-        settings = SETTINGS.get(profile.name, {}) | cls.inference.get(profile.name, {})
-        config = cls.Config(**settings)
-        assert isinstance(config, DiffusionConfig)
-        return config
+    objective = "denoising-v1"
 
     @cached_property
     def signal(self) -> dict[int, float]:
         """The signal by level."""
         return make_signal(self.config.betas)
 
-    def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
-        """One network for all domains, pairs and methods of the family."""
-        return [DenoisingTraining(self)]
+    def levels(self, strength: float) -> list[int]:
+        """Levels from that of a strength down to the clean image."""
+        return make_levels(strength, self.config.steps, self.config.grid)
+
+    def make_learner(self, data: TrainData, seed: int) -> "DenoisingLearner":
+        """The same for all methods of the family, so that they share one training."""
+        return DenoisingLearner(self, data, seed)
 
     def predictor(self, domain: str) -> Predict:
         """The denoiser of a domain."""
@@ -198,25 +194,14 @@ class DiffusionMethod(ConditionalMethod):
 
         def predict(x: Tensor, level: int) -> Prediction:
             levels, labels = (torch.full((len(x),), n, device=x.device) for n in (level, label))
-            with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
-                output = self.net(x, levels, class_labels=labels).sample
-            return read(output.to(x.dtype), x, self.signal[level], self.config.predicts)
+            output = self.predict(x, levels, labels)
+            return read(output, x, self.signal[level], self.config.predicts)
 
         return predict
 
 
-class DenoisingTraining(ConditionalTraining):
-    """The denoising regression, every level as likely and weighted as the others."""
-
-    objective = "denoising-v1"
-
-    def make_learner(self, data: TrainData, seed: int) -> "DenoisingLearner":
-        """What learns the network."""
-        return DenoisingLearner(self.method, data, seed)
-
-
 class DenoisingLearner(ConditionalLearner):
-    """Regress the noise, or v, at random levels."""
+    """Regression of the noise, or of v, at random levels."""
 
     def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
@@ -226,22 +211,15 @@ class DenoisingLearner(ConditionalLearner):
         self.signal = torch.tensor([signal[i] for i in range(LEVELS)], device=method.device)
 
     def schedule(self, step: int, steps: int) -> float:
-        """Factor on the learning rate."""
+        """Constant if `decay` is off."""
         return super().schedule(step, steps) if self.config.decay else 1.0
 
     def draw(self, generator: torch.Generator) -> training.Batch:
-        """Domains, images, noises and levels."""
-        device, count = self.method.device, self.batch
-        labels = torch.randint(
-            len(self.method.domains), (count,), generator=generator, device=device
-        )
-        data = self.images(labels, generator)
-        return {
-            "data": data,
-            "noise": torch.randn(data.shape, generator=generator, device=device),
-            "level": torch.randint(LEVELS, (count,), generator=generator, device=device),
-            "labels": labels,
-        }
+        """Domains, images, noise and levels; every level is as likely as the others."""
+        batch = super().draw(generator)
+        device = self.method.device
+        batch["level"] = torch.randint(LEVELS, (self.batch,), generator=generator, device=device)
+        return batch
 
     def losses(self, batch: training.Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Mean squared error of the network's prediction."""

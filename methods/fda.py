@@ -28,7 +28,7 @@ class FDAConfig(MethodConfig):
 
 
 class FDA(Method):
-    """Keeps each image's phases; low-frequency amplitudes become the target's mean ones."""
+    """Keeps the phases of an image and takes the target's mean amplitudes at low frequencies."""
 
     name = "fda"
     about = "low-frequency amplitudes of the target domain, phases kept (arXiv 2004.05498)"
@@ -37,33 +37,37 @@ class FDA(Method):
     knob = "beta"
 
     def setup(self, data: TrainData) -> None:
-        """Mean amplitude of evenly spaced training images of each domain, zero frequency first."""
+        """Average the amplitudes of evenly spaced training images of each domain."""
         self.amplitudes = {}
         for domain in self.domains:
             images = data.train(domain)
             number = min(len(images), self.config.references)
             chosen = np.linspace(0, len(images) - 1, number).round().astype(int).tolist()
-            # Divided by the number of pixels, so that images of another size can take them.
+            # Divided by the number of pixels, so that they fit images of other sizes.
             spectra = fft.fft2(images[chosen].to(self.device), norm="forward")
             self.amplitudes[domain] = fft.fftshift(spectra.abs().mean(dim=(0, 1)))
 
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """Exchange a centred square of amplitudes."""
+        """Exchange the amplitudes in a square around the zero frequency."""
         height, width = images.shape[-2:]
         reference = self.amplitudes[target]
-        reach = int(self.config.beta * min(height, width, *reference.shape))
+        radius = int(self.config.beta * min(height, width, *reference.shape))
         spectrum = fft.fftshift(fft.fft2(images, norm="forward"), dim=(-2, -1))
         amplitude, phase = spectrum.abs(), spectrum.angle()
-        window(amplitude, reach).copy_(window(reference, reach))
+        window(amplitude, radius).copy_(window(reference, radius))
         mixed = fft.ifftshift(torch.polar(amplitude, phase), dim=(-2, -1))
         result: Tensor = fft.ifft2(mixed, norm="forward").real
         return result
 
 
-def window(spectrum: Tensor, reach: int) -> Tensor:
-    """The square within `reach` of the zero frequency of a shifted spectrum `[..., H, W]`."""
+def window(spectrum: Tensor, radius: int) -> Tensor:
+    """The square up to `radius` from the zero frequency of a shifted spectrum `[..., H, W]`.
+
+    >>> window(torch.zeros(8, 8), 2).shape
+    torch.Size([5, 5])
+    """
     middle, center = (size // 2 for size in spectrum.shape[-2:])
-    rows = slice(max(0, middle - reach), middle + reach + 1)
-    return spectrum[..., rows, max(0, center - reach) : center + reach + 1]
+    rows = slice(max(0, middle - radius), middle + radius + 1)
+    return spectrum[..., rows, max(0, center - radius) : center + radius + 1]

@@ -1,12 +1,14 @@
-"""What CycleGAN, CUT and UNSB have in common."""
+"""What CycleGAN, CUT and UNSB have in common: settings, optimiser, learning-rate schedule."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from xbench.methods.base import MethodConfig, setting
+from xbench.methods.pairwise import PairLearner
 
 
 class GanConfig(MethodConfig):
@@ -25,33 +27,36 @@ class GanConfig(MethodConfig):
     learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
 
 
-#: The smallest networks of the methods that contrast patches.
-SMOKE: dict[str, int] = {
-    "width": 8,
-    "blocks": 1,
-    "critic_width": 8,
-    "critic_layers": 2,
-    "projection": 16,
-    "patches": 16,
-    "batch": 4,
-}
+class GanLearner(PairLearner):
+    """The optimiser and the learning-rate schedule of all GANs here."""
+
+    #: Epochs at the full learning rate, and as many in which it falls to 0.
+    epochs: ClassVar[int]
+
+    def schedule(self, step: int, steps: int) -> float:
+        """Constant, then linear to 0."""
+        return constant_then_linear(step, steps, self.epochs, self.epochs)
+
+    def adam(self, *names: str) -> torch.optim.Optimizer:
+        """Adam for the weights of the networks of these names."""
+        weights = [weight for name in names for weight in self.networks[name].parameters()]
+        # The fused form takes 14 % off a step of UNSB's small networks on a CPU.
+        return torch.optim.Adam(
+            weights, lr=self.method.config.learning_rate, betas=(0.5, 0.999), fused=True
+        )
 
 
-def linear_decay(step: int, steps: int, constant: int, falling: int) -> float:
-    """Factor on the learning rate: 1 for `constant` epochs, then linearly towards 0.
+def constant_then_linear(step: int, steps: int, constant: int, falling: int) -> float:
+    """Factor on the learning rate: 1 for `constant` epochs, then linear to 0.
 
-    The training is taken as `constant + falling` epochs of equal length, whatever its budget;
-    the official rule at epoch e (from 0) is 1 - max(0, e + 1 - constant) / (falling + 1).
+    Whatever its budget, a training counts as `constant + falling` epochs of equal length. The
+    official rule at epoch e (from 0) is 1 - max(0, e + 1 - constant) / (falling + 1).
+
+    >>> [constant_then_linear(step, 8, 2, 2) for step in (0, 3, 4, 7)]
+    [1.0, 1.0, 0.6666666666666667, 0.33333333333333337]
     """
     epoch = step * (constant + falling) // steps
     return 1 - max(0, epoch + 1 - constant) / (falling + 1)
-
-
-def adam(rate: float, *nets: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of all GANs here: Adam with betas 0.5 and 0.999."""
-    weights = [weight for net in nets for weight in net.parameters()]
-    # The fused form takes 14 % off a step of UNSB's small networks on a CPU.
-    return torch.optim.Adam(weights, lr=rate, betas=(0.5, 0.999), fused=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Histogram matching: each image's grey values take the distribution of the target domain."""
+"""Histogram matching: each image gets the grey-value distribution of the target domain."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class Histogram(Method):
     config: HistogramConfig
 
     def setup(self, data: TrainData) -> None:
-        """Pool evenly spaced training images of each domain into one reference picture."""
+        """Pool evenly spaced training images of each domain into one reference image."""
         self.pooled = {}
         for domain in self.domains:
             images = data.train(domain)
@@ -37,7 +37,7 @@ class Histogram(Method):
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """Match every image by itself: the batch plays no part."""
+        """Match each image by itself, so that the batch has no effect."""
         from skimage.exposure import match_histograms
 
         reference = self.pooled[target]

@@ -1,4 +1,4 @@
-"""Identity: the source image unchanged. What every method must beat."""
+"""Identity: the source image unchanged, which every method must beat."""
 
 from collections.abc import Sequence
 

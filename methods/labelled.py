@@ -1,8 +1,33 @@
-"""The names of version 0.1 for what `xbench.methods.conditional` holds; plug-ins may use them."""
+"""The names of version 0.1 for the classes of `conditional`, for plug-ins that use them.
 
+In version 0.1 the training had the objective and made the learner; now the method does.
+"""
+
+from xbench.methods.base import TrainData
 from xbench.methods.conditional import ConditionalConfig as LabelledConfig
 from xbench.methods.conditional import ConditionalLearner as LabelledLearner
-from xbench.methods.conditional import ConditionalMethod as LabelledMethod
-from xbench.methods.conditional import ConditionalTraining as LabelledTraining
+from xbench.methods.conditional import ConditionalMethod, ConditionalTraining
 
 __all__ = ["LabelledConfig", "LabelledLearner", "LabelledMethod", "LabelledTraining"]
+
+
+class LabelledMethod(ConditionalMethod):
+    """A `ConditionalMethod` whose `trainings` are children of `LabelledTraining`."""
+
+    objective = ""
+
+    def make_learner(self, data: TrainData, seed: int) -> LabelledLearner:
+        """What its training makes."""
+        (training,) = self.trainings([])
+        assert isinstance(training, LabelledTraining)
+        return training.make_learner(data, seed)
+
+
+class LabelledTraining(ConditionalTraining):
+    """A training with its own `objective` and `make_learner`."""
+
+    objective: str
+
+    def __init__(self, method: ConditionalMethod) -> None:
+        super().__init__(method)
+        self.recipe["objective"] = self.objective

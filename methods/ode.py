@@ -1,4 +1,7 @@
-"""Fixed-step solvers for dx/dt = field(x, t), from one time to another, in either direction."""
+"""Fixed-step solvers of dx/dt = field(x, t), forward or backward in time.
+
+Four short formulas: a library for them (torchdiffeq) would only be one more dependency.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -34,6 +37,7 @@ def rk4(field: Field, x: Tensor, t: float, h: float) -> Tensor:
     return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
+#: Name → one step, and its evaluations of the field.
 SOLVERS: dict[str, tuple[Step, int]] = {
     "euler": (euler, 1),
     "midpoint": (midpoint, 2),
@@ -46,16 +50,19 @@ def times(tau: float, steps: int, power: float = 1.0) -> list[float]:
     """The times from 1 down to tau: `1 - (k / steps) ** power` above tau, then tau itself.
 
     A power above 1 makes the steps near t = 1 shorter, where the field of a flow between noise
-    and data changes fastest. All tau share these times, so one encoding trajectory serves every
-    tau; only the last, shorter step is its own. `tau = 1` gives one time, zero length.
+    and data changes fastest. All tau share these times, so one trajectory serves every tau; only
+    the last, shorter step differs. `tau = 1` gives one time and no step.
+
+    >>> times(0.4, 4)
+    [1.0, 0.75, 0.5, 0.4]
     """
     grid = [1 - (k / steps) ** power for k in range(steps + 1)]
-    # Closer than rounding is the same time: no step of length 1e-17 may appear.
+    # Times closer than rounding are the same: there must be no step of length 1e-17.
     return [t for t in grid if t > tau + 1e-9] + [tau]
 
 
 def trajectory(field: Field, x: Tensor, grid: list[float], solver: str) -> Iterator[Tensor]:
-    """Yield x at every time of the grid, the start included."""
+    """Yield x at every time of `grid`, the start included."""
     step, _ = SOLVERS[solver]
     yield x
     for t, later in pairwise(grid):
@@ -64,7 +71,7 @@ def trajectory(field: Field, x: Tensor, grid: list[float], solver: str) -> Itera
 
 
 def integrate(field: Field, x: Tensor, grid: list[float], solver: str) -> Tensor:
-    """Return x at the last time of the grid."""
+    """Return x at the last time of `grid`."""
     for state in trajectory(field, x, grid, solver):
         x = state
     return x

@@ -1,4 +1,9 @@
-"""Base of the methods with networks of their own for each pair of domains."""
+"""Base of the methods with a network for each pair of domains.
+
+A child of `PairwiseMethod` says what a generator is (`make_generator`), how it learns
+(`make_learner`, `objective`) and, if that is more than one call of the generator, how it
+translates (`transform`). Training, storing and resuming are done here.
+"""
 
 import math
 from abc import abstractmethod
@@ -10,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
@@ -17,19 +23,15 @@ from xbench.methods import training
 from xbench.methods.base import Cost, Log, Method, Progress, TrainData, Training
 from xbench.methods.codecs import crop_to, pad_to
 
-#: Sides of what the networks see are multiples of it; other sizes are padded and cropped.
+#: The networks see images whose sides are multiples of it; others are padded and cropped.
 MULTIPLE = 4
 
 
 class PairwiseMethod(Method):
-    """A generator per ordered pair; each is trained, stored and resumed by itself.
-
-    A subclass says what a generator is (`make_generator`), how it learns (`make_learner`) and,
-    where it is more than one call of the generator, how it translates (`transform`).
-    """
+    """A generator per ordered pair; each is trained, stored and resumed by itself."""
 
     needs_training = True
-    #: Named in every recipe; raise its number when training changes.
+    #: Named in every recipe; raise its number when the training changes.
     objective: ClassVar[str]
     #: Whether one training yields the generators of both directions.
     both_ways: ClassVar[bool] = False
@@ -40,7 +42,10 @@ class PairwiseMethod(Method):
 
     @abstractmethod
     def make_learner(self, data: TrainData, pair: Pair, seed: int) -> training.Learner:
-        """What learns a pair: its networks hold a generator under `generator_name` of the pair."""
+        """What the training loop steps; its network `generator` translates the pair.
+
+        With `both_ways`, its network `generator_back` translates in the other direction.
+        """
 
     def transform(
         self, net: nn.Module, images: Tensor, generators: Sequence[torch.Generator]
@@ -51,7 +56,7 @@ class PairwiseMethod(Method):
 
     @property
     def padded(self) -> int:
-        """Side of training images as the networks see them."""
+        """Side of training images after padding."""
         return math.ceil(self.size / MULTIPLE) * MULTIPLE
 
     @classmethod
@@ -64,9 +69,9 @@ class PairwiseMethod(Method):
         self._nets: dict[Pair, nn.Module] = {}
 
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
-        """One for each pair, or for each pair of directions."""
-        wanted = dict.fromkeys(self._trained_as(pair) for pair in pairs)
-        return [PairTraining(self, pair) for pair in wanted]
+        """One for each pair; with `both_ways`, one for both directions."""
+        unique = dict.fromkeys(self._trained_as(pair) for pair in pairs)
+        return [PairTraining(self, pair) for pair in unique]
 
     def generator(self, pair: Pair) -> nn.Module:
         """The trained generator of a pair.
@@ -81,17 +86,17 @@ class PairwiseMethod(Method):
         return self._nets[pair]
 
     def adopt(self, pair: Pair, weights: Mapping[str, Tensor]) -> None:
-        """Make a pair's generator of trained weights."""
+        """Make the generator of a pair from trained weights."""
         with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
             net = self.make_generator()
         net.load_state_dict(weights)
         self._nets[pair] = net.to(self.device).eval().requires_grad_(False)
 
     def cost(self) -> Cost:
-        """One generator for a pair, as many as there are pairs for all."""
+        """One generator for each pair."""
         net = self.make_generator()
         params = count(net)
-        # What has no effect is made without gradients, and is the only thing that is.
+        # Exactly the weights without effect are made without gradients.
         dead = sum(weight.numel() for weight in net.parameters() if not weight.requires_grad)
         pairs = len(self.domains) * (len(self.domains) - 1)
         return Cost(
@@ -102,9 +107,9 @@ class PairwiseMethod(Method):
             params_dead=dead,
         )
 
-    @abstractmethod
     def training_params(self) -> int:
-        """Parameters of one training that are not the generator of the pair."""
+        """Parameters of one training other than the generator's: a discriminator's, say."""
+        return 0
 
     @torch.inference_mode()
     def translate(
@@ -112,19 +117,19 @@ class PairwiseMethod(Method):
     ) -> Tensor:
         """Pad, translate with the pair's generator, crop."""
         padded = pad_to(images, MULTIPLE) * 2 - 1
-        # In float32 everywhere: these networks' output is the image, and bfloat16 has 8 bits.
+        # In float32: the output of these networks is the image, and bfloat16 has 8 bits.
         result = self.transform(self.generator((source, target)), padded, generators)
         return crop_to(result / 2 + 0.5, *images.shape[-2:])
 
     def _trained_as(self, pair: Pair) -> Pair:
-        """The direction under which a pair is trained."""
+        """The direction whose training serves a pair."""
         source, target = pair
         backward = self.domains.index(source) > self.domains.index(target)
         return (target, source) if self.both_ways and backward else pair
 
 
 class PairTraining(Training):
-    """The training of one pair, or of both its directions."""
+    """The training of one pair, or of both of its directions."""
 
     def __init__(self, method: PairwiseMethod, pair: Pair) -> None:
         self.method = method
@@ -175,6 +180,35 @@ class PairTraining(Training):
             self.method.adopt(pair, own)
 
 
+class PairLearner(training.Learner):
+    """Images of both domains and fresh networks; a child adds optimisers and losses."""
+
+    def __init__(self, method: Any, data: TrainData, pair: Pair, seed: int) -> None:
+        self.method, self.config, self.device = method, method.config, method.device
+        self.batch, self.averages = method.config.batch, {}
+        self.images = [data.train(domain) for domain in pair]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_from(seed, "init"))
+            networks = self.make_networks()
+        self.networks = {name: net.to(self.device) for name, net in networks.items()}
+        self.optimizers = self.make_optimizers()
+
+    @abstractmethod
+    def make_networks(self) -> dict[str, nn.Module]:
+        """Networks with fresh weights, drawn from torch's generator; one is the `generator`."""
+
+    @abstractmethod
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Optimisers of `self.networks`, by the names that `losses` yields."""
+
+    def draw(self, generator: torch.Generator) -> training.Batch:
+        """Unpaired images of the source (`a`) and of the target (`b`), as `draw_images` does."""
+        return {
+            name: draw_images(images, self.batch, generator, self.device)
+            for name, images in zip("ab", self.images, strict=True)
+        }
+
+
 def count(*nets: nn.Module) -> int:
     """Parameters of networks."""
     return sum(weight.numel() for net in nets for weight in net.parameters())
@@ -183,7 +217,7 @@ def count(*nets: nn.Module) -> int:
 def draw_images(
     images: Images, number: int, generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Random images `[number, 1, H, W]` in [-1, 1], drawn with replacement and padded."""
+    """Padded random images `[number, 1, H, W]` in [-1, 1], drawn with replacement."""
     chance = torch.rand(number, generator=generator, device=device).tolist()
     chosen = images[[int(c * len(images)) for c in chance]].to(device)
     return pad_to(chosen, MULTIPLE) * 2 - 1

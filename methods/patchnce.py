@@ -1,6 +1,7 @@
-"""PatchNCE (arXiv 2007.15651), the contrastive loss of CUT and UNSB.
+"""PatchNCE (arXiv 2007.15651), the contrastive loss of CUT and UNSB, and what these two share.
 
-A patch of the output must resemble the input's patch at its place more than any other of them.
+A patch of the output must be more similar to the input's patch at the same place than to the
+input's patches at other places.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,54 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xbench.methods.base import setting
+from xbench.methods.gan import GanConfig
 from xbench.methods.nets.patch import PatchProjector
+from xbench.methods.nets.resnet import encoder_taps, tap_channels, tap_positions
+from xbench.methods.pairwise import PairwiseMethod
+
+#: The smallest networks.
+SMOKE: dict[str, int] = {
+    "width": 8,
+    "blocks": 1,
+    "critic_width": 8,
+    "critic_layers": 2,
+    "projection": 16,
+    "patches": 16,
+    "batch": 4,
+}
+
+
+class ContrastConfig(GanConfig):
+    """Networks, and the patches that are contrasted."""
+
+    antialias: bool = setting(
+        True, "train", "blur before dropping pixels (official; costs more time)"
+    )
+    projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
+    patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
+
+
+class ContrastMethod(PairwiseMethod):
+    """A method whose generator is trained with PatchNCE."""
+
+    config: ContrastConfig
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Layers of the generator whose features are contrasted."""
+        return encoder_taps(self.config.blocks, self.config.antialias)
+
+    @property
+    def positions(self) -> list[int]:
+        """Positions at each tap for training images."""
+        config, side = self.config, self.padded
+        return tap_positions(self.taps, side, side, config.antialias, config.kernel)
+
+    def make_projector(self) -> PatchProjector:
+        """From the generator's features to the vectors that are contrasted."""
+        channels = tap_channels(self.taps, width=self.config.width)
+        return PatchProjector(channels, self.config.projection)
 
 
 def draw_locations(
@@ -21,7 +69,7 @@ def draw_locations(
         images: how many images.
         positions: positions at each tap (`tap_positions`).
         patches: patches per image and tap (reference: 256).
-        generator: its device is the result's.
+        generator: the result is on its device.
     """
     count = min(patches, *positions)
     return torch.stack(
@@ -34,11 +82,11 @@ def draw_locations(
 
 
 def patch_nce(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> Tensor:
-    """Mean cross-entropy of telling each query's own key from the other keys of its image.
+    """Mean cross-entropy of recognising each query's own key among all keys of its image.
 
     Args:
         queries: unit vectors of the output, `[B, S, C]`.
-        keys: unit vectors of the input at the same places; no gradient flows into them.
+        keys: unit vectors of the input at the same places; they get no gradient.
         temperature: divides the cosine similarities.
     """
     with torch.autocast(queries.device.type, enabled=False):
@@ -52,7 +100,6 @@ def nce_loss(
     outputs: Sequence[Tensor],
     inputs: Sequence[Tensor],
     locations: Tensor,
-    temperature: float = 0.07,
 ) -> Tensor:
     """PatchNCE averaged over the generator's taps.
 
@@ -61,10 +108,8 @@ def nce_loss(
         outputs: the generator's features of its output, `[B, C, h, w]` for each tap.
         inputs: its features of the input, computed without gradients to save time.
         locations: `[B, taps, S]` from `draw_locations`.
-        temperature: divides the cosine similarities.
     """
     with torch.no_grad():
         keys = projector(inputs, locations)
     queries = projector(outputs, locations)
-    losses = [patch_nce(q, k, temperature) for q, k in zip(queries, keys, strict=True)]
-    return torch.stack(losses).mean()
+    return torch.stack([patch_nce(q, k) for q, k in zip(queries, keys, strict=True)]).mean()

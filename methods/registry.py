@@ -1,4 +1,7 @@
-"""Finding methods: built in, from entry points, from a file, or registered in Python."""
+"""Methods by name: built in, from entry points, from a file, or registered in Python.
+
+Imports no torch: methods are imported when they are needed.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +11,7 @@ if TYPE_CHECKING:
     from xbench.methods.base import Method
 
 GROUP = "xbench.methods"
-#: Name → "module:class", imported on demand; the order of tables and lists.
+#: Name → "module:class", in the order of tables and lists.
 BUILT_IN = {
     "identity": "xbench.methods.identity:Identity",
     "floor": "xbench.methods.floor:Floor",
@@ -25,9 +28,9 @@ BUILT_IN = {
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
 }
-#: What other methods are compared with; `--method all` does not name them.
+#: Rows that other methods are compared with; `--method all` leaves them out.
 REFERENCES = ("identity", "floor", "vae")
-#: Labels and `--set` sections that are taken.
+#: Names that a plug-in may not have: methods and sections of `--set`.
 RESERVED = {*BUILT_IN, "all", "data", "budget"}
 
 REGISTRY: Registry["Method"] = Registry(

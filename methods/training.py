@@ -1,8 +1,8 @@
-"""The one training loop: seeded step by step, resumable to the same weights, GANs included.
+"""The training loop of all methods, GANs included; a resumed training ends with the same weights.
 
-A `Learner` says what is drawn, which losses follow and which optimiser they move; the loop does
-the rest: mixed precision, gradient accumulation, several processes (`accelerate launch`), weight
-averages, learning-rate schedules, checkpoints, and losses that are no longer finite.
+A `Learner` says what a step draws, which losses follow, and which optimiser minimises them. The
+loop does the rest: mixed precision, gradient accumulation, several processes (`accelerate launch`),
+weight averages, learning-rate schedules, checkpoints, and the check that losses are finite.
 """
 
 import hashlib
@@ -28,21 +28,29 @@ from xbench.methods.base import Log, Progress
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+#: Seconds between two checkpoints, at least.
 CHECKPOINT_SECONDS = 10.0
-#: Of the training time, saving takes at most one part in this many.
+#: The time between two checkpoints is at least this many times that of saving one.
 CHECKPOINT_SHARE = 30
-#: Points of a stored loss curve, each the mean over its share of the steps.
+#: Points of a stored loss curve; each is the mean over the steps since the point before.
 CURVE_POINTS = 200
 
-#: Parts of a learner that a checkpoint holds, each with a state of its own.
+#: Parts of a learner that a checkpoint holds.
 KEPT = ("networks", "averages", "optimizers")
 
-#: What one step draws; every tensor has the batch as its first dimension.
+#: What one step draws: tensors whose first dimension is the batch.
 Batch = dict[str, Tensor]
 
 
 def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
-    """Factor on the learning rate: linear up over `warmup` of the steps, then cosine down to 0."""
+    """Factor on the learning rate: linear up over a share `warmup` of the steps, then cosine to 0.
+
+    A function of the step, so that checkpoints need no scheduler's state. diffusers' schedule of
+    this kind starts at 0 and so gives other numbers.
+
+    >>> [round(warmup_cosine(step, 8, warmup=0.25), 3) for step in range(8)]
+    [0.5, 1.0, 1.0, 0.933, 0.75, 0.5, 0.25, 0.067]
+    """
     rise = max(1, round(warmup * steps))
     if step < rise:
         return (step + 1) / rise
@@ -50,11 +58,11 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
 
 
 class DamagedError(Exception):
-    """A checkpoint that cannot be used."""
+    """A checkpoint cannot be used."""
 
 
 class Team:
-    """The processes that share one training: all of them, or this one alone."""
+    """The processes that share one training: all of them, or only this one."""
 
     def __init__(self, helper: "Accelerator", *, alone: bool) -> None:
         self.helper = helper
@@ -62,7 +70,7 @@ class Team:
         self.index = 0 if alone else helper.process_index
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """Wait until all processes have come here."""
         if self.number > 1:
             self.helper.wait_for_everyone()
 
@@ -75,16 +83,16 @@ class Team:
 
 
 class Learner(ABC):
-    """Networks, optimisers, and what one step draws and minimises.
+    """Networks and optimisers, what one step draws, and what it minimises.
 
     Attributes:
-        networks: all that learns or remembers; what a checkpoint holds.
+        networks: every module with weights or memory.
         optimizers: by the names that `losses` yields.
         averages: exponential moving averages of the networks of the same name.
         batch: images per step.
         accumulate: chunks in which a batch is worked off, to save memory.
         clip: bound on the gradient norm of each optimiser's weights.
-        decay: of the moving averages.
+        ema_decay: decay of the moving averages.
     """
 
     networks: dict[str, nn.Module]
@@ -93,36 +101,40 @@ class Learner(ABC):
     batch: int
     accumulate: int = 1
     clip: float | None = None
-    decay: float = 0.999
+    ema_decay: float = 0.999
 
     def schedule(self, step: int, steps: int) -> float:
-        """Factor on every learning rate at `step`, counted from 0, of `steps`."""
+        """Factor on every learning rate at `step` of `steps`, counted from 0."""
         return warmup_cosine(step, steps)
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Batch:
-        """Everything random of one step; nothing random may come from elsewhere."""
+        """Draw everything random of one step; `losses` must not draw anything."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Yield the name of an optimiser and the losses (float32 scalars) that it minimises.
 
-        Their sum is back-propagated and the optimiser steps before the next one is asked for:
-        a GAN yields its discriminator's losses and its generator's, one after the other.
+        The loop back-propagates their sum and steps the optimiser before it resumes this
+        function: a GAN yields its discriminator's losses, then its generator's.
         """
 
 
-def update_average(average: nn.Module, module: nn.Module, step: int, decay: float) -> None:
-    """Exponential moving average of weights, its decay warmed up as (1 + step) / (10 + step)."""
-    move = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+def update_average(average: nn.Module, module: nn.Module, step: int, ema_decay: float) -> None:
+    """Update the moving average of weights; its decay warms up as (1 + step) / (10 + step).
+
+    torch's `AveragedModel` would copy the weights at its first update and rename them in
+    checkpoints, which gives other numbers; its averaging function is used.
+    """
+    move = get_ema_multi_avg_fn(min(ema_decay, (1 + step) / (10 + step)))
     move(list(average.parameters()), list(module.parameters()), step)
 
 
 def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
-    """Restore a checkpoint: steps done and the log so far.
+    """Restore a checkpoint, and return its number of steps and its log.
 
     Raises:
-        DamagedError: it is not whole, or of other networks; the learner may be loaded half.
+        DamagedError: it is damaged, or of other networks; the learner may be half loaded.
     """
     if not path.exists():
         return 0, Log()
@@ -137,13 +149,13 @@ def load_state(learner: Learner, path: Path) -> tuple[int, Log]:
                 part.load_state_dict(state[kind][name])
         return int(state["step"]), Log(float(state["seconds"]), state["curve"])
     except (MemoryError, torch.OutOfMemoryError):
-        raise  # the file is not to blame
-    except Exception as error:  # whatever a damaged file raises
+        raise  # not the file's fault
+    except Exception as error:  # a damaged file may raise anything
         raise DamagedError(str(error)) from error
 
 
 def save_state(learner: Learner, path: Path, step: int, log: Log) -> None:
-    """Write a checkpoint whole or not at all, its SHA-256 in the first line."""
+    """Write a checkpoint atomically, with its SHA-256 in the first line."""
     stream = io.BytesIO()
     torch.save(
         {
@@ -172,11 +184,19 @@ def train(
     progress: Progress,
     alone: bool = False,
 ) -> tuple[Learner, Log]:
-    """Train the learner that `make` builds on `images` drawn images, or go on where it stopped.
+    """Train the learner that `make` builds, or resume its training.
 
-    Every step draws from a generator of its own, seeded by name, so a resumed run sees the same
-    numbers as an undisturbed one without any random state being stored. Of several processes all
-    train together, unless `alone` says that each has a training of its own.
+    Every step has its own generator, seeded by the step's number, so a resumed training draws the
+    same numbers as an uninterrupted one and no random state is stored.
+
+    Args:
+        make: builds the learner.
+        images: the budget in drawn images: steps × batch size.
+        seed: of every random number.
+        device: where the generators are.
+        checkpoint: the folder for checkpoints.
+        progress: called at every point of the loss curves.
+        alone: whether each of several processes has its own training; else they share this one.
 
     Raises:
         FloatingPointError: a loss or a weight is not finite; earlier checkpoints stay.
@@ -195,20 +215,20 @@ def train(
         if (step + 1) % every == 0:
             losses = _means(pending, team)
             _check_finite(losses, step + 1, steps)
-            # By all processes: one that stopped alone would leave the others waiting.
+            # In all processes: if only one stopped, the others would wait for it.
             _check_weights(learner, step + 1)
             for name, loss in losses.items():
                 log.curve.setdefault(name, []).append(loss)
             pending.clear()
             progress(step + 1, steps, losses)
-            # Only here is nothing pending, so a resumed curve equals an undisturbed one.
+            # Here no losses are pending, so a resumed curve equals an uninterrupted one.
             now = time.monotonic()
             if team.index == 0 and now - saved > max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * cost):
                 log.seconds = earlier + now - began
                 save_state(learner, path, step + 1, log)
                 saved = time.monotonic()
                 cost = saved - now
-    if pending:  # the last steps, where their number is no multiple of a curve point's
+    if pending:  # the steps after the last point of the curve
         _check_finite(_means(pending, team), steps, steps)
     _check_weights(learner, steps)
     log.seconds = earlier + time.monotonic() - began
@@ -216,7 +236,7 @@ def train(
 
 
 def _begin(make: Callable[[], Learner], path: Path, team: Team) -> tuple[Learner, int, Log]:
-    """A learner, fresh or from its checkpoint; a damaged one is named and moved aside."""
+    """A learner, fresh or from its checkpoint; a damaged checkpoint is moved, with a warning."""
     learner = make()
     _check_batch(learner, team)
     try:
@@ -224,28 +244,28 @@ def _begin(make: Callable[[], Learner], path: Path, team: Team) -> tuple[Learner
         damage = None
     except DamagedError as error:
         learner, start, log, damage = make(), 0, Log(), error
-    team.wait()  # all have read it before the first one moves it
+    team.wait()  # all must have read it before the first one moves it
     if damage and team.index == 0:
         warnings.warn(
             f"checkpoint {path} is damaged ({damage}); moved to {set_aside(path).name}, "
-            "training starts anew",
+            "training starts again",
             stacklevel=3,
         )
     return learner, start, log
 
 
 def make_accelerator(device: torch.device) -> "Accelerator":
-    """accelerate's view of the processes and of mixed precision: bfloat16 on CUDA."""
+    """The `Accelerator` of these processes, with bfloat16 mixed precision on CUDA."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import AutocastKwargs
 
     cuda = device.type == "cuda"
     if processes.number() == 1:
-        # It keeps the first device and precision of a process, and refuses others.
+        # It remembers the first device and precision of a process and refuses others.
         AcceleratorState._reset_state(reset_partial_state=True)
-    # Weights that were cast where no gradients are wanted must not be reused where they are:
-    # older versions of torch lose their gradients.
+    # Weights that were cast without gradients must not be reused where gradients are needed:
+    # older versions of torch lose these gradients.
     uncached = AutocastKwargs(cache_enabled=False)
     return Accelerator(
         cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[uncached]
@@ -260,13 +280,13 @@ def _step(
     device: torch.device,
     team: Team,
 ) -> dict[str, Tensor]:
-    """One step on one batch: every optimiser that the learner names moves once."""
+    """One step on one batch: each optimiser that the learner yields steps once."""
     for optimizer in learner.optimizers.values():
         for group in optimizer.param_groups:
             rate = group.setdefault("initial_lr", group["lr"])
             group["lr"] = rate * learner.schedule(step, steps)
     generator = torch.Generator(device).manual_seed(seed_from(seed, "step", step))
-    # All processes draw the whole batch: its numbers do not depend on how it is shared.
+    # Each process draws the whole batch, so that its numbers do not depend on how it is shared.
     batch = learner.draw(generator)
     share = learner.batch // team.number
     mine = slice(team.index * share, (team.index + 1) * share)
@@ -275,30 +295,30 @@ def _step(
         {name: tensor[mine][start : start + chunk] for name, tensor in batch.items()}
         for start in range(0, share, chunk)
     ]
-    seen = _update(learner, parts, team)
+    losses = _update(learner, parts, team)
     for name, average in learner.averages.items():
-        update_average(average, learner.networks[name], step, learner.decay)
-    return seen
+        update_average(average, learner.networks[name], step, learner.ema_decay)
+    return losses
 
 
 def _update(learner: Learner, parts: list[Batch], team: Team) -> dict[str, Tensor]:
-    """Work off the chunks in step: all of them before each optimiser moves."""
+    """Work off the chunks; an optimiser steps when all chunks have back-propagated its losses."""
     runs = [learner.losses(part) for part in parts]
-    seen: dict[str, Tensor] = {}
+    total: dict[str, Tensor] = {}
     while True:
         optimizer = None
         for run in runs:
             with team.helper.autocast():
                 phase = next(run, None)
             if phase is None:
-                return seen
+                return total
             name, losses = phase
             if optimizer is None:
                 optimizer = learner.optimizers[name]
                 optimizer.zero_grad()
             team.helper.backward(sum(losses.values()) / len(parts))
             for key, loss in losses.items():
-                seen[key] = seen.get(key, 0) + loss.detach() / len(parts)
+                total[key] = total.get(key, 0) + loss.detach() / len(parts)
         assert optimizer is not None
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if team.number > 1:
@@ -309,10 +329,10 @@ def _update(learner: Learner, parts: list[Batch], team: Team) -> dict[str, Tenso
 
 
 def _average_gradients(weights: list[Tensor], team: Team) -> None:
-    """Mean over processes, as one message.
+    """Average the gradients over the processes, in one message.
 
-    By hand and not by a wrapper around the networks: a GAN runs its networks several times a
-    step and leaves some without gradients, which such wrappers handle badly.
+    Not with torch's `DistributedDataParallel`: a GAN runs its networks several times a step and
+    leaves some without gradients, which such wrappers handle badly.
     """
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     flat = team.mean(torch.cat([gradient.flatten() for gradient in gradients]))
@@ -334,9 +354,9 @@ def _check_finite(losses: Mapping[str, float], step: int, steps: int) -> None:
 
 
 def _check_weights(learner: Learner, step: int) -> None:
-    """The last update is in no loss yet."""
+    """Look at the weights too: no loss has seen the last update."""
     for name, net in learner.networks.items():
-        # Of all weights together, which takes a fraction of the time of one after the other.
+        # One norm of all weights takes a fraction of the time of one check per weight.
         if not nn.utils.get_total_norm(list(net.parameters())).isfinite():
             raise FloatingPointError(f"weights of '{name}' are not finite after step {step}")
 

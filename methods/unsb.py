@@ -1,7 +1,7 @@
 """UNSB: an unpaired neural Schrödinger bridge (arXiv 2305.15086), one network per ordered pair.
 
-The network predicts the target image from a state between source and target; a translation
-alternates between predicting and stepping towards the prediction, with a little noise.
+The network predicts the target image from a state between source and target. A translation
+alternates between predicting and stepping towards the prediction with a little noise.
 """
 
 import math
@@ -13,27 +13,20 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
-from xbench.core.profiles import Profile
 from xbench.methods.base import Cost, TrainData, normals, setting
-from xbench.methods.gan import SMOKE, GanConfig, adam, frozen, linear_decay
-from xbench.methods.nets.patch import PatchProjector, least_squares, tell_apart
-from xbench.methods.nets.resnet import encoder_taps, init_xavier, tap_channels, tap_positions
+from xbench.methods.gan import GanLearner, frozen
+from xbench.methods.nets.patch import PatchProjector, discriminator_loss, least_squares
+from xbench.methods.nets.resnet import init_xavier
 from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
-from xbench.methods.pairwise import PairwiseMethod, count, draw_images
-from xbench.methods.patchnce import draw_locations, nce_loss
-from xbench.methods.training import Batch, Learner
+from xbench.methods.pairwise import count, draw_images
+from xbench.methods.patchnce import SMOKE, ContrastConfig, ContrastMethod, draw_locations, nce_loss
+from xbench.methods.training import Batch
 
 
-class UnsbConfig(GanConfig):
-    """Settings of UNSB; defaults of the authors' README and training script."""
+class UnsbConfig(ContrastConfig):
+    """Settings of UNSB; defaults are those of the authors' README and training script."""
 
-    antialias: bool = setting(
-        True, "train", "blur before dropping pixels (official; costs more time)"
-    )
-    projection: int = setting(256, "train", "width of the patch vectors (official: 256)", ge=1)
-    patches: int = setting(256, "train", "patches contrasted per image (official: 256)", ge=2)
     timesteps: int = setting(5, "train", "intervals of the bridge's time grid (official: 5)", ge=2)
     tau: float = setting(0.01, "train", "the bridge's entropy, its noise variance", ge=0)
     gan: float = setting(1.0, "train", "weight of the adversarial loss", ge=0)
@@ -50,7 +43,7 @@ class UnsbConfig(GanConfig):
         return self
 
 
-#: Smaller networks and larger steps where time is short; `standard` and `paper` are official.
+#: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": SMOKE,
     "quick": {
@@ -69,9 +62,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def time_grid(timesteps: int) -> list[float]:
-    """Times 0 = t_0 < … < t_T = 1 of the bridge: half of the way first, then ever less.
+    """Times 0 = t_0 < … < t_T = 1 of the bridge; the first step is half of the way.
 
     t_k = (1 + H_{k-1} / H_{T-1}) / 2 with the harmonic numbers H.
+
+    >>> time_grid(3)
+    [0.0, 0.5, 0.8333333333333333, 1.0]
     """
     harmonic = [sum(1 / i for i in range(1, n + 1)) for n in range(timesteps)]
     return [0.0, *(0.5 + 0.5 * h / harmonic[-1] for h in harmonic)]
@@ -82,11 +78,11 @@ def bridge_step(
 ) -> Tensor:
     """The state at t_k, given the one at t_{k-1} and the image predicted from it.
 
-    A Brownian bridge's law: the mean moves the share s = (t_k - t_{k-1}) / (1 - t_{k-1}) of the
+    As in a Brownian bridge, the mean moves the share s = (t_k - t_{k-1}) / (1 - t_{k-1}) of the
     way to the prediction, the variance is tau (t_k - t_{k-1}) (1 - s).
 
     Args:
-        x: state at t_{k-1}, `[..., H, W]` in [-1, 1] but for its noise.
+        x: state at t_{k-1}, `[..., H, W]`, in [-1, 1] apart from its noise.
         predicted: the target image predicted from x, same shape.
         times: the time grid.
         k: index of the time to step to, at least 1.
@@ -98,7 +94,7 @@ def bridge_step(
     return (1 - share) * x + share * predicted + math.sqrt(tau * delta * (1 - share)) * noise
 
 
-class Unsb(PairwiseMethod):
+class Unsb(ContrastMethod):
     """The network that the paper describes."""
 
     name = "unsb"
@@ -108,15 +104,9 @@ class Unsb(PairwiseMethod):
     knob = "nfe"
     stochastic = True
     objective = "unsb-v1"
+    by_profile = SETTINGS
     #: Whether to compute what the authors' code computes; see `nets/unsb.py`.
     official: ClassVar[bool] = False
-    #: Profile → what differs from the class defaults.
-    settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
-
-    @classmethod
-    def configure(cls, profile: Profile) -> UnsbConfig:
-        """The profile's networks; the class defaults for a profile unknown here."""
-        return UnsbConfig(**cls.settings.get(profile.name, {}))
 
     def make_generator(self) -> BridgeGenerator:
         """The generator with fresh weights."""
@@ -132,31 +122,30 @@ class Unsb(PairwiseMethod):
         return net
 
     def make_helpers(self) -> tuple[TimedDiscriminator, TimedDiscriminator, PatchProjector]:
-        """What only training needs, with fresh weights: discriminator, energy, projector."""
+        """Networks that only training needs: discriminator, energy, projector."""
         config = self.config
         width, layers = config.critic_width, config.critic_layers
-        channels = tap_channels(self.taps, width=config.width)
         nets = (
             TimedDiscriminator(1, width, layers, self.official, config.antialias),
-            # It sees two pairs of a state and the image predicted from it.
+            # The energy sees two pairs of a state and the image predicted from it.
             TimedDiscriminator(4, width, layers, self.official, config.antialias),
-            PatchProjector(channels, config.projection),
+            self.make_projector(),
         )
         for net in nets:
             init_xavier(net)
         return nets
 
     @property
-    def taps(self) -> tuple[int, ...]:
-        """Layers of the generator whose features are contrasted."""
-        return encoder_taps(self.config.blocks, self.config.antialias)
+    def times(self) -> list[float]:
+        """The bridge's time grid."""
+        return time_grid(self.config.timesteps)
 
     def make_learner(self, data: TrainData, pair: Pair, seed: int) -> "UnsbLearner":
-        """What learns one direction."""
+        """Generator, discriminator, energy and projector of one direction."""
         return UnsbLearner(self, data, pair, seed)
 
     def cost(self) -> Cost:
-        """One call of the generator per prediction."""
+        """One evaluation of the generator per prediction."""
         return replace(super().cost(), nfe=self.config.nfe)
 
     def training_params(self) -> int:
@@ -168,19 +157,19 @@ class Unsb(PairwiseMethod):
     ) -> Tensor:
         """Walk the bridge; the result is the last prediction, not the last state."""
         config = self.config
-        times = time_grid(config.timesteps)
         x = predicted = images
         for k in range(config.nfe):
             if k > 0:
                 noise = normals(generators, *images.shape[1:])
-                x = bridge_step(x, predicted, times, k, config.tau, noise)
+                x = bridge_step(x, predicted, self.times, k, config.tau, noise)
             index = torch.full((len(images),), k, device=images.device)
             predicted = net(x, index, normals(generators, 4 * config.width)).float()
         return predicted
 
 
-#: At `quick` the official network needs the larger networks and batches: with those of `unsb` it
-#: collapsed (`ftd` 1322 on the pairs between synthetic and real, against 120 with these).
+#: At `quick` the official network needs more blocks, a wider discriminator and a larger batch than
+#: `unsb`: without them it collapsed (`ftd` 1322 on the pairs between synthetic and real; with
+#: them 120).
 OFFICIAL = {"quick": {**SETTINGS["quick"], "blocks": 3, "critic_width": 16, "batch": 2}}
 
 
@@ -191,52 +180,44 @@ class UnsbOfficial(Unsb):
     about = "UNSB as its authors' code computes it, blind to the time (their issue 29)"
     objective = "unsb-official-v1"
     official = True
-    settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS | OFFICIAL
+    by_profile = SETTINGS | OFFICIAL
 
 
-class UnsbLearner(Learner):
-    """One direction's generator with its projector, against a discriminator and an energy.
+class UnsbLearner(GanLearner):
+    """The generator of one direction with its projector, a discriminator and an energy.
 
     Three chains of states run side by side: from source images, from other source images (the
-    energy compares the two), and from target images, which are to stay as they are.
+    energy compares the two), and from target images, which should stay as they are.
     """
 
-    def __init__(self, method: Unsb, data: TrainData, pair: Pair, seed: int) -> None:
-        config = self.config = method.config
-        self.device, self.averages = method.device, {}
-        self.batch = config.batch
-        self.taps = method.taps
-        self.positions = tap_positions(
-            self.taps, method.padded, method.padded, config.antialias, config.kernel
-        )
-        self.times = time_grid(config.timesteps)
-        self.images = [data.train(domain) for domain in pair]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(seed, "init"))
-            self.net = method.make_generator()
-            self.critic, self.energy, self.projector = method.make_helpers()
-        self.networks = {
+    method: Unsb
+    config: UnsbConfig
+    epochs = 200
+
+    def make_networks(self) -> dict[str, nn.Module]:
+        """Generator, discriminator, energy and projector."""
+        self.net = self.method.make_generator()
+        self.critic, self.energy, self.projector = self.method.make_helpers()
+        return {
             "generator": self.net,
             "critic": self.critic,
             "energy": self.energy,
             "projector": self.projector,
         }
-        for made in self.networks.values():
-            made.to(self.device)
-        self.optimizers = {
-            "critic": adam(config.learning_rate, self.critic),
-            "energy": adam(config.learning_rate, self.energy),
-            "generator": adam(config.learning_rate, self.net, self.projector),
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The projector learns with the generator."""
+        return {
+            "critic": self.adam("critic"),
+            "energy": self.adam("energy"),
+            "generator": self.adam("generator", "projector"),
         }
 
-    def schedule(self, step: int, steps: int) -> float:
-        """200 epochs constant, 200 epochs down to 0."""
-        return linear_decay(step, steps, constant=200, falling=200)
-
     def draw(self, generator: torch.Generator) -> Batch:
-        """Images that start the three chains, the index at which they end, all noise, patches."""
+        """Images that start the three chains, the index where they end, all noise, patches."""
         config, number = self.config, self.batch
         source, target = self.images
+        positions = self.method.positions
         start = torch.stack(
             [draw_images(i, number, generator, self.device) for i in (source, source, target)],
             dim=1,
@@ -254,23 +235,20 @@ class UnsbLearner(Learner):
             "z": normal(3, 4 * config.width),
             "z_features": normal(2, 4 * config.width),
             "patches": torch.stack(
-                [
-                    draw_locations(number, self.positions, config.patches, generator)
-                    for _ in range(2)
-                ],
+                [draw_locations(number, positions, config.patches, generator) for _ in range(2)],
                 dim=1,
             ),
         }
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Discriminator, energy, generator: the official order, all on the same predictions."""
+        """Discriminator, energy, generator, in the official order and on the same predictions."""
         config, index = self.config, batch["index"]
         states = self.roll_out(batch)
         predicted = self.predict(states, index, batch["z"])
         fake, real = predicted[:, 0], batch["start"][:, 2]
         both = torch.cat([real, fake.detach()])
         right, wrong = self.critic(both, index.repeat(2)).chunk(2)
-        yield "critic", {"critic": tell_apart(right, wrong)}
+        yield "critic", {"critic": discriminator_loss(right, wrong)}
 
         same, other = self.energies(states, predicted.detach(), index)
         yield "energy", {"energy": (other + other**2 - same).mean()}
@@ -286,12 +264,12 @@ class UnsbLearner(Learner):
     @torch.no_grad()
     def roll_out(self, batch: Batch) -> Tensor:
         """States of the three chains at the drawn index, `[B, 3, 1, H, W]`."""
-        states = batch["start"]
+        states, times = batch["start"], self.method.times
         for k in range(1, batch["noise"].shape[1] + 1):
             before = torch.full_like(batch["index"], k - 1)
             predicted = self.predict(states, before, batch["z_chain"][:, k - 1])
             noise = batch["noise"][:, k - 1]
-            states = bridge_step(states, predicted, self.times, k, self.config.tau, noise)
+            states = bridge_step(states, predicted, times, k, self.config.tau, noise)
         return states
 
     def predict(self, states: Tensor, index: Tensor, z: Tensor) -> Tensor:
@@ -304,9 +282,9 @@ class UnsbLearner(Learner):
     def energies(self, states: Tensor, predicted: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """For each image, the energy of its pair with itself and with another image's pair.
 
-        Of the patches the first is the mean, the second the log of the sum of exponentials: a sum
-        and not a mean, as in the official code, so that it depends on the image's size. There
-        the sum runs over a batch too, which says the same at its batch of one.
+        The first is a mean over patches, the second the log of a sum of exponentials. As in the
+        official code it is a sum, not a mean, so it depends on the image's size. The official sum
+        also runs over the batch, which is the same at the official batch of one.
         """
         one = torch.cat([states[:, 0], predicted[:, 0]], dim=1)
         two = torch.cat([states[:, 1], predicted[:, 1]], dim=1)
@@ -315,20 +293,20 @@ class UnsbLearner(Learner):
         return same.mean(dim=1), other.logsumexp(dim=1)
 
     def bridge_loss(self, states: Tensor, predicted: Tensor, index: Tensor) -> Tensor:
-        """What is left to move, less the entropy that is left to gain."""
+        """Remaining distance to the prediction, less the entropy of the remaining time."""
         same, other = self.energies(states, predicted, index)
         left = 1 - index / self.config.timesteps
         distance = (states[:, 0] - predicted[:, 0]).square().mean()
         return self.config.tau * (distance - (left * (same - other)).mean())
 
     def patch_loss(self, batch: Batch, predicted: Tensor) -> Tensor:
-        """PatchNCE of source and prediction, and of target image and what becomes of it."""
+        """PatchNCE of source and prediction, and of the target image and its prediction."""
         inputs = batch["start"][:, [0, 2]].flatten(0, 1)
         outputs = predicted[:, [0, 2]].flatten(0, 1)
         # Features are taken at time 0, those of input and output under the same z.
         index = batch["index"].new_zeros(len(inputs))
         z = batch["z_features"].flatten(0, 1)
         with torch.no_grad():
-            keys = self.net.features(inputs, index, z, self.taps)
-        queries = self.net.features(outputs, index, z, self.taps)
+            keys = self.net.features(inputs, index, z, self.method.taps)
+        queries = self.net.features(outputs, index, z, self.method.taps)
         return nce_loss(self.projector, queries, keys, batch["patches"].flatten(0, 1))

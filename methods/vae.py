@@ -1,4 +1,4 @@
-"""The VAE's round trip: encode and decode, no translation. The bound of every latent method."""
+"""The VAE's round trip: encode and decode without translating. It bounds every latent method."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,7 +17,7 @@ class VaeConfig(MethodConfig):
     vae: str = setting("stabilityai/sd-vae-ft-mse", "infer", "folder or hub name")
 
     def identity(self) -> dict[str, Any]:
-        """The VAE's content, not its path."""
+        """The VAE by its content, not by its path."""
         return {"vae": vae_digest(self.vae)}
 
 
@@ -35,7 +35,7 @@ class VaeRoundTrip(Method):
         return load_vae(self.config.vae, self.device)
 
     def check(self) -> None:
-        """Find out whether the weights are there."""
+        """Load the autoencoder: its weights may be missing."""
         _ = self.codec
 
     def cost(self) -> Cost:

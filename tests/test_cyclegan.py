@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.methods.cyclegan import CycleGAN, CycleGANLearner, History
-from xbench.methods.gan import linear_decay
+from xbench.methods.gan import constant_then_linear
 
 CPU = torch.device("cpu")
 DOMAINS = ("light", "dark", "middle")
@@ -84,10 +84,10 @@ def test_a_full_history_exchanges_half_of_the_fakes_and_keeps_no_gradient() -> N
 
 
 def test_the_learning_rate_is_the_official_one() -> None:
-    factor = [linear_decay(epoch, 200, constant=100, falling=100) for epoch in (0, 99, 100, 199)]
+    factor = [constant_then_linear(epoch, 200, 100, 100) for epoch in (0, 99, 100, 199)]
     assert factor == pytest.approx([1, 1, 100 / 101, 1 / 101])
     # The same in a training of other length, ten steps to an epoch.
-    assert linear_decay(1999, 2000, constant=100, falling=100) == pytest.approx(1 / 101)
+    assert constant_then_linear(1999, 2000, constant=100, falling=100) == pytest.approx(1 / 101)
 
 
 def test_one_training_serves_both_directions() -> None:

@@ -14,7 +14,6 @@ from xbench.datasets.base import Images
 from xbench.methods.cyclediffusion import CycleDiffusion, record
 from xbench.methods.ddib import DDIB, ascend
 from xbench.methods.diffusion import (
-    DenoisingTraining,
     DiffusionMethod,
     Predict,
     Prediction,
@@ -326,20 +325,20 @@ def test_eta_zero_is_refused() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_three_methods_share_one_training(profile: str) -> None:
     recipes = [
-        DenoisingTraining(
-            cls(cls.configure(PROFILES[profile]), DOMAINS, 64, torch.device("cpu"))
-        ).recipe
+        cls(cls.configure(PROFILES[profile]), DOMAINS, 64, torch.device("cpu"))
+        .trainings([])[0]
+        .recipe
         for cls in METHODS
     ]
     assert recipes[0] == recipes[1] == recipes[2]
 
 
 def test_inference_settings_do_not_retrain() -> None:
-    recipe = DenoisingTraining(make(SDEdit)).recipe
-    assert DenoisingTraining(make(SDEdit, strength=0.1, steps=9, grid=2.0)).recipe == recipe
-    assert DenoisingTraining(make(CycleDiffusion, eta=0.5, refine=0.0)).recipe == recipe
+    recipe = make(SDEdit).trainings([])[0].recipe
+    assert make(SDEdit, strength=0.1, steps=9, grid=2.0).trainings([])[0].recipe == recipe
+    assert make(CycleDiffusion, eta=0.5, refine=0.0).trainings([])[0].recipe == recipe
     for change in ({"betas": "cosine"}, {"predicts": "v"}, {"learning_rate": 1e-4}):
-        assert DenoisingTraining(make(SDEdit, **change)).recipe != recipe
+        assert make(SDEdit, **change).trainings([])[0].recipe != recipe
 
 
 def test_paper_has_the_parameters_of_the_official_ddpm_besides_the_labels() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xbench.datasets.base import Images
-from xbench.methods.medshift import FlowLearner, FlowMatching, MedShift, MedShiftConfig
+from xbench.methods.medshift import FlowLearner, MedShift, MedShiftConfig
 
 DOMAINS = ("a", "b", "c")
 TINY = {"channels": (16, 16), "layers": 1, "attention": (False, False), "batch": 8}
@@ -149,7 +149,7 @@ def test_training_reaches_every_label_and_lowers_the_loss(tmp_path: Path) -> Non
     assert (moved > 0).all()  # the null label too
 
     losses: list[float] = []
-    FlowMatching(made).fit(
+    made.trainings([])[0].fit(
         Noise(), 60 * 8, 0, tmp_path, lambda done, total, loss: losses.append(loss["flow"])
     )
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
@@ -157,8 +157,8 @@ def test_training_reaches_every_label_and_lowers_the_loss(tmp_path: Path) -> Non
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, images: Tensor) -> None:
     made, other = method(), MedShift(MedShiftConfig(**TINY), DOMAINS, 16, torch.device("cpu"))
-    FlowMatching(made).save(tmp_path)
-    FlowMatching(other).load(tmp_path)
+    made.trainings([])[0].save(tmp_path)
+    other.trainings([])[0].load(tmp_path)
     assert torch.equal(translate(made, images), translate(other, images))
 
 
@@ -168,14 +168,14 @@ def test_channels_last_changes_nothing(tmp_path: Path, images: Tensor) -> None:
     before = translate(made, images)
     made.net.to(memory_format=torch.channels_last)
     assert torch.allclose(translate(made, images), before, atol=1e-5)
-    FlowMatching(made).save(tmp_path)
+    made.trainings([])[0].save(tmp_path)
     other = MedShift(MedShiftConfig(**TINY), DOMAINS, 16, torch.device("cpu"))
-    FlowMatching(other).load(tmp_path)
+    other.trainings([])[0].load(tmp_path)
     assert torch.equal(translate(other, images), before)
 
 
 def test_inference_settings_do_not_retrain() -> None:
-    recipe = FlowMatching(method()).recipe
+    recipe = method().trainings([])[0].recipe
     for change in ({"tau": 0.5}, {"steps": 9}, {"solver": "rk4"}, {"guidance_target": 2.0}):
-        assert FlowMatching(method(**change)).recipe == recipe
-    assert FlowMatching(method(learning_rate=1e-4)).recipe != recipe
+        assert method(**change).trainings([])[0].recipe == recipe
+    assert method(learning_rate=1e-4).trainings([])[0].recipe != recipe

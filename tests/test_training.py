@@ -119,9 +119,9 @@ def test_the_average_follows_the_weights() -> None:
     average, module = nn.Linear(1, 1), nn.Linear(1, 1)
     nn.init.zeros_(average.weight)
     nn.init.ones_(module.weight)
-    training.update_average(average, module, step=0, decay=0.999)
+    training.update_average(average, module, step=0, ema_decay=0.999)
     assert average.weight.item() == pytest.approx(0.9)  # warm-up: decay 1/10
-    training.update_average(average, module, step=10**6, decay=0.999)
+    training.update_average(average, module, step=10**6, ema_decay=0.999)
     assert average.weight.item() == pytest.approx(0.9 + 0.1 * 0.001)
 
 

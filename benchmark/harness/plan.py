@@ -257,7 +257,7 @@ def _entry(
     return Entry(
         name=method.name,
         label=settings.label(
-            method.name, config.shown(), default.shown(), extra, config.labelled()
+            method.name, config.shown(), default.shown(), extra, config.always_shown()
         ),
         method=method,
         config=config,

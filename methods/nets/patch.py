@@ -1,4 +1,7 @@
-"""Networks that only training needs: the patch discriminator and CUT's projector of features."""
+"""Networks that only training needs: the patch discriminator, and CUT's projector of features.
+
+Also here: the least-squares losses of GANs (LSGAN, arXiv 1611.04076).
+"""
 
 from collections.abc import Sequence
 
@@ -24,7 +27,7 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         stride = 1 if antialias else 2
         widths = [min(2**n, 8) * width for n in range(layers + 1)]
-        # The first convolution is not normalised, the last normalised one keeps the size.
+        # The first convolution is not normalised; the last normalised one keeps the size.
         modules = [
             nn.Conv2d(channels, width, 4, stride, padding=1),
             nn.LeakyReLU(0.2),
@@ -47,11 +50,11 @@ class PatchDiscriminator(nn.Module):
 
 
 class PatchProjector(nn.Module):
-    """CUT's F: for each tap of the generator, a two-layer perceptron onto the unit sphere.
+    """CUT's network F: for each tap of the generator, a two-layer perceptron to unit vectors.
 
     Args:
         widths: channels at each tap.
-        out: dimensions of the sphere's space.
+        out: length of the vectors.
     """
 
     def __init__(self, widths: Sequence[int], out: int = 256) -> None:
@@ -61,14 +64,14 @@ class PatchProjector(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], locations: Tensor) -> list[Tensor]:
-        """Project the features at some locations.
+        """Project the features at chosen locations.
 
         Args:
             features: `[B, C, h, w]` for each tap.
             locations: `[B, taps, S]`, indices into the flattened h × w.
 
         Returns:
-            Vectors of length 1, `[B, S, out]` for each tap.
+            Vectors of norm 1, `[B, S, out]` for each tap.
         """
         projected = []
         for tap, perceptron in enumerate(self.perceptrons):
@@ -79,11 +82,11 @@ class PatchProjector(nn.Module):
         return projected
 
 
-def tell_apart(real: Tensor, fake: Tensor) -> Tensor:
-    """LSGAN's loss of the discriminator, given its scores: 1 is real, 0 is fake."""
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """LSGAN's loss of a discriminator, given its scores of real and of fake images."""
     return (least_squares(real, 1.0) + least_squares(fake, 0.0)) / 2
 
 
 def least_squares(scores: Tensor, goal: float) -> Tensor:
-    """LSGAN's loss: mean of (scores - goal)², over patches and images."""
+    """LSGAN's loss: mean of (scores - goal)² over patches and images; 1 is real, 0 is fake."""
     return torch.mean((scores.float() - goal) ** 2)

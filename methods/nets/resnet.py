@@ -1,10 +1,12 @@
 """The residual generator of CycleGAN (arXiv 1703.10593) and CUT (arXiv 2007.15651).
 
-Two convolutions that halve the size, residual blocks, two that double it again. CycleGAN strides
-in the convolutions; CUT blurs before it drops pixels ("anti-aliased"), with the same weights.
+Two convolutions halve the size, residual blocks follow, two convolutions double the size again.
+CycleGAN's convolutions have strides; CUT blurs before it drops pixels ("anti-aliased"). Both have
+the same weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,8 @@ from torch.nn import functional
 def instance_norm(width: int) -> nn.Module:
     """Instance normalisation without weights or running statistics.
 
-    As groups of one channel: the same numbers as `InstanceNorm2d`, three times as fast on a CPU.
+    Group norm with one channel per group: the numbers of `InstanceNorm2d`, at three times the speed
+    on a CPU.
     """
     return nn.GroupNorm(width, width, affine=False)
 
@@ -37,7 +40,7 @@ class BlurDown(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x plus two normalised convolutions of it; nothing after the sum."""
+    """x plus two normalised convolutions of it, without an activation after the sum."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class ResidualBlock(nn.Module):
 def stem(channels: int, width: int, antialias: bool, kernel: int = 7) -> list[nn.Module]:
     """Layers from the image to `4 * width` features at a quarter of the size."""
     layers: list[nn.Module] = [
-        # A layer of its own: CUT contrasts the padded pixels too.
+        # A separate layer, since CUT contrasts the padded pixels too.
         nn.ReflectionPad2d(kernel // 2),
         nn.Conv2d(channels, width, kernel),
         instance_norm(width),
@@ -97,7 +100,7 @@ class ResnetGenerator(nn.Module):
         width: channels after the first convolution (reference: 64).
         blocks: residual blocks (reference: 9).
         antialias: CUT's blurred down- and upsampling instead of CycleGAN's strides.
-        kernel: of the first and the last convolution, odd (reference: 7).
+        kernel: size of the first and the last convolution, odd (reference: 7).
     """
 
     def __init__(
@@ -121,19 +124,22 @@ class ResnetGenerator(nn.Module):
         return output
 
     def features(self, x: Tensor, taps: Sequence[int]) -> list[Tensor]:
-        """Outputs of the layers numbered `taps` (ascending); no layer after the last one runs."""
-        found = []
+        """Outputs of the layers numbered `taps` (ascending); layers after the last do not run."""
+        outputs = []
         for index, layer in enumerate(self.layers[: taps[-1] + 1]):
             x = layer(x)
             if index in taps:
-                found.append(x)
-        return found
+                outputs.append(x)
+        return outputs
 
 
 def encoder_taps(blocks: int, antialias: bool = True) -> tuple[int, ...]:
-    """Layers of the generator that CUT contrasts; 0, 4, 8, 12, 16 for its own with 9 blocks.
+    """Numbers of the layers that CUT contrasts.
 
-    They are the padded pixels, both convolutions that widen, the first and the middle block.
+    They are the padded pixels, both widening convolutions, the first and the middle block.
+
+    >>> encoder_taps(9)
+    (0, 4, 8, 12, 16)
     """
     second, first_block = (8, 12) if antialias else (7, 10)
     return tuple(dict.fromkeys((0, 4, second, first_block, first_block + blocks // 2)))
@@ -155,23 +161,19 @@ def tap_positions(
     return [(height + border) * (width + border), *((height // d) * (width // d) for d in divisors)]
 
 
-def init_normal(net: nn.Module, deviation: float = 0.02) -> None:
-    """CycleGAN's fresh weights: N(0, deviation), biases 0. Draws from torch's generator."""
+def init_normal(net: nn.Module) -> None:
+    """CycleGAN's fresh weights: N(0, 0.02), biases 0. Draws from torch's generator."""
+    _init(net, partial(nn.init.normal_, std=0.02))
+
+
+def init_xavier(net: nn.Module) -> None:
+    """CUT's fresh weights: Xavier normal with gain 0.02, biases 0. Draws from torch's generator."""
+    _init(net, partial(nn.init.xavier_normal_, gain=0.02))
+
+
+def _init(net: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, deviation)
-            zero_bias(module)
-
-
-def init_xavier(net: nn.Module, gain: float = 0.02) -> None:
-    """CUT's fresh weights: Xavier normal with `gain`, biases 0. Draws from torch's generator."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_normal_(module.weight, gain)
-            zero_bias(module)
-
-
-def zero_bias(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
-    """Set a layer's biases, if it has any, to zero."""
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+            fill(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

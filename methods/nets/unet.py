@@ -1,10 +1,10 @@
-"""A class-conditional U-Net on diffusers' blocks."""
+"""A class-conditional U-Net: diffusers' `UNet2DModel`."""
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def conditional_unet(
@@ -16,14 +16,14 @@ def conditional_unet(
     labels: int,
     device: torch.device,
 ) -> nn.Module:
-    """diffusers' `UNet2DModel` from `[B, channels, H, W]` to the same shape.
+    """A U-Net from `[B, channels, H, W]`, times `[B]` and class labels `[B]` to the same shape.
 
     Args:
         channels: of input and output.
         widths: even widths per level; every level but the last halves height and width.
         layers: residual blocks per level going down (one more going up).
         attention: whether a level has self-attention.
-        labels: size of the label embedding, the null label included.
+        labels: number of class labels, the null label included.
         device: where the weights lie; `meta` for counting only.
     """
     from diffusers import UNet2DModel
@@ -44,17 +44,11 @@ def conditional_unet(
 
 
 def _groups(width: int) -> int:
-    """The most groups, up to 32, that divide a width and have two channels at least.
+    """The largest number of groups, up to 32, with two or more channels in each.
 
-    Groups of one would erase each channel's mean.
+    Groups of one channel would erase each channel's mean.
+
+    >>> _groups(32), _groups(256)
+    (16, 32)
     """
     return max(n for n in range(1, 33) if width % n == 0 and (2 * n <= width or n == 1))
-
-
-def velocity(net: nn.Module, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-    """Velocity `[B, C, H, W]` at times `[B]` in [0, 1] under labels `[B]`.
-
-    The sinusoidal embedding is made for 0..1000: unscaled times would hardly move it.
-    """
-    predicted: Tensor = net(x, time * 1000, class_labels=labels).sample
-    return predicted

@@ -1,13 +1,13 @@
 """Networks of UNSB (arXiv 2305.15086): generator and discriminators that know the bridge's time.
 
-Time is the integer index k of the bridge's grid, not the time t_k itself.
+The time is given as the integer index k of the bridge's time grid, not as t_k.
 
-The released generator does not do what the paper says (its issue 29, open): a loop feeds each
-layer of a residual block's first half the block's input, so that the first convolution and the
+The released generator does not do what the paper says (its issue 29, open). A loop feeds the
+block's input to each layer of a residual block's first half, so that the first convolution and the
 time have no effect, and the generic initialiser erases the scale's bias of 1. `official=True`
-computes exactly what the release computes, layers without effect included (frozen here).
-`official=False` is the network that was meant: each layer works on the one before, and
-the time is added after the normalisation, which would cancel it if it came before.
+computes exactly what the release computes, and has its layers without effect (frozen here).
+`official=False` is the network that was meant: each layer works on the output of the one before,
+and the time is added after the normalisation, which would cancel it otherwise.
 """
 
 import math
@@ -22,7 +22,7 @@ from xbench.methods.nets.resnet import BlurDown, head, init_xavier, instance_nor
 
 
 def sinusoids(index: Tensor, size: int) -> Tensor:
-    """Sines and cosines `[B, size]` of indices `[B]`, of periods 2π to 10000 · 2π."""
+    """Sines and cosines `[B, size]` of indices `[B]`, with periods from 2π to 10000 · 2π."""
     half = size // 2
     exponents = torch.arange(half, device=index.device) / (half - 1)
     angles = index[:, None] * torch.exp(-math.log(10_000) * exponents)
@@ -38,7 +38,7 @@ def perceptron(*widths: int) -> nn.Sequential:
 
 
 class BridgeBlock(nn.Module):
-    """A residual block whose middle is scaled and shifted by z and shifted by the time."""
+    """A residual block; z scales and shifts its middle, the time shifts it too."""
 
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class OfficialBlock(nn.Module):
         self.affine = nn.Linear(side, 2 * width)
         self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect")
         self.norm = instance_norm(width)
-        # Parameters of the release that nothing reads: they are counted and saved, never used.
+        # Parameters of the release that have no effect: counted and saved, never used.
         self.unused = nn.ModuleList(
             [nn.Conv2d(width, width, 3), nn.Linear(side, width), nn.Linear(side, 2 * width)]
         ).requires_grad_(False)
@@ -87,7 +87,7 @@ class BridgeGenerator(nn.Module):
         blocks: residual blocks (reference: 9).
         official: compute what the released code computes.
         antialias: blurred down- and upsampling instead of strides (reference: yes).
-        kernel: of the first and the last convolution, odd (reference: 7).
+        kernel: size of the first and the last convolution, odd (reference: 7).
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class BridgeGenerator(nn.Module):
 
         Args:
             x: a state of the bridge, `[B, channels, H, W]`.
-            index: of its time, `[B]`.
+            index: index of its time, `[B]`.
             z: standard normal, `[B, 4 * width]`.
         """
         time, style = self.embed(index, z)
@@ -126,14 +126,14 @@ class BridgeGenerator(nn.Module):
         return image
 
     def features(self, x: Tensor, index: Tensor, z: Tensor, taps: Sequence[int]) -> list[Tensor]:
-        """Outputs of the layers numbered `taps` (`encoder_taps`); none after the last one runs."""
+        """Outputs of the layers numbered `taps` (`encoder_taps`); later layers do not run."""
         time, style = self.embed(index, z)
-        found = []
+        outputs = []
         for number, layer in enumerate([*self.stem, *self.blocks][: taps[-1] + 1]):
             x = layer(x) if number < len(self.stem) else layer(x, time, style)
             if number in taps:
-                found.append(x)
-        return found
+                outputs.append(x)
+        return outputs
 
     def embed(self, index: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings `[B, 4 * width]` of the time index and of z, the latter scaled to RMS 1."""
@@ -144,9 +144,9 @@ class BridgeGenerator(nn.Module):
     def initialise(self) -> None:
         """Fresh weights. Draws from torch's generator.
 
-        The release initialises everything with CUT's gain of 0.02, under which z and the time
-        have no effect at first and hardly any later. The network that was meant starts with
-        gain 1 in the layers that carry them, and with scales around 1.
+        The release initialises everything with CUT's gain of 0.02; then z and the time have no
+        effect at first and hardly any later. The network that was meant starts with gain 1 in
+        the layers of z and time, and with scales around 1.
         """
         init_xavier(self)
         if self.official:
@@ -160,7 +160,7 @@ class BridgeGenerator(nn.Module):
 
 
 class TimedConv(nn.Module):
-    """Convolution, instance norm, the time, leaky ReLU, blur-down: a discriminator's layer."""
+    """A discriminator's layer: convolution, instance norm, the time, leaky ReLU, blur."""
 
     def __init__(
         self,
@@ -184,21 +184,21 @@ class TimedConv(nn.Module):
         """Features `[B, given, H, W]` under the embedding `[B, side]` of the time."""
         shift = self.time(time)[:, :, None, None]
         x = self.conv(x)
-        # Added before the norm, as the release does, the time is cancelled by it.
+        # The release adds the time before the norm, which cancels it.
         x = self.norm(x + shift) if self.official else self.norm(x) + shift
         blurred: Tensor = self.blur(functional.leaky_relu(x, 0.2))
         return blurred
 
 
 class TimedDiscriminator(nn.Module):
-    """PatchGAN under a time index: UNSB's discriminator, and the energy of image stacks.
+    """PatchGAN with a time index as input: UNSB's discriminator, and its energy of image stacks.
 
     Args:
         channels: 1 for the discriminator, 4 for the energy.
         width: channels after the first convolution (reference: 64).
         layers: convolutions that halve the size (reference: 3).
-        official: add the time before the norms, so that only the first layer, which has none,
-            conveys it; otherwise after them, so that every layer does. Both have the same weights.
+        official: add the time before the norms, so that it only has an effect in the first layer,
+            which has no norm; otherwise after them. Both have the same weights.
         antialias: blur before dropping pixels (reference: yes).
     """
 

@@ -35,7 +35,6 @@ from xbench.harness.plan import Request, make
 from xbench.harness.progress import Display
 from xbench.methods import ode
 from xbench.methods.medshift import MedShift
-from xbench.methods.nets.unet import velocity
 
 #: Of each domain; all of them are one batch.
 COUNT = 2
@@ -145,7 +144,9 @@ def one_call(method: MedShift, domain: str) -> ode.Field:
 
 def call(method: MedShift, x: Tensor, t: float, label: int) -> Tensor:
     time = torch.full((len(x),), t, device=x.device)
-    return velocity(method.net, x, time, torch.full((len(x),), label, device=x.device))
+    labels = torch.full((len(x),), label, device=x.device)
+    velocity: Tensor = method.net(x, 1000 * time, class_labels=labels).sample
+    return velocity
 
 
 def waited(outputs: Outputs) -> Outputs:
