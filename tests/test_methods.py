@@ -1,5 +1,7 @@
 """Methods through the registry: built in, training-free, and from a file."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.methods import registry
 from xbench.methods.base import Method
+from xbench.plugins.conformance import check
 
 CPU = torch.device("cpu")
 
@@ -161,3 +164,75 @@ def test_fda_takes_images_of_another_size() -> None:
     result = method.translate(images, "dark", "light", generators=[])
     assert result.shape == images.shape
     assert result.mean().item() == pytest.approx(0.8, abs=0.02)
+
+
+LAZY = """
+import importlib, pkgutil, sys
+import xbench.methods.registry, xbench.plugins.loading
+early = {"torch", "pydantic"} & {*sys.modules}
+import xbench.methods as methods
+for module in pkgutil.walk_packages(methods.__path__, "xbench.methods."):
+    importlib.import_module(module.name)
+assert "xbench.methods.nets.unet" in sys.modules
+late = {"diffusers", "accelerate", "scipy", "skimage", "torchvision"} & {*sys.modules}
+sys.exit(f"imported too early: {early | late}" if early | late else 0)
+"""
+
+
+def test_methods_import_slow_packages_only_where_they_use_them() -> None:
+    result = subprocess.run([sys.executable, "-c", LAZY], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+#: A plug-in of version 0.1: the training has the objective and makes the learner.
+LABELLED = """
+from xbench.methods.base import Cost
+from xbench.methods.labelled import (
+    LabelledConfig, LabelledLearner, LabelledMethod, LabelledTraining,
+)
+
+class OneNet(LabelledMethod):
+    about, Config = "one network for all domains", LabelledConfig
+
+    @classmethod
+    def configure(cls, profile):
+        return cls.Config(channels=(8, 8), layers=1, attention=(False, False), batch=4)
+
+    def trainings(self, pairs):
+        return [OneTraining(self)]
+
+    def cost(self):
+        return Cost(params=self.params(), params_total=self.params(), nfe=1)
+
+    def translate(self, images, source, target, *, generators):
+        labels = torch.full((len(images),), self.domains.index(target))
+        x = self.encode(images)
+        with torch.no_grad():
+            return self.decode(self.net(x, labels, class_labels=labels).sample, images)
+
+class OneTraining(LabelledTraining):
+    objective = "one-v1"
+
+    def make_learner(self, data, seed):
+        return OneLearner(self.method, data, seed)
+
+class OneLearner(LabelledLearner):
+    def draw(self, generator):
+        labels = torch.randint(len(self.method.domains), (self.batch,), generator=generator)
+        return {"labels": labels, "data": self.images(labels, generator)}
+
+    def losses(self, batch):
+        x, labels = batch["data"], batch["labels"]
+        output = self.networks["net"](x, labels, class_labels=labels).sample
+        yield "net", {"loss": (output - x).abs().mean()}
+"""
+
+
+def test_a_plug_in_may_use_the_names_of_version_0_1(tmp_path: Path) -> None:
+    path = tmp_path / "one_net.py"
+    path.write_text("import torch\n" + LABELLED)
+    method = registry.get(f"{path}:OneNet")
+    checks = check(method, get_profile("smoke"))
+    assert [c for c in checks if c.outcome == "fail"] == []
+    made = method(method.configure(get_profile("smoke")), ("dark", "light"), 32, CPU)
+    assert made.trainings([])[0].recipe["objective"] == "one-v1"

@@ -18,15 +18,31 @@ def test_what_is_written_is_short_and_its_tests_pass_as_they_are(xbench: Xbench)
     made = xbench("new", "method", "sharpen")
     assert made.code == 0
     assert made.out.split() == ["sharpen.py", "test_sharpen.py"]
-    assert xbench("new", "method", "small_net", "--kind", "trained", "--to", "nets").code == 0
-    for name in ("sharpen.py", "nets/small_net.py"):
+    for name, kind in (("small_net", "pair"), ("one_net", "conditional")):
+        assert xbench("new", "method", name, "--kind", kind, "--to", "nets").code == 0
+    for name in ("sharpen.py", "nets/small_net.py", "nets/one_net.py"):
         assert len(Path(name).read_text().splitlines()) <= 60
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
-    assert "2 passed" in result.stdout, result.stdout
+    assert "3 passed" in result.stdout, result.stdout
+
+
+def test_the_earlier_name_of_a_kind_still_works(xbench: Xbench) -> None:
+    earlier = xbench("new", "method", "small_net", "--kind", "trained", "--to", "earlier")
+    assert earlier.code == 0
+    assert len(earlier.err.strip().splitlines()) == 1
+    assert "--kind pair" in earlier.err
+    assert xbench("new", "method", "small_net", "--kind", "pair", "--to", "now").code == 0
+    assert Path("earlier/small_net.py").read_text() == Path("now/small_net.py").read_text()
+
+
+def test_a_kind_that_does_not_exist_is_explained(xbench: Xbench) -> None:
+    result = xbench("new", "method", "small_net", "--kind", "pairs")
+    assert result.code == 2
+    assert "did you mean pair?" in result.err
 
 
 def test_two_edits_lead_from_a_new_method_to_a_row(xbench: Xbench) -> None:
@@ -61,10 +77,11 @@ def test_nothing_is_overwritten(xbench: Xbench, file: str) -> None:
     assert len(list(Path().iterdir())) == 1
 
 
-def test_check_tells_people_and_programs(xbench: Xbench) -> None:
+def test_check_answers_people_and_programs(xbench: Xbench) -> None:
     assert xbench("new", "method", "sharpen").code == 0
-    found = json.loads(xbench("check", "sharpen.py:Sharpen", "--json").out)
-    assert {finding["outcome"] for finding in found} == {"pass", "skip"}
+    checks = json.loads(xbench("check", "sharpen.py:Sharpen", "--json").out)
+    assert all(set(check) == {"check", "outcome", "note", "fix"} for check in checks)
+    assert {check["outcome"] for check in checks} == {"pass", "skip"}
     text = Path("sharpen.py").read_text().replace("return images +", "return 255 *")
     Path("sharpen.py").write_text(text)
     result = xbench("check", "sharpen.py:Sharpen")

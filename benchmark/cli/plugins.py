@@ -1,8 +1,9 @@
 """`xbench new` and `xbench check`: methods of your own."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,12 +18,17 @@ new_app = typer.Typer(help="Write a method of your own.", no_args_is_help=True)
 def new_method(
     name: Annotated[str, typer.Argument(help="a-z, 0-9 and _")],
     to: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
-    kind: Annotated[str, typer.Option(help="filter, or trained")] = "filter",
+    kind: Annotated[
+        str, typer.Option(help="filter; pair: a network for each pair; conditional: one for all")
+    ] = "filter",
 ) -> None:
     """Write NAME.py, which works as it is, and its test; nothing is overwritten."""
     from xbench.plugins.templates import new_method as write
 
-    for file in write(name, to, choice("kind", kind, ("filter", "trained"))):
+    if kind == "trained":
+        print("--kind trained is deprecated: use --kind pair", file=sys.stderr)
+        kind = "pair"
+    for file in write(name, to, choice("kind", kind, ("filter", "pair", "conditional"))):
         print(file)
 
 
@@ -36,16 +42,11 @@ def check(
     from xbench.methods.registry import get
     from xbench.plugins import conformance
 
-    findings = conformance.check(get(method), get_profile(profile))
+    checks = [asdict(look) for look in conformance.check(get(method), get_profile(profile))]
     if json:
-        answer([asdict(finding) for finding in findings])
-    else:
-        listing([_row(finding) for finding in findings], json=False)
-    if any(finding.outcome == "fail" for finding in findings):
+        answer(checks)
+    else:  # a terminal wraps only the last column
+        notes = ["; ".join(filter(None, (look["note"], look.pop("fix")))) for look in checks]
+        listing([look | {"note": n} for look, n in zip(checks, notes, strict=True)], json=False)
+    if any(look["outcome"] == "fail" for look in checks):
         raise typer.Exit(1)
-
-
-def _row(finding: Any) -> dict[str, str]:
-    """A line of the table."""
-    note = f"{finding.reason}; {finding.mend}" if finding.mend else finding.reason
-    return {"check": finding.check, "outcome": finding.outcome, "note": note}

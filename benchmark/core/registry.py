@@ -1,4 +1,4 @@
-"""Registries: classes by name, built in, registered by a decorator, from entry points or files."""
+"""Classes by name: built in, registered by a decorator, from entry points or from files."""
 
 import importlib.util
 import inspect
@@ -19,15 +19,10 @@ from xbench.core.hashing import digest, file_digest
 VARIABLE = "XBENCH_PLUGINS"
 #: Names become folders, sections of `--set` and cells of tables.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-
-
-#: Entry-point group → name → class, for what decorators have registered.
+#: Entry-point group → name → class, for classes that decorators have registered.
 REGISTERED: dict[str, dict[str, Any]] = {}
-
-
-#: In front of the names of modules that were loaded from files.
+#: Prefix of the names of modules that were loaded from files.
 PREFIX = "xbench_plugin_"
-
 
 T = TypeVar("T")
 
@@ -41,19 +36,19 @@ class Registry(Generic[T]):
         """A registry.
 
         Args:
-            kind: `method` or `dataset`, as the option is called that takes a name.
-            base: "module:attribute" of the base of all its classes, imported when it is needed.
+            kind: `method` or `dataset`, the option that takes a name.
+            base: "module:attribute" of the base class, imported when it is needed.
             group: of entry points.
             built_in: name → "module:attribute" of a class, or of a function that returns one.
             reserved: other names that a plug-in may not have.
         """
         self.kind, self.group, self.built_in, self._base = kind, group, built_in, base
         self.reserved = {*built_in, *reserved}
-        self.mend = f"see: xbench list {kind}s"
+        self.fix = f"see: xbench list {kind}s"
 
     @property
     def base(self) -> type[T]:
-        """What every class of this kind is a child of."""
+        """The base class of this kind."""
         base: type[T] = _imported(self._base)
         return base
 
@@ -63,7 +58,7 @@ class Registry(Generic[T]):
         return REGISTERED.setdefault(self.group, {})
 
     def names(self) -> list[str]:
-        """All that can be named: built-ins first, then registered ones, then entry points."""
+        """All names: built-ins first, then registered classes, then entry points."""
         points = sorted(point.name for point in entry_points(group=self.group))
         return list(dict.fromkeys([*self.built_in, *self.registered, *points]))
 
@@ -76,75 +71,71 @@ class Registry(Generic[T]):
         if ".py:" in name:
             return self.from_file(name)
         if name in self.built_in:
-            found = _imported(self.built_in[name])
-            built: type[T] = found if isinstance(found, type) else found()
+            made = _imported(self.built_in[name])
+            built: type[T] = made if isinstance(made, type) else made()
             return built
         if name in self.registered:
             return self.registered[name]
         for point in entry_points(group=self.group):
             if point.name == name:
                 return self.checked(load_point(point), name)
-        raise unknown(self.kind, name, self.names(), self.mend)
+        raise unknown(self.kind, name, self.names(), self.fix)
 
     def available(self) -> dict[str, type[T]]:
-        """Every class that loads; a broken plug-in is a warning that names it."""
-        found = {}
+        """Every class that loads; plug-ins that do not are named in warnings."""
+        classes = {}
         for name in self.names():
             try:
-                found[name] = self.get(name)
+                classes[name] = self.get(name)
             except UserError as error:
                 warn(one_line(error))
         for point in entry_points(group=self.group):
             if point.name in self.built_in:
                 warn(f"{describe(point)} is left out: '{point.name}' is built in")
-        return found
+        return classes
 
     def from_file(self, target: str) -> type[T]:
-        """Load `path/to/file.py:ClassName`; the file's hash stands for its version."""
+        """Load `path/to/file.py:ClassName`; the file's hash is its version."""
         location, attribute = target.rsplit(":", 1)
         path = Path(location).expanduser()
         if not path.is_file():
             raise UserError(
                 f"there is no file {location}",
                 f"expected: --{self.kind} path/to/file.py:ClassName",
-                self.mend,
+                self.fix,
             )
-        module = load_file(path)
         classes = {
-            name: kind
-            for name, kind in vars(module).items()
-            if isinstance(kind, type)
-            and issubclass(kind, self.base)
-            and not kind.__module__.startswith("xbench.")
+            name: value
+            for name, value in vars(load_file(path)).items()
+            if isinstance(value, type)
+            and issubclass(value, self.base)
+            and not value.__module__.startswith("xbench.")
         }
         if attribute not in classes:
             raise unknown(f"{self.kind} class", attribute, classes, f"look into {location}")
-        found = self.checked(classes[attribute], attribute)
-        self._sign(found, path)
-        return found
+        return _signed(self.checked(classes[attribute], attribute), path)
 
-    def add(self, found: type[T]) -> None:
-        """Register a class under its name; built-ins win over namesakes, with a warning.
+    def add(self, cls: type[T]) -> None:
+        """Register a class under its name; a namesake of a built-in is left out with a warning.
 
         Raises:
             UserError: it is not complete, or another class has its name.
         """
-        plain = str(vars(found).get("name", found.__name__.lower()))
-        if plain in self.reserved:
-            return warn(f"the plug-in {self.kind} '{plain}' is left out: that name is taken")
-        checked = self.checked(found, found.__name__)
-        earlier = self.registered.get(plain)
+        name = str(vars(cls).get("name", cls.__name__.lower()))
+        if name in self.reserved:
+            return warn(f"the plug-in {self.kind} '{name}' is left out: that name is taken")
+        checked = self.checked(cls, cls.__name__)
+        earlier = self.registered.get(name)
         if earlier is not None and _place(earlier) != _place(checked):
             raise UserError(
-                f"two different plug-ins are {self.kind}s called '{plain}'",
-                "expected: one name for one class, its rows are told apart by it",
+                f"two different plug-ins are {self.kind}s called '{name}'",
+                "expected: one name for one class, as rows are named after it",
                 "give one of the classes another `name`",
             )
-        self._sign(checked, source_file(checked))
-        self.registered[plain] = checked
+        self.registered[name] = _signed(checked, source_file(checked))
 
     def address(self, name: str) -> str:
-        """A name that works in other processes, too: `file.py:Class` for a registered class."""
+        """A name that works in other processes too: `file.py:Class` for a registered class."""
         path = source_file(self.registered[name]) if name in self.registered else None
         if path is None:
             return name
@@ -152,41 +143,35 @@ class Registry(Generic[T]):
         path = path.relative_to(here) if path.is_relative_to(here) else path
         return f"{path}:{self.registered[name].__name__}"
 
-    def checked(self, found: object, name: str) -> type[T]:
-        """Make sure that what was loaded is complete; give a nameless class its name."""
-        if not (isinstance(found, type) and issubclass(found, self.base)):
+    def checked(self, loaded: object, name: str) -> type[T]:
+        """Check that what was loaded is a complete class; give a nameless one its name."""
+        if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
             base = f"{self.base.__module__}.{self.base.__name__}"
-            raise UserError(
-                f"'{name}' is no {self.kind}", f"expected: a child of {base}", self.mend
-            )
-        kind: Any = found
-        if inspect.isabstract(found):
+            raise UserError(f"'{name}' is no {self.kind}", f"expected: a child of {base}", self.fix)
+        cls: Any = loaded
+        if inspect.isabstract(cls):
             raise UserError(
                 f"{self.kind} '{name}' is not complete",
-                f"expected: it defines {', '.join(sorted(kind.__abstractmethods__))}",
+                f"expected: it defines {', '.join(sorted(cls.__abstractmethods__))}",
                 "see the README, 'Plug-ins'",
             )
-        if "name" not in vars(kind):
-            # Not what a parent class is called: a child of MedShift is another method.
-            kind.name = name.lower()
-        if not isinstance(kind.name, str) or not NAME.fullmatch(kind.name):
+        if "name" not in vars(cls):
+            # A parent's name will not do: a child of MedShift is another method.
+            cls.name = name.lower()
+        if not isinstance(cls.name, str) or not NAME.fullmatch(cls.name):
             raise UserError(
-                f"a {self.kind} may not be called {kind.name!r}",
+                f"a {self.kind} may not be called {cls.name!r}",
                 "expected: letters from a to z, digits, - and _, as it becomes a folder",
                 "give the class another `name`",
             )
-        if kind.name in self.reserved and not kind.__module__.startswith("xbench."):
+        if cls.name in self.reserved and not cls.__module__.startswith("xbench."):
             raise UserError(
-                f"a plug-in may not be called '{kind.name}'",
+                f"a plug-in may not be called '{cls.name}'",
                 f"expected: another name than {', '.join(sorted(self.reserved))}",
                 "give the class another `name`",
             )
-        complete: type[T] = kind
+        complete: type[T] = cls
         return complete
-
-    def _sign(self, found: Any, path: Path | None) -> None:
-        """The file's hash stands in for the version that nobody bumps."""
-        found.plugin = file_digest(path) if path else None
 
 
 def load_file(path: Path) -> ModuleType:
@@ -211,7 +196,7 @@ def load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise broken(str(path), ImportError("it does not end in .py"))
     module = importlib.util.module_from_spec(spec)
-    # Plug-ins of version 0.1 import this module by its earlier name.
+    # Plug-ins of version 0.1 import this module under its earlier name.
     sys.modules.setdefault("xbench.hashing", hashing)
     sys.modules[name] = module  # pydantic resolves annotations through it
     try:
@@ -241,33 +226,33 @@ def load_point(point: EntryPoint) -> Any:
 def broken(where: str, error: BaseException) -> UserError:
     """The error for a plug-in that does not load."""
     text = str(error).splitlines() or [""]
-    mend = f"try: python {where}" if where.endswith(".py") else "try: pip check"
+    fix = f"try: python {where}" if where.endswith(".py") else "try: pip check"
     return UserError(
         f"plug-in {where} does not load: {type(error).__name__}: {text[0]}",
         "expected: a module that imports" if len(text) < 2 else "; ".join(text[1:]),
-        mend,
+        fix,
     )
 
 
 def describe(point: EntryPoint) -> str:
-    """An entry point and the package that has it."""
+    """An entry point and its package, in words."""
     return f"{point.value} ({point.dist.name if point.dist else 'unknown package'})"
 
 
 def warn(text: str) -> None:
-    """Warn in the name of this module, so that the command line shows it."""
+    """Warn from this module, so that the command line shows the warning."""
     warnings.warn(text, stacklevel=1)
 
 
 def one_line(error: UserError) -> str:
-    """A user error as a line."""
+    """A user error as one line."""
     return str(error).replace("\n", "; ")
 
 
-def source_file(found: object) -> Path | None:
-    """The file that defines a class or function; None for what was typed in."""
+def source_file(defined: object) -> Path | None:
+    """The file that defines a class or function; None if there is none (a notebook, say)."""
     try:
-        name = inspect.getsourcefile(found)  # type: ignore[arg-type]
+        name = inspect.getsourcefile(defined)  # type: ignore[arg-type]
     except TypeError:
         return None
     return Path(name).resolve() if name and Path(name).is_file() else None
@@ -279,6 +264,12 @@ def _imported(address: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _place(found: type) -> tuple[Path | None, str]:
-    """What tells a class that was changed and run again from another one of its name."""
-    return source_file(found), found.__qualname__
+def _signed(cls: Any, path: Path | None) -> Any:
+    """The class with the hash of its file as its version."""
+    cls.plugin = file_digest(path) if path else None
+    return cls
+
+
+def _place(cls: type) -> tuple[Path | None, str]:
+    """Where a class is defined: the same for a class that was changed and run again."""
+    return source_file(cls), cls.__qualname__

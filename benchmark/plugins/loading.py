@@ -1,9 +1,9 @@
-"""Methods, data sets and metrics of others: three ways in, one behaviour.
+"""Loading plug-ins: methods, data sets and metrics from outside xbench.
 
-From an installed package (entry points), from a file (`--method FILE.py:Class`, `--dataset
-FILE.py:Class`, `--plugin FILE.py`, the variable XBENCH_PLUGINS), or by a decorator in Python
-(`register` on a class, `xbench.metrics.base.metric` on a function). Built-ins win over
-namesakes. Importing this module imports neither torch nor pydantic.
+They come from an installed package (entry points), from a file (`--method FILE.py:Class`,
+`--dataset FILE.py:Class`, `--plugin FILE.py`, the variable XBENCH_PLUGINS), or from a decorator in
+Python (`register` on a class, `xbench.metrics.base.metric` on a function), and behave alike.
+Built-ins win over namesakes. Importing this module imports neither torch nor pydantic.
 """
 
 import os
@@ -32,22 +32,22 @@ from xbench.metrics.base import METRICS, Metric
 METRICS_GROUP = "xbench.metrics"
 
 
-def register(found: type[T]) -> type[T]:
-    """Decorate a child of `Method` or `Dataset`: from then on it can be named.
+def register(cls: type[T]) -> type[T]:
+    """Decorate a child of `Method` or `Dataset` to make its name known.
 
     Raises:
-        UserError: it is neither, not complete, or another class has its name.
+        UserError: it is neither, it is not complete, or another class has its name.
     """
     from xbench.datasets.registry import REGISTRY as DATASETS
     from xbench.methods.registry import REGISTRY as METHODS
 
     registries: tuple[Registry[Any], ...] = (METHODS, DATASETS)
     for registry in registries:
-        if isinstance(found, type) and issubclass(found, registry.base):
-            registry.add(found)
-            return found
+        if isinstance(cls, type) and issubclass(cls, registry.base):
+            registry.add(cls)
+            return cls
     raise UserError(
-        f"@register cannot be used on {found!r}",
+        f"@register cannot be used on {cls!r}",
         "expected: a child of xbench.methods.base.Method or xbench.datasets.base.Dataset",
         "for a function that measures images: @metric",
     )
@@ -55,7 +55,7 @@ def register(found: type[T]) -> type[T]:
 
 @contextmanager
 def session(arguments: list[str]) -> Iterator[list[str]]:
-    """Take every `--plugin FILE` out of a command line; plug-ins are loaded inside.
+    """Take every `--plugin FILE` out of a command line, and load the plug-ins inside.
 
     Raises:
         UserError: one of these files does not load.
@@ -74,7 +74,7 @@ def session(arguments: list[str]) -> Iterator[list[str]]:
             "expected: --plugin path/to/file.py",
             "for example: xbench list methods --plugin mine.py",
         )
-    if not rest or {"--help", "-h"} & set(rest):  # help is quick, and runs no code of others
+    if not rest or {"--help", "-h"} & set(rest):  # help is quick, and runs no plug-ins
         yield rest
         return
     with loaded(files):
@@ -83,14 +83,14 @@ def session(arguments: list[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def loaded(files: Collection[str | Path] = ()) -> Iterator[None]:
-    """Have plug-ins inside: metrics of entry points, XBENCH_PLUGINS, and some files.
+    """Load the metrics of entry points, the files of XBENCH_PLUGINS, and `files` inside.
 
-    They are forgotten afterwards. Processes that are started inside load the same ones.
+    Afterwards they are unloaded. Processes that are started inside load the same plug-ins.
 
     Raises:
-        UserError: one of `files` does not load; what else does not is a warning that names it.
+        UserError: one of `files` does not load; other plug-ins that do not are warnings.
     """
-    classes = {group: dict(found) for group, found in REGISTERED.items()}
+    classes = {group: dict(by_name) for group, by_name in REGISTERED.items()}
     metrics, modules = dict(METRICS), set(sys.modules)
     variable = os.environ.get(VARIABLE)
     try:
@@ -118,7 +118,7 @@ def loaded(files: Collection[str | Path] = ()) -> Iterator[None]:
 
 
 def _add_metric_of(point: EntryPoint) -> None:
-    """A module is imported once, but its metric may have been forgotten since."""
+    """Add the metric of an entry point: its module may be imported, its metric unloaded since."""
     facts = getattr(load_point(point), "metric", None)
     if not isinstance(facts, Metric):
         raise UserError(

@@ -1,4 +1,4 @@
-"""For pytest: `check_method(Blur)` in a test of yours looks at all promises of a method."""
+"""For pytest: `check_method(Blur)` in your test looks at all promises of a method."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,33 +6,33 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from xbench.core.checks import Check
     from xbench.methods.base import Method
-    from xbench.plugins.conformance import Finding
 
-CheckMethod = Callable[..., "list[Finding]"]
+CheckMethod = Callable[..., "list[Check]"]
 
 
 @pytest.fixture
 def check_method() -> CheckMethod:
-    """A function that fails where a method breaks a promise, and skips where it cannot run.
+    """A function that fails the test if a method breaks a promise, and skips it if it cannot run.
 
     It takes a class, or what `--method` takes (a name, or `path/to/file.py:Class`), and the name
-    of a profile (`smoke`).
+    of a profile (`smoke` by default).
     """
     return _check_method
 
 
-def _check_method(method: "type[Method] | str", profile: str = "smoke") -> "list[Finding]":
+def _check_method(method: "type[Method] | str", profile: str = "smoke") -> "list[Check]":
     from xbench.core.profiles import get_profile
     from xbench.methods.registry import get
     from xbench.plugins.conformance import check
     from xbench.plugins.conformance.checks import ESSENTIAL
 
-    findings = check(get(method) if isinstance(method, str) else method, get_profile(profile))
-    failed = [f"{f.check}: {f.reason}\n    {f.mend}" for f in findings if f.outcome == "fail"]
+    checks = check(get(method) if isinstance(method, str) else method, get_profile(profile))
+    failed = [f"{c.check}: {c.note}\n    {c.fix}" for c in checks if c.outcome == "fail"]
     if failed:
         pytest.fail("\n".join(["it breaks promises of its interface:", *failed]), pytrace=False)
-    for finding in findings:
-        if finding.check in ESSENTIAL and finding.outcome == "skip":
-            pytest.skip(finding.reason)
-    return findings
+    for look in checks:
+        if look.check in ESSENTIAL and look.outcome == "skip":
+            pytest.skip(look.note)
+    return checks

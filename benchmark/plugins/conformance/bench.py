@@ -1,4 +1,4 @@
-"""What the conformance kit runs methods on: tiny domains, trainings of a step or two."""
+"""What the conformance kit runs methods on: tiny domains and trainings of a step or two."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xbench.core import isolation as guard
+from xbench.core import isolation
 from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
@@ -24,19 +24,19 @@ IMAGES, BUDGET = 12, 8
 
 
 class Broken(Exception):
-    """A promise that a method does not keep, and what to do about it."""
+    """A promise is broken; `fix` says what to do."""
 
-    def __init__(self, reason: str, mend: str) -> None:
+    def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.fix = fix
 
 
 class Skipped(Exception):
-    """Why a promise cannot be looked at."""
+    """A promise does not apply, or cannot be looked at."""
 
 
 def pictures(name: str, number: int, height: int, width: int) -> Tensor:
-    """Smooth shapes with grain `[n, 1, H, W]` in [0, 1]; the name gives brightness and grain."""
+    """Smooth noisy shapes `[n, 1, H, W]` in [0, 1]; the name sets brightness and noise."""
     generator = torch.Generator().manual_seed(seed_from("conformance", name))
     level, grain = torch.rand(2, generator=generator).tolist()
     coarse = torch.rand(number, 1, 6, 6, generator=generator)
@@ -47,7 +47,7 @@ def pictures(name: str, number: int, height: int, width: int) -> Tensor:
 
 
 class TrainingImages:
-    """All that a training may see; every other thing that it asks for is noted and refused."""
+    """What a training may see; every other attribute that it asks for is noted and refused."""
 
     def __init__(self, domains: Sequence[str], size: int) -> None:
         self._images = {}
@@ -63,20 +63,20 @@ class TrainingImages:
     def __getattr__(self, name: str) -> object:
         if not name.startswith("__"):
             self.refused.append(name)
-        raise AttributeError(f"a training sees `train(domain)` alone, there is no '{name}'")
+        raise AttributeError(f"a training sees only `train(domain)`, not '{name}'")
 
 
 class Bench:
     """One method on three domains, trained for two pairs.
 
     Attributes:
-        data: what it was trained on.
-        trainings: what it has learned.
+        data: its training images.
+        trainings: its finished trainings.
         method: the trained method.
         output: its translation of `images()` to the second domain.
-        changed: what it changed in the process meanwhile.
-        printed: what it wrote to stdout meanwhile.
-        input_changed: whether the images that it was given are others now.
+        changed: state of the process that it changed.
+        printed: its output to stdout.
+        input_changed: whether it changed the images that it was given.
     """
 
     def __init__(self, kind: type[Method], profile: Profile, device: torch.device) -> None:
@@ -85,7 +85,7 @@ class Bench:
         self.printed = ""
 
     def start(self) -> None:
-        """Set up, train and translate, watched."""
+        """Set up, train and translate, and note what else the method does."""
         self.data = TrainingImages(DOMAINS, self.profile.size)
         with self._watched():
             self.method, self.trainings = self.trained(DOMAINS, PAIRS, self.data)
@@ -109,17 +109,18 @@ class Bench:
         trainings = method.trainings(pairs)
         for training in trainings:
             with tempfile.TemporaryDirectory() as folder:
-                training.fit(data, BUDGET, seed_from("training", 0), Path(folder), _no_progress)
+                seed = seed_from("training", 0)
+                training.fit(data, BUDGET, seed, Path(folder), lambda *_: None)
         return method, trainings
 
     def images(self, number: int = 3, height: int = 0, width: int = 0) -> Tensor:
-        """Images of the first domain that no training has seen."""
+        """Images of the first domain that are not in its training images."""
         side = self.profile.size
-        found = pictures(DOMAINS[0], IMAGES + number, height or side, width or side)
-        return found[IMAGES:].to(self.device)
+        images = pictures(DOMAINS[0], IMAGES + number, height or side, width or side)
+        return images[IMAGES:].to(self.device)
 
     def generators(self, number: int, seed: int = 0) -> list[torch.Generator]:
-        """One for each image."""
+        """A generator for each image."""
         return [
             torch.Generator(self.device).manual_seed(seed_from(seed, row)) for row in range(number)
         ]
@@ -127,48 +128,40 @@ class Bench:
     def translate(
         self, method: Method, images: Tensor, pair: Pair = PAIRS[0], seed: int = 0
     ) -> Tensor:
-        """A translation whose generators depend on the row and the seed."""
-        generators = self.generators(len(images), seed)
-        return method.translate(images, *pair, generators=generators)
+        """Translate with generators that depend on the row and the seed."""
+        return method.translate(images, *pair, generators=self.generators(len(images), seed))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Note what code of others does to the process, and put it right."""
-        before = guard.snapshot()
-        with tempfile.TemporaryFile("w+") as heard:
+        """Note what the method changes in the process and prints, and restore the process."""
+        before = isolation.snapshot()
+        with tempfile.TemporaryFile("w+") as stdout:
             try:
-                with guard.stdout_to(heard):
+                with isolation.stdout_to(stdout):
                     yield
             finally:
-                self.changed = guard.changes(before)
-                guard.restore(before)
-                heard.seek(0)
-                self.printed = heard.read()
+                self.changed = isolation.changes(before)
+                isolation.restore(before)
+                stdout.seek(0)
+                self.printed = stdout.read()
 
 
 @contextmanager
 def called_modules() -> Iterator[list[torch.nn.Module]]:
-    """All networks, and parts of networks, that are called inside."""
-    found: list[torch.nn.Module] = []
-
-    def note(module: torch.nn.Module, _: object) -> None:
-        found.append(module)
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    """All modules that are called inside."""
+    called: list[torch.nn.Module] = []
+    register = torch.nn.modules.module.register_module_forward_pre_hook
+    handle = register(lambda module, _: called.append(module))
     try:
-        yield found
+        yield called
     finally:
         handle.remove()
 
 
 def parameters(modules: Sequence[torch.nn.Module]) -> int:
-    """Parameters of networks, shared ones counted once."""
+    """Number of parameters of modules, shared ones counted once."""
     return sum({id(p): p.numel() for net in modules for p in net.parameters()}.values())
 
 
-def _no_progress(done: int, total: int, losses: object) -> None:
-    """Nobody watches."""
-
-
-#: A check looks at a method and returns a remark; it raises `Broken` or `Skipped`.
-Check = Callable[[Bench], str | None]
+#: Looks at one promise: returns a remark or nothing, or raises `Broken` or `Skipped`.
+Look = Callable[[Bench], str | None]

@@ -1,13 +1,14 @@
-"""The promises of a method, one by one.
+"""The promises of a method, a function for each.
 
-Each looks at a method on its `Bench` and returns a remark or nothing; it raises `Broken` where the
-promise is not kept, and `Skipped` where it does not apply.
+A function looks at a method on its `Bench` and returns a remark or nothing; it raises `Broken` if
+the promise is not kept, and `Skipped` if it does not apply.
 """
 
 import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from pydantic import ValidationError
@@ -24,32 +25,31 @@ from xbench.plugins.conformance.bench import (
     PAIRS,
     Bench,
     Broken,
-    Check,
+    Look,
     Skipped,
     called_modules,
     parameters,
 )
 
-#: Two results are taken as equal up to it: batches of other sizes add up in another order.
+#: Results that differ by less count as equal: batches of different sizes add in another order.
 TOLERANCE = 1e-4
-STAGES: tuple[Stage, ...] = ("train", "infer", "resources")
 ODD = "pad and crop (`pad_to`, `crop_to` of xbench.methods.codecs), or declare `any_size = False`"
 
 
-def _close(one: Tensor, other: Tensor, what: str, mend: str) -> None:
+def _close(one: Tensor, other: Tensor, what: str, fix: str) -> None:
     """Two translations must agree."""
     if one.shape != other.shape:
-        raise Broken(f"{what}: {tuple(one.shape)} and {tuple(other.shape)}", mend)
+        raise Broken(f"{what}: {tuple(one.shape)} and {tuple(other.shape)}", fix)
     difference = (one - other).abs().max().item()
     if not difference <= TOLERANCE:
-        raise Broken(f"{what}: values differ by up to {difference:.2g}", mend)
+        raise Broken(f"{what}: values differ by up to {difference:.2g}", fix)
 
 
 def _declares(bench: Bench) -> None:
     kind = bench.kind
     if not kind.about:
-        raise Broken("does not say what it is", 'add `about = "one line"` to the class')
-    bare = sorted(set(kind.Config.model_fields) - set(kind.Config.fields(*STAGES)))
+        raise Broken("has no description", 'add `about = "one line"` to the class')
+    bare = sorted(set(kind.Config.model_fields) - set(kind.Config.fields(*get_args(Stage))))
     if bare:
         raise Broken(
             f"settings without a stage: {', '.join(bare)}",
@@ -57,14 +57,14 @@ def _declares(bench: Bench) -> None:
         )
     if kind.knob is not None and kind.knob not in kind.Config.fields("infer"):
         raise Broken(
-            f"the knob '{kind.knob}' is no setting for translating",
-            'name a field of Config with the stage "infer", or None',
+            f"the knob '{kind.knob}' is not an \"infer\" setting",
+            'name a field of Config with the stage "infer", or use `knob = None`',
         )
     for profile in PROFILES.values():
         config = kind.configure(profile)
         if not isinstance(config, kind.Config):
             raise Broken(
-                f"configure gives {type(config).__name__} at the profile {profile.name}",
+                f"configure returns {type(config).__name__} at the profile {profile.name}",
                 f"return a {kind.Config.__name__}",
             )
         digest(config.identity())
@@ -92,10 +92,10 @@ def _shape(bench: Bench) -> None:
     if output.shape != images.shape:
         raise Broken(
             f"returned {tuple(output.shape)} for images {tuple(images.shape)}",
-            "return as many images, of one channel and the same height and width",
+            "return as many images, with one channel and the same height and width",
         )
     if output.device != images.device:
-        raise Broken(f"returned on {output.device}", "make tensors where `images` are")
+        raise Broken(f"returned on {output.device}", "make tensors on the device of `images`")
 
 
 def _dtype(bench: Bench) -> None:
@@ -113,43 +113,38 @@ def _range(bench: Bench) -> str | None:
     outside = ((output < 0) | (output > 1)).float().mean().item()
     if not outside:
         return None
-    found = f"{outside:.1%} of the values lie outside [0, 1]"
+    note = f"{outside:.1%} of the values lie outside [0, 1]"
     if outside > 0.5 and not bench.trainings:
         raise Broken(
-            f"{found}: {output.min():.3g} to {output.max():.3g}",
+            f"{note}: {output.min():.3g} to {output.max():.3g}",
             "images are in [0, 1], in and out: undo every other scale",
         )
-    return f"{found}; they are clamped"
+    return f"{note}; they are clamped"
 
 
 def _repeats(bench: Bench) -> None:
     with undisturbed(seed=1):
         again = bench.translate(bench.method, bench.images())
-    mend = "draw from `generators`, one for each image, and keep nothing between calls"
-    _close(bench.output, again, "the same generators give other images", mend)
+    fix = "draw only from `generators`, one for each image, and keep nothing between calls"
+    _close(bench.output, again, "the same generators give different images", fix)
 
 
 def _stochastic(bench: Bench) -> None:
     other = bench.translate(bench.method, bench.images(), seed=1)
     differs = (other - bench.output).abs().max().item() > TOLERANCE
     if differs != bench.kind.stochastic:
-        found = "other" if differs else "the same"
+        images = "different" if differs else "the same"
         raise Broken(
-            f"other generators give {found} images, but stochastic = {bench.kind.stochastic}",
+            f"other generators give {images} images, but stochastic = {bench.kind.stochastic}",
             f"write `stochastic = {differs}` in the class",
         )
 
 
 def _batch(bench: Bench) -> None:
-    images, generators = bench.images(), bench.generators(3)
-    alone = [
-        bench.method.translate(
-            images[row : row + 1], *PAIRS[0], generators=generators[row : row + 1]
-        )
-        for row in range(3)
-    ]
-    mend = "treat every image by itself: no statistics over the batch (no batch norm, say)"
-    _close(bench.output, torch.cat(alone), "three images at once and one by one", mend)
+    rows = zip(bench.images().split(1), bench.generators(3), strict=True)
+    alone = [bench.method.translate(row, *PAIRS[0], generators=[g]) for row, g in rows]
+    fix = "treat each image by itself, without statistics over the batch (as in batch norm)"
+    _close(bench.output, torch.cat(alone), "three images at once and one by one", fix)
 
 
 def _input(bench: Bench) -> None:
@@ -160,11 +155,11 @@ def _input(bench: Bench) -> None:
 def _all_targets(bench: Bench) -> None:
     images, targets = bench.images(), [target for _, target in PAIRS]
     generators = {target: bench.generators(len(images)) for target in targets}
-    found = bench.method.translate_all(images, DOMAINS[0], targets, generators=generators)
+    together = bench.method.translate_all(images, DOMAINS[0], targets, generators=generators)
     for pair in PAIRS:
         one = bench.translate(bench.method, images, pair)
-        mend = "give in `translate_all` what `translate` gives, target by target"
-        _close(found[pair[1]], one, f"translate_all to '{pair[1]}' and translate", mend)
+        fix = "return from `translate_all`, for each target, what `translate` returns"
+        _close(together[pair[1]], one, f"translate_all to '{pair[1]}' and translate", fix)
 
 
 def _knob(bench: Bench) -> str:
@@ -174,10 +169,10 @@ def _knob(bench: Bench) -> str:
     value = getattr(bench.method.config, knob)
     images, (source, target) = bench.images(), PAIRS[0]
     generators = {target: bench.generators(len(images))}
-    found = bench.method.translate_path(images, source, [target], [value], generators=generators)
-    mend = "give in `translate_path` what `translate` gives with that setting"
+    path = bench.method.translate_path(images, source, [target], [value], generators=generators)
+    fix = "return from `translate_path`, for each value, what `translate` returns with it"
     what = f"translate_path at {knob} = {value} and translate"
-    _close(found[value][target], bench.output, what, mend)
+    _close(path[value][target], bench.output, what, fix)
     return knob
 
 
@@ -187,8 +182,8 @@ def _recipe(bench: Bench) -> None:
         again = [digest(training.recipe) for training in bench.make().trainings(PAIRS)]
     if recipes != again:
         raise Broken(
-            "the recipe of a training changes from one time to the next",
-            "put into `recipe` what makes the training what it is, and nothing else",
+            "the recipe of a training is not always the same",
+            "put into `recipe` only what decides the result of the training",
         )
     knob, method = bench.kind.knob, bench.make()
     if knob is not None:
@@ -199,7 +194,7 @@ def _recipe(bench: Bench) -> None:
             return
         if recipes != [digest(training.recipe) for training in method.trainings(PAIRS)]:
             raise Broken(
-                f"another {knob} would train anew",
+                f"another value of {knob} would train again",
                 'put only settings of the stage "train" into `recipe`: `config.recipe()`',
             )
 
@@ -208,9 +203,9 @@ def _training_repeats(bench: Bench) -> None:
     _trainings(bench)
     with undisturbed(seed=1):
         method, _ = bench.trained(DOMAINS, PAIRS[:1])
-    mend = "seed weights and draws from the `seed` of `fit`, and from nothing else"
+    fix = "seed weights and draws only from the `seed` of `fit`"
     again = bench.translate(method, bench.images())
-    _close(bench.output, again, "two trainings with one seed", mend)
+    _close(bench.output, again, "two trainings with one seed", fix)
 
 
 def _save_load(bench: Bench) -> None:
@@ -226,21 +221,21 @@ def _save_load(bench: Bench) -> None:
             if wrong := [f for f in files if not f.endswith((".safetensors", ".json"))]:
                 raise Broken(
                     f"saves {', '.join(wrong)}",
-                    "write safetensors and JSON alone: a file from a stranger must run no code",
+                    "write only safetensors and JSON: a file from a stranger must run no code",
                 )
             if not any(f.endswith(".safetensors") for f in files):
                 raise Broken("saves no weights", "write a file that ends in .safetensors")
             new.load(place)
-    mend = "save all that `fit` has learned, buffers and averages included, and `load` it"
+    fix = "save and load everything that `fit` has learned, buffers and averages included"
     again = bench.translate(method, bench.images())
-    _close(bench.output, again, "a method that was saved and loaded", mend)
+    _close(bench.output, again, "a method that was saved and loaded", fix)
 
 
 def _train_split(bench: Bench) -> None:
     if bench.data.refused:
         raise Broken(
             f"asked the training data for {', '.join(sorted(set(bench.data.refused)))}",
-            "learn from `data.train(domain)` alone",
+            "learn only from `data.train(domain)`",
         )
 
 
@@ -260,12 +255,12 @@ def _parameters(bench: Bench) -> str:
     if cost.params_total < cost.params:
         raise Broken(
             f"declares {cost.params:,} parameters for a pair, {cost.params_total:,} for all pairs",
-            "count in `params_total` what all pairs need together",
+            "count in `params_total` the parameters that all pairs need together",
         )
     return f"{cost.params:,}"
 
 
-def _domains(number: int) -> Check:
+def _domains(number: int) -> Look:
     def look(bench: Bench) -> None:
         domains = [f"domain{index}" for index in range(number)]
         pair = (domains[-1], domains[0])
@@ -277,7 +272,7 @@ def _domains(number: int) -> Check:
 
 def _odd_sizes(bench: Bench) -> None:
     if not getattr(bench.kind, "any_size", True):
-        raise Skipped("declares `any_size = False`: takes the size that it was trained on alone")
+        raise Skipped("declares `any_size = False`: takes only the size that it was trained on")
     side = bench.profile.size
     for height, width in ((side + 1, side + 1), (side - 5, side + 5)):
         images = bench.images(1, height, width)
@@ -300,7 +295,7 @@ def _state(bench: Bench) -> None:
     if bench.changed:
         raise Broken(
             f"changed for the whole process: {', '.join(bench.changed)}",
-            "use generators of your own (`torch.random.fork_rng` around fresh networks), pass "
+            "use your own generators (`torch.random.fork_rng` around fresh networks), pass "
             "dtype and device to each call, `with torch.no_grad():`",
         )
 
@@ -308,7 +303,7 @@ def _state(bench: Bench) -> None:
 def _stdout(bench: Bench) -> None:
     if bench.printed:
         first = bench.printed.splitlines()[0][:60]
-        raise Broken(f"printed to stdout: {first!r}", "use `logging` or `warnings`, or nothing")
+        raise Broken(f"printed to stdout: {first!r}", "use `logging` or `warnings` instead")
 
 
 def _trainings(bench: Bench) -> Sequence[Training]:
@@ -318,7 +313,7 @@ def _trainings(bench: Bench) -> Sequence[Training]:
 
 
 def raised(error: Exception, kind: type[Method]) -> tuple[str, str]:
-    """What a method raised, and the line in its own file that led to it."""
+    """What a method raised, with the line in its own file that led to it, and a fix."""
     own = source_file(kind)
     frames = traceback.extract_tb(error.__traceback__)
     mine = [frame for frame in frames if own and Path(frame.filename).resolve() == own]
@@ -328,8 +323,8 @@ def raised(error: Exception, kind: type[Method]) -> tuple[str, str]:
     return f"raised {type(error).__name__}: {first} ({place})", f"look at {place}"
 
 
-#: Name → check, in the order of reports.
-CHECKS: dict[str, Check] = {
+#: Promise → the function that looks at it, in the order of reports.
+CHECKS: dict[str, Look] = {
     "declares itself": _declares,
     "runs": _runs,
     "shape": _shape,
@@ -353,5 +348,5 @@ CHECKS: dict[str, Check] = {
     "process unchanged": _state,
     "stdout unused": _stdout,
 }
-#: Without these the others cannot be looked at.
+#: Promises that all later ones rest on.
 ESSENTIAL = ("runs", "shape")
