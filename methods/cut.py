@@ -19,7 +19,14 @@ from xbench.methods.gan import GanLearner, constant_then_linear, frozen
 from xbench.methods.nets.patch import PatchDiscriminator, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import ResnetGenerator, init_xavier
 from xbench.methods.pairwise import count
-from xbench.methods.patchnce import SMOKE, ContrastConfig, ContrastMethod, draw_locations, nce_loss
+from xbench.methods.patchnce import (
+    SMALL,
+    SMOKE,
+    ContrastConfig,
+    ContrastMethod,
+    draw_locations,
+    nce_loss,
+)
 from xbench.methods.training import Batch
 
 
@@ -42,26 +49,9 @@ class CUTConfig(ContrastConfig):
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": SMOKE,
-    "quick": {
-        "width": 16,
-        "kernel": 3,
-        "blocks": 4,
-        "critic_width": 16,
-        "critic_layers": 2,
-        "antialias": False,
-        "projection": 64,
-        "patches": 64,
-        "batch": 1,
-        "learning_rate": 2e-3,
-    },
+    "quick": {**SMALL, "blocks": 4, "critic_width": 16},
 }
-FAST: dict[str, Any] = {
-    "nce": 10.0,
-    "nce_identity": False,
-    "flips": True,
-    "constant": 150,
-    "falling": 50,
-}
+FAST = dict(nce=10.0, nce_identity=False, flips=True, constant=150, falling=50)
 
 
 class CUT(ContrastMethod):

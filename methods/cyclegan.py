@@ -33,16 +33,10 @@ class CycleGANConfig(GanConfig):
 
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {"width": 8, "blocks": 1, "critic_width": 8, "critic_layers": 2, "batch": 4},
-    "quick": {
-        "width": 16,
-        "kernel": 3,
-        "blocks": 4,
-        "critic_width": 16,
-        "critic_layers": 2,
-        "batch": 2,
-        "learning_rate": 1e-3,
-    },
+    "smoke": dict(width=8, blocks=1, critic_width=8, critic_layers=2, batch=4),
+    "quick": dict(
+        width=16, kernel=3, blocks=4, critic_width=16, critic_layers=2, batch=2, learning_rate=1e-3
+    ),
 }
 
 

@@ -43,42 +43,24 @@ class DiffusionConfig(ConditionalConfig):
 
 #: Network and optimiser by profile. `paper` has the network of the official DDPM for 256 pixels.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "channels": (16, 32),
-        "layers": 1,
-        "attention": (False, False),
-        "batch": 16,
-        "betas": "cosine",
-        "predicts": "v",
-    },
-    "quick": {
-        "channels": (32, 64, 96),
-        "layers": 1,
-        "attention": (False, False, True),
-        "batch": 16,
-        "learning_rate": 2e-3,
-        "betas": "cosine",
-        "predicts": "v",
-    },
-    "standard": {
-        "factor": 4,
-        "channels": (128, 256, 256, 256),
-        "attention": (False, False, True, True),
-        "learning_rate": 3e-4,
-        "weight_decay": 0.0,
-    },
-    "paper": {
-        "factor": 1,
-        "channels": (128, 128, 256, 256, 512, 512),
-        "attention": (False, False, False, False, True, False),
-        "batch": 64,
-        "accumulate": 8,
-        "learning_rate": 1e-4,
-        "weight_decay": 0.0,
-        "ema": 0.9999,
-        "decay": False,
-    },
-}
+    "smoke": dict(
+        channels=(16, 32), layers=1, attention=(False, False), batch=16,
+        betas="cosine", predicts="v",
+    ),
+    "quick": dict(
+        channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
+        learning_rate=2e-3, betas="cosine", predicts="v",
+    ),
+    "standard": dict(
+        factor=4, channels=(128, 256, 256, 256), attention=(False, False, True, True),
+        learning_rate=3e-4, weight_decay=0.0,
+    ),
+    "paper": dict(
+        factor=1, channels=(128, 128, 256, 256, 512, 512),
+        attention=(False, False, False, False, True, False), batch=64, accumulate=8,
+        learning_rate=1e-4, weight_decay=0.0, ema=0.9999, decay=False,
+    ),
+}  # fmt: skip
 
 
 def with_inference(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -46,29 +46,19 @@ class MedShiftConfig(ConditionalConfig):
 
 #: Network and optimiser by profile. `paper` has the widths of the authors' GenerativeZoo.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {"channels": (16, 32), "layers": 1, "attention": (False, False), "batch": 16},
-    "quick": {
-        "channels": (32, 64, 96),
-        "layers": 1,
-        "attention": (False, False, True),
-        "batch": 16,
-        "learning_rate": 2e-3,
-    },
-    "standard": {
-        "factor": 4,
-        "channels": (128, 256, 256, 256),
-        "attention": (False, False, True, True),
-        "learning_rate": 3e-4,
-        "steps": 8,
-    },
-    "paper": {
-        "codec": "vae",
-        "batch": 256,
-        "attention": (False, False, True),
-        "label_dropout": 0.2,
-        "steps": 10,
-    },
-}
+    "smoke": dict(channels=(16, 32), layers=1, attention=(False, False), batch=16),
+    "quick": dict(
+        channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
+        learning_rate=2e-3,
+    ),
+    "standard": dict(
+        factor=4, channels=(128, 256, 256, 256), attention=(False, False, True, True),
+        learning_rate=3e-4, steps=8,
+    ),
+    "paper": dict(
+        codec="vae", batch=256, attention=(False, False, True), label_dropout=0.2, steps=10
+    ),
+}  # fmt: skip
 
 
 class MedShift(ConditionalMethod):

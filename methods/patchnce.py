@@ -5,6 +5,7 @@ input's patches at other places.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,16 +17,14 @@ from xbench.methods.nets.patch import PatchProjector
 from xbench.methods.nets.resnet import encoder_taps, tap_channels, tap_positions
 from xbench.methods.pairwise import PairwiseMethod
 
-#: The smallest networks.
-SMOKE: dict[str, int] = {
-    "width": 8,
-    "blocks": 1,
-    "critic_width": 8,
-    "critic_layers": 2,
-    "projection": 16,
-    "patches": 16,
-    "batch": 4,
-}
+#: The smallest networks, and what the small ones of CUT and UNSB have in common.
+SMOKE: dict[str, Any] = dict(
+    width=8, blocks=1, critic_width=8, critic_layers=2, projection=16, patches=16, batch=4
+)
+SMALL: dict[str, Any] = dict(
+    width=16, kernel=3, critic_layers=2, antialias=False, projection=64, patches=64, batch=1,
+    learning_rate=2e-3,
+)  # fmt: skip
 
 
 class ContrastConfig(GanConfig):

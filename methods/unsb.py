@@ -20,7 +20,14 @@ from xbench.methods.nets.patch import PatchProjector, discriminator_loss, least_
 from xbench.methods.nets.resnet import init_xavier
 from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
 from xbench.methods.pairwise import count, draw_images
-from xbench.methods.patchnce import SMOKE, ContrastConfig, ContrastMethod, draw_locations, nce_loss
+from xbench.methods.patchnce import (
+    SMALL,
+    SMOKE,
+    ContrastConfig,
+    ContrastMethod,
+    draw_locations,
+    nce_loss,
+)
 from xbench.methods.training import Batch
 
 
@@ -46,18 +53,7 @@ class UnsbConfig(ContrastConfig):
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": SMOKE,
-    "quick": {
-        "width": 16,
-        "blocks": 1,
-        "kernel": 3,
-        "antialias": False,
-        "critic_width": 8,
-        "critic_layers": 2,
-        "projection": 64,
-        "patches": 64,
-        "batch": 1,
-        "learning_rate": 2e-3,
-    },
+    "quick": {**SMALL, "blocks": 1, "critic_width": 8},
 }
 
 

@@ -113,7 +113,9 @@ class Registry(Generic[T]):
         }
         if attribute not in classes:
             raise unknown(f"{self.kind} class", attribute, classes, f"look into {location}")
-        return _signed(self.checked(classes[attribute], attribute), path)
+        cls = self.checked(classes[attribute], attribute)
+        _sign(cls, path)
+        return cls
 
     def add(self, cls: type[T]) -> None:
         """Register a class under its name; a namesake of a built-in is left out with a warning.
@@ -132,7 +134,8 @@ class Registry(Generic[T]):
                 "expected: one name for one class, as rows are named after it",
                 "give one of the classes another `name`",
             )
-        self.registered[name] = _signed(checked, source_file(checked))
+        _sign(checked, source_file(checked))
+        self.registered[name] = checked
 
     def address(self, name: str) -> str:
         """A name that works in other processes too: `file.py:Class` for a registered class."""
@@ -264,10 +267,9 @@ def _imported(address: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _signed(cls: Any, path: Path | None) -> Any:
-    """The class with the hash of its file as its version."""
+def _sign(cls: Any, path: Path | None) -> None:
+    """Make the hash of its file the version of a class."""
     cls.plugin = file_digest(path) if path else None
-    return cls
 
 
 def _place(cls: type) -> tuple[Path | None, str]:
