@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -21,14 +22,10 @@ Stage = Literal["train", "infer", "resources"]
 
 
 def setting(default: Any, stage: Stage, about: str, **limits: Any) -> Any:
-    """A configuration field.
+    """A configuration field: its default, its stage, what it is and where the default comes from.
 
-    Args:
-        default: its default value.
-        stage: `train`: another value needs another training; `infer`: it only matters when
-            translating; `resources` (memory, say): it changes no result and is part of no key.
-        about: what it is, and where the default comes from.
-        limits: of its values, as pydantic's `Field` takes them (`ge=0`).
+    Another value of a `train` field needs another training; an `infer` field only matters when
+    translating; a `resources` field (memory, say) changes no result and is part of no key.
     """
     return Field(default, description=about, json_schema_extra={"stage": stage}, **limits)
 
@@ -179,11 +176,7 @@ class Method(ABC):
     about: ClassVar[str] = ""
 
     def __init__(
-        self,
-        config: MethodConfig,
-        domains: Sequence[str],
-        size: int,
-        device: torch.device,
+        self, config: MethodConfig, domains: Sequence[str], size: int, device: torch.device
     ) -> None:
         self.config = config
         self.domains = tuple(domains)
@@ -225,12 +218,7 @@ class Method(ABC):
 
     @abstractmethod
     def translate(
-        self,
-        images: Tensor,
-        source: str,
-        target: str,
-        *,
-        generators: Sequence[torch.Generator],
+        self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
         """Translate a batch of source-domain images into the target domain.
 
@@ -291,6 +279,12 @@ class Method(ABC):
         finally:
             self.config = config
         return results
+
+
+def evenly_spaced(images: Images, number: int) -> Tensor:
+    """At most `number` of the images `[n, 1, H, W]`, evenly spaced in their list."""
+    places = np.linspace(0, len(images) - 1, min(len(images), number)).round().astype(int)
+    return images[places.tolist()]
 
 
 def normals(

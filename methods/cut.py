@@ -6,7 +6,7 @@ cropping or flipping; FastCUT's flip equivariance is part of its loss and stays.
 """
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -15,18 +15,11 @@ from torch import Tensor, nn
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.methods.base import TrainData, setting
-from xbench.methods.gan import GanLearner, constant_then_linear, frozen
+from xbench.methods.gan import QUICK, SMOKE, GanLearner, constant_then_linear, frozen
 from xbench.methods.nets.patch import PatchDiscriminator, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import ResnetGenerator, init_xavier
 from xbench.methods.pairwise import count
-from xbench.methods.patchnce import (
-    SMALL,
-    SMOKE,
-    ContrastConfig,
-    ContrastMethod,
-    draw_locations,
-    nce_loss,
-)
+from xbench.methods.patchnce import ContrastConfig, ContrastMethod, draw_locations, nce_loss
 from xbench.methods.training import Batch
 
 
@@ -47,10 +40,7 @@ class CUTConfig(ContrastConfig):
 
 
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": SMOKE,
-    "quick": {**SMALL, "blocks": 4, "critic_width": 16},
-}
+SETTINGS = {"smoke": SMOKE, "quick": QUICK | {"blocks": 4, "critic_width": 16}}
 FAST = dict(nce=10.0, nce_identity=False, flips=True, constant=150, falling=50)
 
 
@@ -107,6 +97,7 @@ class CUTLearner(GanLearner):
 
     method: CUT
     config: CUTConfig
+    moves: ClassVar = {"critic": ["critic"], "generator": ["generator", "projector"]}
 
     def make_networks(self) -> dict[str, nn.Module]:
         """Generator, discriminator and projector."""
@@ -118,20 +109,14 @@ class CUTLearner(GanLearner):
             init_xavier(net)
         return made
 
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Adam treats every weight by itself: one for two networks equals one for each."""
-        return {"critic": self.adam("critic"), "generator": self.adam("generator", "projector")}
-
     def schedule(self, step: int, steps: int) -> float:
         """Constant, then linear to 0."""
         return constant_then_linear(step, steps, self.config.constant, self.config.falling)
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Unpaired images of both domains, patches to contrast, and flips."""
-        batch, method = super().draw(generator), self.method
-        batch["patches"] = draw_locations(
-            self.batch, method.positions, self.config.patches, generator
-        )
+        batch, positions = super().draw(generator), self.method.positions
+        batch["patches"] = draw_locations(self.batch, positions, self.config.patches, generator)
         batch["flip"] = torch.rand(self.batch, generator=generator, device=self.device) < 0.5
         return batch
 

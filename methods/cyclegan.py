@@ -6,7 +6,7 @@ or flipping.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,7 @@ class CycleGANLearner(GanLearner):
 
     method: CycleGAN
     config: CycleGANConfig
+    moves: ClassVar = {part: [part, f"{part}_back"] for part in ("generator", "critic")}
     epochs = 100
 
     def __init__(self, method: CycleGAN, data: TrainData, pair: Pair, seed: int) -> None:
@@ -95,10 +96,6 @@ class CycleGANLearner(GanLearner):
         for name in ("history", "history_back"):
             made[name] = History(self.config.buffer, method.padded)
         return made
-
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """One for the generators, one for the discriminators."""
-        return {part: self.adam(part, f"{part}_back") for part in ("generator", "critic")}
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Unpaired images of both domains, and random numbers for the histories."""

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, fft
 
-from xbench.methods.base import Method, MethodConfig, TrainData, setting
+from xbench.methods.base import Method, MethodConfig, TrainData, evenly_spaced, setting
 
 
 class FDAConfig(MethodConfig):
@@ -40,11 +39,9 @@ class FDA(Method):
         """Average the amplitudes of evenly spaced training images of each domain."""
         self.amplitudes = {}
         for domain in self.domains:
-            images = data.train(domain)
-            number = min(len(images), self.config.references)
-            chosen = np.linspace(0, len(images) - 1, number).round().astype(int).tolist()
+            images = evenly_spaced(data.train(domain), self.config.references)
             # Divided by the number of pixels, so that they fit images of other sizes.
-            spectra = fft.fft2(images[chosen].to(self.device), norm="forward")
+            spectra = fft.fft2(images.to(self.device), norm="forward")
             self.amplitudes[domain] = fft.fftshift(spectra.abs().mean(dim=(0, 1)))
 
     def translate(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xbench.methods.base import Method, MethodConfig, TrainData, setting
+from xbench.methods.base import Method, MethodConfig, TrainData, evenly_spaced, setting
 
 
 class HistogramConfig(MethodConfig):
@@ -29,10 +29,8 @@ class Histogram(Method):
         """Pool evenly spaced training images of each domain into one reference image."""
         self.pooled = {}
         for domain in self.domains:
-            images = data.train(domain)
-            count = min(len(images), self.config.references)
-            chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
-            self.pooled[domain] = images[chosen].reshape(-1, images[0].shape[-1]).numpy()
+            images = evenly_spaced(data.train(domain), self.config.references)
+            self.pooled[domain] = images.reshape(-1, images.shape[-1]).numpy()
 
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]

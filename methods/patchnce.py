@@ -5,7 +5,6 @@ input's patches at other places.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +15,6 @@ from xbench.methods.gan import GanConfig
 from xbench.methods.nets.patch import PatchProjector
 from xbench.methods.nets.resnet import encoder_taps, tap_channels, tap_positions
 from xbench.methods.pairwise import PairwiseMethod
-
-#: The smallest networks, and what the small ones of CUT and UNSB have in common.
-SMOKE: dict[str, Any] = dict(
-    width=8, blocks=1, critic_width=8, critic_layers=2, projection=16, patches=16, batch=4
-)
-SMALL: dict[str, Any] = dict(
-    width=16, kernel=3, critic_layers=2, antialias=False, projection=64, patches=64, batch=1,
-    learning_rate=2e-3,
-)  # fmt: skip
 
 
 class ContrastConfig(GanConfig):

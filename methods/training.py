@@ -184,19 +184,11 @@ def train(
     progress: Progress,
     alone: bool = False,
 ) -> tuple[Learner, Log]:
-    """Train the learner that `make` builds, or resume its training.
+    """Train the learner that `make` builds, or resume its training; see `Training.fit`.
 
     Every step has its own generator, seeded by the step's number, so a resumed training draws the
-    same numbers as an uninterrupted one and no random state is stored.
-
-    Args:
-        make: builds the learner.
-        images: the budget in drawn images: steps × batch size.
-        seed: of every random number.
-        device: where the generators are.
-        checkpoint: the folder for checkpoints.
-        progress: called at every point of the loss curves.
-        alone: whether each of several processes has its own training; else they share this one.
+    same numbers as an uninterrupted one and no random state is stored. Several processes share
+    the training, unless each of them trains `alone`.
 
     Raises:
         FloatingPointError: a loss or a weight is not finite; earlier checkpoints stay.
@@ -273,12 +265,7 @@ def make_accelerator(device: torch.device) -> "Accelerator":
 
 
 def _step(
-    learner: Learner,
-    step: int,
-    steps: int,
-    seed: int,
-    device: torch.device,
-    team: Team,
+    learner: Learner, step: int, steps: int, seed: int, device: torch.device, team: Team
 ) -> dict[str, Tensor]:
     """One step on one batch: each optimiser that the learner yields steps once."""
     for optimizer in learner.optimizers.values():

@@ -7,7 +7,7 @@ alternates between predicting and stepping towards the prediction with a little 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -15,19 +15,12 @@ from torch import Tensor, nn
 
 from xbench.core.pairs import Pair
 from xbench.methods.base import Cost, TrainData, normals, setting
-from xbench.methods.gan import GanLearner, frozen
+from xbench.methods.gan import QUICK, SMOKE, GanLearner, frozen
 from xbench.methods.nets.patch import PatchProjector, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import init_xavier
 from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
 from xbench.methods.pairwise import count, draw_images
-from xbench.methods.patchnce import (
-    SMALL,
-    SMOKE,
-    ContrastConfig,
-    ContrastMethod,
-    draw_locations,
-    nce_loss,
-)
+from xbench.methods.patchnce import ContrastConfig, ContrastMethod, draw_locations, nce_loss
 from xbench.methods.training import Batch
 
 
@@ -51,10 +44,7 @@ class UnsbConfig(ContrastConfig):
 
 
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": SMOKE,
-    "quick": {**SMALL, "blocks": 1, "critic_width": 8},
-}
+SETTINGS = {"smoke": SMOKE, "quick": QUICK | {"blocks": 1, "critic_width": 8}}
 
 
 def time_grid(timesteps: int) -> list[float]:
@@ -166,7 +156,7 @@ class Unsb(ContrastMethod):
 #: At `quick` the official network needs more blocks, a wider discriminator and a larger batch than
 #: `unsb`: without them it collapsed (`ftd` 1322 on the pairs between synthetic and real; with
 #: them 120).
-OFFICIAL = {"quick": {**SETTINGS["quick"], "blocks": 3, "critic_width": 16, "batch": 2}}
+OFFICIAL = {"quick": QUICK | {"blocks": 3, "critic_width": 16, "batch": 2}}
 
 
 class UnsbOfficial(Unsb):
@@ -188,6 +178,9 @@ class UnsbLearner(GanLearner):
 
     method: Unsb
     config: UnsbConfig
+    moves: ClassVar = {
+        "critic": ["critic"], "energy": ["energy"], "generator": ["generator", "projector"]
+    }  # fmt: skip
     epochs = 200
 
     def make_networks(self) -> dict[str, nn.Module]:
@@ -199,14 +192,6 @@ class UnsbLearner(GanLearner):
             "critic": self.critic,
             "energy": self.energy,
             "projector": self.projector,
-        }
-
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The projector learns with the generator."""
-        return {
-            "critic": self.adam("critic"),
-            "energy": self.adam("energy"),
-            "generator": self.adam("generator", "projector"),
         }
 
     def draw(self, generator: torch.Generator) -> Batch:
