@@ -208,10 +208,11 @@ class ConditionalTraining(Training):
 class ConditionalLearner(training.Learner):
     """The network, the average of its weights, and AdamW; a child says what the losses are."""
 
+    config: ConditionalConfig
     clip = 1.0
 
     def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
-        config = method.config
+        config = self.config = method.config
         self.method = method
         self.batch, self.accumulate, self.ema_decay = config.batch, config.accumulate, config.ema
         self.images = make_draw(method, data)

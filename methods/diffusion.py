@@ -24,7 +24,7 @@ LEVELS = 1000
 
 
 class DiffusionConfig(ConditionalConfig):
-    """Settings of SDEdit, DDIB and CycleDiffusion alike, which share one training."""
+    """Settings that SDEdit, DDIB and CycleDiffusion have in common; they share one training."""
 
     betas: Literal["linear", "cosine"] = setting(
         "linear", "train", "noise schedule: DDPM's 1e-4 to 0.02, or arXiv 2102.09672's"
@@ -185,10 +185,10 @@ class DiffusionMethod(ConditionalMethod):
 class DenoisingLearner(ConditionalLearner):
     """Regression of the noise, or of v, at random levels."""
 
+    config: DiffusionConfig
+
     def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
-        assert isinstance(method.config, DiffusionConfig)
-        self.config = method.config
         signal = make_signal(self.config.betas)
         self.signal = torch.tensor([signal[i] for i in range(LEVELS)], device=method.device)
 

@@ -169,10 +169,7 @@ class MedShift(ConditionalMethod):
 class FlowLearner(ConditionalLearner):
     """Regression of the velocity: x_t = (1 - (1-sigma) t) z + t x, target x - (1-sigma) z."""
 
-    def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
-        super().__init__(method, data, seed)
-        assert isinstance(method.config, MedShiftConfig)
-        self.config = method.config
+    config: MedShiftConfig
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Domains, images, noise and times."""

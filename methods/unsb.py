@@ -68,7 +68,7 @@ def bridge_step(
     way to the prediction, the variance is tau (t_k - t_{k-1}) (1 - s).
 
     Args:
-        x: state at t_{k-1}, `[..., H, W]`, in [-1, 1] apart from its noise.
+        x: state at t_{k-1}, `[..., H, W]`, in [-1, 1] without its noise.
         predicted: the target image predicted from x, same shape.
         times: the time grid.
         k: index of the time to step to, at least 1.

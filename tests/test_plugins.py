@@ -251,9 +251,9 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
     assert result.code == 1
     rows = {row["method"] for row in json.loads(result.out)}
     assert rows == {"identity", "floor", *(name.lower() for name in CARELESS)}
-    for name, (_, told) in FAILING.items():
+    for name, (_, expected) in FAILING.items():
         (text,) = failures(name.lower())
-        assert told in text
+        assert expected in text
     for name in CARELESS:
         assert not failures(name.lower())
     path = next(Path("runs/phantom/smoke/images/outside").rglob("*.png"))
@@ -263,7 +263,7 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("1 +", "SyntaxError"),
         ("import sys; sys.exit(0)", "SystemExit"),
@@ -279,13 +279,13 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
     ],
 )
 def test_a_plug_in_that_cannot_be_used_is_explained_before_any_work(
-    xbench: Xbench, text: str, told: str
+    xbench: Xbench, text: str, expected: str
 ) -> None:
     Path("half.py").write_text(text)
     result = xbench(*RUN, "--method", "half.py:Half")
     assert result.code == 2
     assert len(result.err.strip().splitlines()) == 3
-    assert told in result.err
+    assert expected in result.err
     assert not Path("runs").exists()
 
 
@@ -303,10 +303,10 @@ def test_built_ins_win_over_namesakes(mine: str) -> None:
         MINE.replace(f"def {name}", "def ssim").replace("class Half", "class FDA")
     )
     ssim = METRICS["ssim"]
-    with warnings.catch_warnings(record=True) as told, plugins.loaded([mine]):
+    with warnings.catch_warnings(record=True) as expected, plugins.loaded([mine]):
         assert METRICS["ssim"] is ssim
         assert methods.get("fda").plugin is None
-    assert ["is left out" in str(warning.message) for warning in told] == [True, True]
+    assert ["is left out" in str(warning.message) for warning in expected] == [True, True]
 
 
 #: Name → what a metric returns, and the reason why its column is empty.

@@ -2,7 +2,7 @@
 
 They come from an installed package (entry points), from a file (`--method FILE.py:Class`,
 `--dataset FILE.py:Class`, `--plugin FILE.py`, the variable XBENCH_PLUGINS), or from a decorator in
-Python (`register` on a class, `xbench.metrics.base.metric` on a function), and behave alike.
+Python (`register` on a class, `xbench.metrics.base.metric` on a function); all behave the same.
 Built-ins win over namesakes. Importing this module imports neither torch nor pydantic.
 """
 
