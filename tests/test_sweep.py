@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from xbench.cli.sweep import values
+from xbench.cli.values import values
 from xbench.datasets.base import Images
 from xbench.harness import translation
 from xbench.methods.medshift import MedShift, MedShiftConfig

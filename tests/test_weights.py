@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xbench.core.errors import Unavailable, UserError
-from xbench.core.weights import WEIGHTS, obtain, path_of, status
+from xbench.core.weights import WEIGHTS, obtain, path_of, problem
 from xbench.metrics.inception import InceptionExtractor
 
 INCEPTION = "inception-2015-12-05.pt"
@@ -261,24 +261,21 @@ def test_a_folder_that_cannot_be_written_is_a_reason(
         obtain("inception")
 
 
-def test_status_tells_without_fetching(
+def test_problems_are_found_without_fetching(
     mirror: Mirror, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish("vae", [b"{}", b"tensors"])
-    assert status("vae")["state"] == "missing"
-    assert "xbench fetch vae" in status("vae")["reason"]
-    assert status("vae")["bytes"] == 9
+    assert "config.json is missing" in str(problem("vae"))
+    assert "xbench fetch vae" in str(problem("vae"))
     monkeypatch.setenv("XBENCH_OFFLINE", "1")
-    assert "XBENCH_OFFLINE=1" in status("vae")["reason"]
+    assert "XBENCH_OFFLINE=1" in str(problem("vae"))
     assert mirror.asked == []
 
     monkeypatch.delenv("XBENCH_OFFLINE")
     folder = obtain("vae")
-    assert status("vae")["state"] == "ready"
-    assert status("vae")["reason"] is None
+    assert problem("vae") is None
     (folder / "config.json").write_bytes(b"[]")
-    assert status("vae")["state"] == "wrong"
-    assert [file["state"] for file in status("vae")["files"]] == ["wrong", "ready"]
+    assert "config.json is another file" in str(problem("vae"))
     assert (folder / "config.json").exists()
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -89,39 +88,3 @@ def _fitting(cells: Sequence[Mapping[str, str]], width: int) -> list[str]:
     while dispensable and sum(map(needed, heads)) + 1 > width:
         heads.remove(dispensable.pop(0))
     return heads
-
-
-def listing(console: Console, rows: Sequence[Mapping[str, object]]) -> None:
-    """Dictionaries of one shape as a table; only the last column, a sentence, is wrapped."""
-    table = Table(box=SIMPLE)
-    for name in rows[0]:
-        numbers = any(type(row[name]) in (int, float) for row in rows)
-        table.add_column(
-            name.replace("_", "\n"),
-            justify="right" if numbers else "left",
-            no_wrap=name != list(rows[0])[-1],
-        )
-    for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
-    console.print(table)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """A console that cuts nothing where the output is no terminal.
-
-    Without markup: labels such as `medshift[tau=0.3]` would lose their brackets.
-    """
-    console = Console(stderr=stderr, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 240
-    return console

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Heavy imports stay inside the commands.
+"""The command line: every command, and how errors end it.
 
 People read stderr, programs read stdout; tables that were asked for go to stdout. Exit codes:
 0 done, 1 a recorded failure, 2 the user's mistake, 130 interrupted.
@@ -13,37 +13,18 @@ from typing import Annotated, Any
 
 import typer
 
-from xbench.cli.answers import listing
+from xbench.cli.catalogue import list_app
 from xbench.cli.compare import compare
 from xbench.cli.data import data_app
-from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName
+from xbench.cli.options import Out
 from xbench.cli.plugins import check, new_app
 from xbench.cli.repair import clean, doctor, rerun, status, verify
 from xbench.cli.report import report
-from xbench.cli.run import (
-    Device,
-    DryRun,
-    Executor,
-    ExecutorOption,
-    Force,
-    Methods,
-    Pairs,
-    Published,
-    RetryFailed,
-    Seeds,
-    Shard,
-    Timeout,
-    Worker,
-    Workers,
-    perform,
-    request_of,
-    team_of,
-)
-from xbench.cli.score import score_command
-from xbench.cli.sweep import sweep_command
-from xbench.cli.translate import translate_command
+from xbench.cli.run import run, sweep
+from xbench.cli.score import score
+from xbench.cli.translate import translate
 from xbench.cli.views import leaderboard, plot_app
-from xbench.core.errors import UserError, full_disk
+from xbench.core.errors import Unavailable, UserError, full_disk
 from xbench.plugins import loading as plugins
 
 app = typer.Typer(
@@ -55,14 +36,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
+for command in (run, sweep, leaderboard, compare, report, score, translate, check):
+    app.command()(command)
+for command in (status, verify, rerun, doctor, clean):
+    app.command()(command)
 app.add_typer(plot_app, name="plot")
 app.add_typer(list_app, name="list")
 app.add_typer(data_app, name="data")
 app.add_typer(new_app, name="new")
 
-
-#: What arguments raise that are no command of ours: click's class, or typer's copy of it.
+#: Raised for arguments that fit no command: click's class, or typer's copy of it.
 _Misuse: Any = typer.BadParameter.__bases__[0]
 
 
@@ -87,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
                 raise
             _complain(str(error))
         except OSError as error:
-            # What failed inside a unit is recorded; what gets here is a path of the user's.
+            # Failures of units are recorded; what gets here is about a path of the user's.
             if debug:
                 raise
             _complain(
@@ -99,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _misused(error: Any) -> str:
-    """What is wrong with the arguments, how the command is called, and where its help is."""
+    """The three lines for arguments that fit no command."""
     wrong = error.format_message().rstrip(".")
     usage, command = "options and arguments of that command", "xbench"
     if error.ctx is not None:
@@ -127,71 +110,23 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
 
 
 @app.command()
-def run(
-    context: typer.Context,
-    method: Methods,
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    pairs: Pairs = "",
-    split: SplitName = "test",
-    seed: Seeds = "0",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. medshift.tau=0.3")
-    ] = None,
-    out: Out = Path("runs"),
-    published: Published = Path("results"),
-    device: Device = "auto",
-    force: Force = False,
-    retry_failed: RetryFailed = False,
-    shard: Shard = "1/1",
-    timeout: Timeout = None,
-    workers: Workers = 1,
-    executor: Executor = "local",
-    executor_option: ExecutorOption = None,
-    worker: Worker = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Train, translate and score; what is done already is skipped."""
-    from xbench.harness.plan import make
-    from xbench.harness.session import Options
-
-    plan = make(request_of(method, dataset, profile, pairs, split, seed, set_, out, shard))
-    team = team_of(context, workers, executor, executor_option)
-    options = Options(published, force, retry_failed, dry_run, timeout, worker, team)
-    perform(plan, out, device, options, json=json)
-
-
-@app.command("publish")
-def publish_command(
+def publish(
     out: Out = Path("runs"),
     to: Annotated[Path, typer.Option(help="Folder to publish in.")] = Path("results"),
 ) -> None:
-    """Copy finished records and small evidence, and make the views there."""
-    from xbench.analysis import publish
+    """Copy finished records and small evidence, and make their tables and figures there."""
+    from xbench.analysis.publish import publish
 
-    for folder in publish.publish(out, to):
+    for folder in publish(out, to):
         print(folder)
 
 
-app.command("leaderboard")(leaderboard)
-app.command("check")(check)
-app.command("compare")(compare)
-app.command("report")(report)
-app.command("score")(score_command)
-for mend in (status, verify, rerun, doctor, clean):
-    app.command(mend.__name__)(mend)
-app.command("sweep")(sweep_command)
-app.command("translate")(translate_command)
-
-
-@app.command("fetch")
-def fetch_weights(
+@app.command()
+def fetch(
     name: Annotated[str, typer.Argument(help="inception, clip or vae")],
 ) -> None:
     """Fetch the weights of a pretrained network into the cache, and check them."""
     from xbench.core import weights
-    from xbench.core.errors import Unavailable
     from xbench.harness.progress import Display
 
     try:
@@ -203,32 +138,3 @@ def fetch_weights(
             f"expected: {', '.join(w.file for w in weights.WEIGHTS[name])}, as published",
             f"see: {weights.WEIGHTS[name][0].url}",
         ) from reason
-
-
-@list_app.command("methods")
-def list_methods(profile: ProfileName = "quick", json: Json = False) -> None:
-    """Methods with their cost on the phantom's domains; --json tells more."""
-    from xbench.cli.catalogue import METHOD_COLUMNS, methods
-
-    rows = methods(profile)
-    shown = rows if json else [{name: row[name] for name in METHOD_COLUMNS} for row in rows]
-    listing(shown, json=json)
-
-
-@list_app.command("datasets")
-def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
-    """Data sets as a profile makes them."""
-    from xbench.cli.catalogue import datasets
-
-    listing(datasets(profile), json=json)
-
-
-@list_app.command("metrics")
-def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
-    """Metrics with the identity of their definition, the same in every profile."""
-    from xbench.cli.catalogue import metrics
-    from xbench.core.profiles import get_profile
-
-    get_profile(profile)
-
-    listing(metrics(), json=json)

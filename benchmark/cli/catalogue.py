@@ -1,70 +1,82 @@
-"""What `xbench list` shows."""
+"""`xbench list …`: methods, data sets and metrics."""
 
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
+import typer
 
+from xbench.cli.answers import listing
+from xbench.cli.options import Json, ProfileName
 from xbench.core.errors import UserError
-from xbench.core.hashing import digest
-from xbench.core.isolation import undisturbed
 from xbench.core.profiles import get_profile
 from xbench.core.registry import warn
-from xbench.datasets import registry as dataset_registry
-from xbench.methods import registry
 from xbench.metrics.base import METRICS
 
-#: What people see of a method; programs get all.
-METHOD_COLUMNS = (
-    "name",
-    "params",
-    "params_total",
-    "nfe",
-    "knob",
-    "stochastic",
-    "train_images",
-    "trainings",
-    "about",
-)
+if TYPE_CHECKING:
+    from xbench.core.profiles import Profile
+    from xbench.methods.base import Method
+
+list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
+
+#: Columns of a method that only programs see.
+DETAILS = ("params_live", "params_training", "needs_training", "shares_training_with")
 
 
-def methods(profile_name: str) -> list[dict[str, Any]]:
-    """Every method with its cost under a profile, counted without allocating weights."""
+@list_app.command("methods")
+def list_methods(
+    profile: ProfileName = "quick",
+    counts: Annotated[
+        bool, typer.Option(help="Count parameters and trainings, which takes seconds.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Methods with their cost on the phantom's domains; --json has more columns."""
+    rows = methods(profile, counts=counts)
+    if not json:
+        rows = [{name: x for name, x in row.items() if name not in DETAILS} for row in rows]
+    listing(rows, json=json)
+
+
+@list_app.command("datasets")
+def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Data sets as a profile makes them."""
+    listing(datasets(profile), json=json)
+
+
+@list_app.command("metrics")
+def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
+    """Metrics with the identity of their definition, the same in every profile."""
+    get_profile(profile)
+    listing(metrics(), json=json)
+
+
+def methods(profile_name: str, *, counts: bool = True) -> list[dict[str, Any]]:
+    """Every method; with `counts`, its cost under a profile on the phantom's domains."""
+    from xbench.methods import registry
+
     profile = get_profile(profile_name)
-    dataset = dataset_registry.get("phantom")
-    domains = dataset(dataset.configure(profile)).domains
     rows: list[dict[str, Any]] = []
     recipes: dict[str, set[str]] = {}
-    pairs = list(permutations(domains, 2))
     for name, method in registry.available().items():
         try:
-            config = method.configure(profile)
-            instance = method(config, domains, profile.size, torch.device("meta"))
-            with undisturbed(), torch.device("meta"):
-                cost = instance.cost()
-            recipes[name] = {digest(training.recipe) for training in instance.trainings(pairs)}
+            cost, recipes[name] = _counted(method, profile) if counts else ({}, set())
+            rows.append(
+                {
+                    "name": name,
+                    **cost,
+                    "knob": method.knob,
+                    "stochastic": method.stochastic,
+                    "needs_training": method.needs_training,
+                    "train_images": method.budget(profile),
+                    **({"trainings": len(recipes[name])} if counts else {}),
+                    "about": method.about,
+                }
+            )
         except Exception as error:
             if name in registry.BUILT_IN:
                 raise
             warn(f"the plug-in method '{name}' cannot be listed: {type(error).__name__}: {error}")
-            continue
-        rows.append(
-            {
-                "name": name,
-                "params": cost.params,
-                "params_live": cost.params_live,
-                "params_total": cost.params_total,
-                "params_training": cost.params_training,
-                "nfe": cost.nfe,
-                "knob": method.knob,
-                "stochastic": method.stochastic,
-                "needs_training": method.needs_training,
-                "train_images": method.budget(profile),
-                "trainings": len(recipes[name]),
-                "about": method.about,
-            }
-        )
-    for row in rows:
+    for row in rows if counts else []:
         own = recipes[row["name"]]
         row["shares_training_with"] = [
             name for name, other in recipes.items() if name != row["name"] and own & other
@@ -72,14 +84,34 @@ def methods(profile_name: str) -> list[dict[str, Any]]:
     return rows
 
 
+def _counted(method: "type[Method]", profile: "Profile") -> tuple[dict[str, Any], set[str]]:
+    """Parameters and network evaluations, and recipes of trainings; no weights are allocated."""
+    import torch
+
+    from xbench.core.hashing import digest
+    from xbench.core.isolation import undisturbed
+    from xbench.datasets.registry import get
+
+    phantom = get("phantom")
+    domains = phantom(phantom.configure(profile)).domains
+    instance = method(method.configure(profile), domains, profile.size, torch.device("meta"))
+    with undisturbed(), torch.device("meta"):
+        cost = instance.cost()
+    trainings = instance.trainings(list(permutations(domains, 2)))
+    names = ("params", "params_live", "params_total", "params_training", "nfe")
+    return {n: getattr(cost, n) for n in names}, {digest(t.recipe) for t in trainings}
+
+
 def datasets(profile_name: str) -> list[dict[str, Any]]:
     """Every data set with its key under a profile and its domains."""
+    from xbench.datasets import registry
+
     profile = get_profile(profile_name)
     rows = []
-    for name in dataset_registry.names():
+    for name in registry.names():
         row: dict[str, Any] = {"name": name, "key": None, "aligned": None, "domains": None}
         try:
-            dataset = dataset_registry.get(name)
+            dataset = registry.get(name)
             instance = dataset(dataset.configure(profile))
             about = (dataset.__doc__ or "").splitlines()[0]
             row |= {"key": instance.key, "aligned": instance.aligned("test")}
@@ -87,7 +119,7 @@ def datasets(profile_name: str) -> list[dict[str, Any]]:
         except UserError as error:  # not fetched yet
             row["about"] = str(error).replace("\n", "; ")
         except Exception as error:
-            if name in dataset_registry.BUILT_IN:
+            if name in registry.BUILT_IN:
                 raise
             row["about"] = f"the plug-in fails: {type(error).__name__}: {error}"
         rows.append(row)
@@ -95,23 +127,17 @@ def datasets(profile_name: str) -> list[dict[str, Any]]:
 
 
 def metrics() -> list[dict[str, Any]]:
-    """Every metric with the facts that it declares."""
+    """Every metric with what it declares about itself."""
     return [
         {
             "name": metric.name,
             "identity": metric.identity,
             "better": "higher" if metric.higher_is_better else "lower",
             "unit": metric.unit,
-            "range": _span(metric.span),
+            "range": "…".join("" if end is None else f"{end:g}" for end in metric.span),
             "min_n": metric.min_n,
             "paired": metric.paired,
             "about": metric.about,
         }
         for metric in METRICS.values()
     ]
-
-
-def _span(span: tuple[float | None, float | None]) -> str:
-    """The least and greatest value, open where there is no end."""
-    low, high = ("" if end is None else f"{end:g}" for end in span)
-    return f"{low}…{high}"

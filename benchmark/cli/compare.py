@@ -42,7 +42,7 @@ def compare(
 ) -> None:
     """Test where two rows differ, rank them, and show the images on which they differ most."""
     from xbench.analysis import compare as comparing
-    from xbench.analysis.terminal import make_console
+    from xbench.core.console import make_console
 
     folder = results_folder(dataset, profile, split, out)
     result = comparing.compare(folder, a, b, metric)

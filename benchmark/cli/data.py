@@ -115,7 +115,7 @@ def data_stats(
 @data_app.command("verify")
 def data_verify(root: Name, json: Json = False) -> None:
     """Find damaged, duplicate, inverted and misaligned images; exit code 1 if there are errors."""
-    from xbench.analysis.terminal import make_console
+    from xbench.core.console import make_console
     from xbench.datasets.quality import check
     from xbench.harness.progress import Display
 

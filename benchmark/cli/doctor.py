@@ -1,52 +1,34 @@
-"""Whether everything that xbench needs is here and whole; nothing is changed or fetched."""
+"""Checks of everything that xbench needs; nothing is changed or fetched.
+
+Outcomes: `ok`; `warn`: something that not every run needs is missing; `fail`: does not work.
+"""
 
 import json
 import os
 import platform
 import re
 import shutil
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from xbench.core import weights
+from xbench.core.checks import Check
 from xbench.core.errors import UserError
 from xbench.core.files import home, leftover_parts
 from xbench.core.hashing import file_digest
 from xbench.records.provenance import package_version
 
-Outcome = Literal["ok", "warn", "fail"]
-#: Below the first a run may stop, below the second it soon will.
+#: GB of free space below which a run will soon stop, and below which it may stop at once.
 LITTLE_GB, LEAST_GB = 5.0, 0.5
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        check: what.
-        outcome: ok; warn: works, but not all of it; fail: does not work.
-        note: what was found, and what to do.
-    """
-
-    check: str
-    outcome: Outcome
-    note: str
-
-
 def examine(out: Path) -> list[Check]:
-    """Look at everything.
-
-    Args:
-        out: the folder of results.
-    """
+    """All checks; `out` is the folder of the results."""
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
         _python,
         _torch,
@@ -61,9 +43,7 @@ def examine(out: Path) -> list[Check]:
 
 
 def _python() -> Iterator[Check]:
-    version = platform.python_version()
-    ok = sys.version_info >= (3, 11)
-    yield Check("python", "ok" if ok else "fail", version if ok else f"{version}: install 3.11")
+    yield Check("python", "ok", platform.python_version())
 
 
 def _torch() -> Iterator[Check]:
@@ -81,7 +61,7 @@ def _torch() -> Iterator[Check]:
         if not count:
             yield Check("gpu", "warn", "none; profiles smoke and quick need none")
     except (ImportError, RuntimeError, OSError) as error:
-        yield Check("torch", "fail", f"{_line(error)}; install torch anew")
+        yield Check("torch", "fail", _line(error), "install torch again")
 
 
 def _packages() -> Iterator[Check]:
@@ -89,53 +69,51 @@ def _packages() -> Iterator[Check]:
     try:
         wanted = [text for text in requires("xbench-xray") or [] if "extra ==" not in text]
     except ModuleNotFoundError:
-        yield Check("packages", "warn", "xbench runs from a source tree: pip install -e .")
+        yield Check("packages", "warn", "xbench runs from a source tree", "pip install -e .")
         return
-    found: list[str] = []
-    missing: list[str] = []
-    for text in wanted:
-        match = re.match(r"[\w.-]+", text)
-        name = match.group() if match else text
-        version = package_version(name)
-        (found if version else missing).append(f"{name} {version or ''}".strip())
-    yield Check("packages", "ok", ", ".join(found))
+    names = re.findall(r"^[\w.-]+", "\n".join(wanted), re.MULTILINE)
+    versions = {name: package_version(name) for name in names}
+    installed = (f"{name} {version}" for name, version in versions.items() if version)
+    yield Check("packages", "ok", ", ".join(installed))
+    missing = " ".join(name for name, version in versions.items() if not version)
     if missing:
-        yield Check("packages", "fail", f"missing: pip install {' '.join(missing)}")
+        yield Check("packages", "fail", f"missing: {missing}", f"pip install {missing}")
 
 
 def _weights() -> Iterator[Check]:
     """Weights of pretrained networks, with the start of their hashes."""
-    for name in weights.WEIGHTS:
-        state = weights.status(name)
-        if state["state"] == "ready":
-            hashes = ", ".join(file["sha256"][:12] for file in state["files"])
-            yield Check(f"weights {name}", "ok", f"{state['bytes'] / 1e6:.0f} MB, {hashes}")
-        else:
-            yield Check(f"weights {name}", "warn", str(state["reason"]))
+    for name, files in weights.WEIGHTS.items():
+        size = sum(file.bytes for file in files) / 1e6
+        hashes = ", ".join(file.sha256[:12] for file in files)
+        problem = weights.problem(name)
+        note = f"{files[-1].about}: {problem}" if problem else f"{size:.0f} MB, {hashes}"
+        yield Check(f"weights {name}", "warn" if problem else "ok", note)
 
 
 def _caches() -> Iterator[Check]:
-    """Prepared data by key: sizes, and whether they are what was written."""
+    """Prepared data by key: sizes, and whether they are as they were written."""
     folders = [path for kind in ("phantom", "folders") for path in (home() / kind).glob("*-v*")]
     for folder in sorted(path for path in folders if path.is_dir()):
         damaged = damage(folder)
         size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-        note = f"{size / 1e6:.0f} MB"
+        name, note = f"data {folder.name}", f"{size / 1e6:.0f} MB"
         if damaged:
-            note += f", damaged: {', '.join(damaged[:3])}; the next run makes them anew"
-        yield Check(f"data {folder.name}", "warn" if damaged else "ok", note)
+            note += f", damaged: {', '.join(damaged[:3])}"
+            yield Check(name, "warn", note, "nothing to do: the next run makes them again")
+        else:
+            yield Check(name, "ok", note)
     aside = [*home().rglob("*.corrupt"), *leftover_parts(home())]
     if aside:
-        note = f"{len(aside)} damaged or unfinished files in {home()}: xbench clean"
-        yield Check("cache", "warn", note)
+        note = f"{len(aside)} damaged or unfinished files in {home()}"
+        yield Check("cache", "warn", note, "xbench clean")
 
 
 def damage(folder: Path) -> list[str]:
-    """Names of the arrays in a cache folder that are not as their sidecars tell.
+    """Names of the arrays in a cache folder that differ from what their sidecars say.
 
-    An array without a sidecar is unfinished; that is no damage.
+    An array without a sidecar is unfinished, not damaged.
     """
-    found = []
+    damaged = []
     for sidecar in sorted(folder.glob("[!.]*.json")):
         array = sidecar.with_suffix(".npy")
         try:
@@ -146,26 +124,25 @@ def damage(folder: Path) -> list[str]:
         except (OSError, ValueError, AttributeError):
             whole = False
         if not whole:
-            found.append(array.name)
-    return found
+            damaged.append(array.name)
+    return damaged
 
 
 def _disks(out: Path) -> Iterator[Check]:
-    """Free space, and whether one may write, where results and caches go."""
-    for name, folder in (("results", out), ("cache", home())):
-        there = next(
-            path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
-        )
+    """Free space and permission to write, where results and caches go."""
+    for name, folder in (("disk of results", out), ("disk of cache", home())):
+        path = folder.absolute()
+        there = next(parent for parent in (path, *path.parents) if parent.exists())
         free = shutil.disk_usage(there).free / 1e9
-        note = f"{free:.1f} GB free for {folder}"
-        outcome: Outcome = "ok" if free > LITTLE_GB else "warn" if free > LEAST_GB else "fail"
-        if not (there.is_dir() and os.access(there, os.W_OK)):
-            outcome, note = "fail", f"{folder} cannot be written: choose another"
-        yield Check(f"disk of {name}", outcome, note)
+        if there.is_dir() and os.access(there, os.W_OK):
+            outcome = "ok" if free > LITTLE_GB else "warn" if free > LEAST_GB else "fail"
+            yield Check(name, outcome, f"{free:.1f} GB free for {folder}")
+        else:
+            yield Check(name, "fail", f"{folder} cannot be written", "choose another folder")
 
 
 def _plugins() -> Iterator[Check]:
-    """Methods and data sets that load, and plug-ins that do not."""
+    """Methods and data sets that load, and plug-ins that do not load."""
     from xbench.datasets import registry as datasets
     from xbench.methods import registry as methods
 
@@ -174,13 +151,13 @@ def _plugins() -> Iterator[Check]:
     yield from _registry("data sets", dict.fromkeys(own), own, datasets.get)
     for path in filter(None, os.environ.get("XBENCH_PLUGINS", "").split(os.pathsep)):
         if not Path(path).is_file():
-            yield Check("plug-ins", "fail", f"XBENCH_PLUGINS names {path}, which is not there")
+            yield Check("plug-ins", "fail", f"XBENCH_PLUGINS names {path}, which does not exist")
 
 
 def _registry(
     kind: str, built_in: Any, names: list[str], get: Callable[[str], Any]
 ) -> Iterator[Check]:
-    """Load each name; what fails is told by name."""
+    """Load each name; a failure is a check of its own."""
     loaded = []
     for name in names:
         try:
@@ -189,8 +166,7 @@ def _registry(
                 get(name)
             loaded.append(name)
         except UserError as error:
-            outcome: Outcome = "fail" if name in built_in else "warn"
-            yield Check(f"{kind[:-1]} {name}", outcome, _line(error))
+            yield Check(f"{kind[:-1]} {name}", "fail" if name in built_in else "warn", _line(error))
     if loaded:
         yield Check(kind, "ok", ", ".join(loaded))
 

@@ -1,10 +1,22 @@
-"""Options and arguments that several commands share."""
+"""Options that several commands share, each defined once.
 
-from collections.abc import Collection
+Types of single options, such as `Out`, and dataclasses of options that belong together, such as
+`Place`: `expanded` turns a parameter that takes a dataclass into one option for each field.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from xbench.core.errors import UserError
+
+if TYPE_CHECKING:
+    from xbench.harness.plan import Request
 
 Out = Annotated[Path, typer.Option(help="Folder of the results.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="NAME, or a folder of your own images")]
@@ -12,10 +24,85 @@ ProfileName = Annotated[str, typer.Option("--profile", help="smoke, quick, stand
 SplitName = Annotated[str, typer.Option("--split", help="test, or val to choose settings on")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 To = Annotated[Path | None, typer.Option(help="File to write.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Pairs = Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]; all by default")]
+Seeds = Annotated[str, typer.Option("--seed", help="0 or 0,1,2")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Options that name a results folder."""
+
+    dataset: DatasetName = "phantom"
+    profile: ProfileName = "quick"
+    split: SplitName = "test"
+    out: Out = Path("runs")
+
+    def folder(self) -> Path:
+        """The results folder.
+
+        Raises:
+            UserError: it has no records.
+        """
+        from xbench.records.folders import results_folder
+
+        return results_folder(self.dataset, self.profile, self.split, self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Place):
+    """Options that name units of a results folder, apart from their method."""
+
+    pairs: Pairs = ""
+    seed: Seeds = "0"
+
+    def request(self, method: str, settings: list[str] | None, shard: str = "1/1") -> "Request":
+        """What to plan, from the texts of the options.
+
+        Raises:
+            UserError: a text cannot be read.
+        """
+        from xbench.core.settings import parse
+        from xbench.harness.plan import Request
+
+        return Request(
+            methods=_methods(method),
+            dataset=self.dataset,
+            profile=self.profile,
+            pairs=listed(self.pairs),
+            split=self.split,
+            seeds=_numbers(self.seed),
+            settings=parse(settings or []),
+            out=self.out,
+            shard=_shard(shard),
+        )
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of the dataclasses that it takes."""
+    groups: dict[str, Any] = {}
+    options: list[Parameter] = []
+    for parameter in signature(command).parameters.values():
+        if is_dataclass(parameter.annotation):
+            group: Any = parameter.annotation
+            groups[parameter.name] = group
+            options += signature(group).parameters.values()
+        else:
+            options.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    # Typer reads the options from here.
+    call.__dict__["__signature__"] = Signature(options)
+    return call
 
 
 def given(context: typer.Context, *, without: Collection[str]) -> list[str]:
-    """The options that a command was given, as texts, but some (by the names of parameters)."""
+    """The options that the user gave to a command, as texts, except some parameters."""
     texts = []
     for option in context.command.params:
         name = option.name or ""
@@ -32,5 +119,42 @@ def given(context: typer.Context, *, without: Collection[str]) -> list[str]:
 
 
 def listed(text: str) -> list[str]:
-    """The parts of a text between commas."""
+    """The parts of a text between commas.
+
+    >>> listed("ftd, ssim,")
+    ['ftd', 'ssim']
+    """
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _methods(text: str) -> list[str]:
+    """The methods that `--method` names; `all` are those that are no references."""
+    from xbench.methods.registry import REFERENCES, available
+
+    if text != "all":
+        return listed(text)
+    return [name for name in available() if name not in REFERENCES]
+
+
+def _numbers(text: str) -> list[int]:
+    """The seeds that `--seed` names."""
+    try:
+        return [int(part) for part in listed(text)]
+    except ValueError:
+        raise UserError(
+            f"--seed {text} cannot be read",
+            "expected: whole numbers from 0, separated by commas",
+            "for example: --seed 0,1,2",
+        ) from None
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Number and count of `--shard`."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(
+            f"--shard {text} cannot be read",
+            "expected: I/N, part I of N, counted from 1",
+            "for example: --shard 1/4",
+        )
+    return int(number), int(count)

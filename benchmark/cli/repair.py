@@ -1,4 +1,4 @@
-"""What became of a run, and how to mend it: status, verify, rerun, doctor, clean."""
+"""Looking after runs: `xbench status`, `verify`, `rerun`, `doctor` and `clean`."""
 
 import sys
 from pathlib import Path
@@ -6,59 +6,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xbench.cli.answers import answer, listing
-from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, listed
-from xbench.cli.run import Device, Pairs, Seeds, request_of
+from xbench.cli.answers import answer, listing, show_checks
+from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed
 from xbench.core.errors import UserError, nothing_finished
 
 if TYPE_CHECKING:
     from xbench.records.schema import Record
 
 RecordPath = Annotated[Path, typer.Argument(help="A file below a folder `records`.")]
-#: Code that a record names is run only if the user names it, too.
+#: Code that a record names is run only if the user names it too.
 MethodOf = Annotated[str, typer.Option("--method", help="Its plug-in: path/to/file.py:Class")]
 DatasetOf = Annotated[str, typer.Option("--dataset", help="Its data, if not built in.")]
 
 
+@expanded
 def status(
+    *,
     method: Annotated[str, typer.Option(help="Look at the plan of NAME[,NAME].")] = "",
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    pairs: Pairs = "",
-    split: SplitName = "test",
-    seed: Seeds = "0",
     set_: Annotated[list[str] | None, typer.Option("--set", help="With --method.")] = None,
-    out: Out = Path("runs"),
+    part: Part,
     failed: Annotated[bool, typer.Option(help="Show the tracebacks of failures.")] = False,
     json: Json = False,
 ) -> None:
     """Units done, failed, missing, stale and running; exit code 1 if one failed.
 
-    Without --method: of what lies in the results folder. With it: of that plan.
+    Without --method: of the rows in the results folder. With it: of that plan.
     """
     from xbench.harness import status as states
+    from xbench.harness.plan import make
 
     if method:
-        from xbench.harness import plan
-
-        todo = plan.make(
-            request_of(method, dataset, profile, pairs, split, seed, set_, out, shard="1/1")
-        )
-        folder, found = todo.folder, states.of_plan(todo)
+        plan = make(part.request(method, set_))
+        folder, units = plan.folder, states.of_plan(plan)
     else:
-        folder = _results(dataset, profile, split, out)
-        found = states.of_folder(folder, _own(dataset))
-        if not found:
+        folder = _results(part)
+        units = states.of_folder(folder, _own(part.dataset))
+        if not units:
             raise nothing_finished(folder)
+    failures = [unit for unit in units if unit.state == "failed"]
     if json:
-        answer({"folder": str(folder), "rows": states.rows(found), "units": states.units(found)})
+        answer({"folder": str(folder), "rows": states.rows(units), "units": states.units(units)})
     else:
-        listing(states.rows(found), json=False)
-    if failed and not json:
-        for unit in found:
-            if unit.state == "failed":
-                print(f"\n{unit.unit}\n{_plain(unit.traceback)}", file=sys.stderr)
-    if any(unit.state == "failed" for unit in found):
+        listing(states.rows(units), json=False)
+        for unit in failures if failed else ():
+            print(f"\n{unit.unit}\n{_plain(unit.traceback)}", file=sys.stderr)
+    if failures:
         raise typer.Exit(1)
 
 
@@ -72,19 +64,19 @@ def rerun(
     """Print the command that makes a record again; --run runs it."""
     import shlex
 
-    from xbench.analysis import reproduce as commands
+    from xbench.analysis.reproduce import command
     from xbench.records.store import Store
 
-    found = _read(record)
-    words = commands.command(found, method, dataset)
+    wanted = _read(record)
+    words = command(wanted, method, dataset)
     if out != Path("runs"):
         words += ["--out", str(out)]
     if run:
-        from xbench.harness import plan
+        from xbench.harness.plan import make
         from xbench.harness.request import request
 
-        todo = plan.make(request([found], out, method, dataset))
-        if Store(todo.folder).record_path(found.unit).exists():
+        plan = make(request([wanted], out, method, dataset))
+        if Store(plan.folder).record_path(wanted.unit).exists():
             words.append("--force")
     print(shlex.join(words), file=sys.stderr if run else sys.stdout)
     if run:
@@ -101,42 +93,31 @@ def verify(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make some images of a record again, and its metrics, and compare.
+    """Make some images of a record again, and its metrics, and compare them.
 
     Exit code 0: what could be compared agrees; 1: something differs; 2: nothing could be compared.
     """
-    from dataclasses import asdict
-
     from xbench.harness.runner import pick_device
     from xbench.harness.verify import verify_record
 
-    found = _read(record)
-    checks = verify_record(record, found, images, pick_device(device), method, dataset)
-    if json:
-        answer([asdict(check) for check in checks])
-    else:
-        listing([asdict(check) for check in checks], json=False)
+    checks = verify_record(record, _read(record), images, pick_device(device), method, dataset)
+    show_checks(checks, json=json)
     if any(check.outcome == "differs" for check in checks):
         raise typer.Exit(1)
     if not any(check.outcome == "same" for check in checks):
         raise UserError(
             f"nothing of {record} could be verified",
             "expected: its images, or its method, training and data",
-            "the reasons stand above; to make it anew: xbench rerun RECORD --run",
+            "the reasons stand above; to make it again: xbench rerun RECORD --run",
         )
 
 
-def doctor(
-    out: Out = Path("runs"),
-    json: Json = False,
-) -> None:
-    """Look at Python, torch, packages, weights, data, disks and plug-ins; 1 if something fails."""
-    from dataclasses import asdict
-
+def doctor(out: Out = Path("runs"), json: Json = False) -> None:
+    """Check Python, torch, packages, weights, data, disks and plug-ins; 1 if something fails."""
     from xbench.cli.doctor import examine
 
     checks = examine(out)
-    listing([asdict(check) for check in checks], json=json)
+    show_checks(checks, json=json)
     if any(check.outcome == "fail" for check in checks):
         raise typer.Exit(1)
 
@@ -157,28 +138,32 @@ def clean(
     """
     from xbench.harness import clean as cleaning
 
-    found = cleaning.find(out, cleaning.kinds(listed(what)))
-    rows = cleaning.summary(found)
+    leftovers = cleaning.find(out, cleaning.kinds(listed(what)))
+    rows = cleaning.summary(leftovers)
     if json:
-        answer({"remove": rows, "paths": [str(item.path) for item in found]})
+        answer({"remove": rows, "paths": [str(item.path) for item in leftovers]})
     elif rows:
         listing(rows, json=False)
-    if not found:
+    if not leftovers:
         print(f"nothing to remove in {out}", file=sys.stderr)
         return
     if not (yes or _agreed(out)):
         return
-    freed = cleaning.remove(found)
-    print(f"removed {len(found)} files and folders, {freed / 1e6:.1f} MB", file=sys.stderr)
+    freed = cleaning.remove(leftovers)
+    print(f"removed {len(leftovers)} files and folders, {freed / 1e6:.1f} MB", file=sys.stderr)
 
 
 def _agreed(out: Path) -> bool:
-    """Ask, where there is somebody to answer."""
+    """Ask the user.
+
+    Raises:
+        UserError: there is no terminal to ask on.
+    """
     if not sys.stdin.isatty():
         raise UserError(
-            "nothing was removed, as nobody could be asked",
-            "expected: --yes where there is no terminal",
-            f"if the list above may go: xbench clean --out {out} --yes (and --what as before)",
+            "nothing was removed, because there is no terminal to ask on",
+            "expected: a terminal, or --yes",
+            f"to remove the above: xbench clean --out {out} --yes (and --what as before)",
         )
     return typer.confirm("Remove all this?", err=True)
 
@@ -201,18 +186,16 @@ def _read(path: Path) -> "Record":
         ) from error
 
 
-def _results(dataset: str, profile: str, split: str, out: Path) -> Path:
-    """A results folder; one that holds nothing but failures is one, too."""
-    from xbench.records.folders import folder_of, results_folder
+def _results(place: Place) -> Path:
+    """A results folder, even if it holds only failures."""
+    from xbench.records.folders import folder_of
 
-    folder = folder_of(out, dataset, profile, split)
-    if (folder / "failed").is_dir():
-        return folder
-    return results_folder(dataset, profile, split, out)
+    folder = folder_of(place.out, place.dataset, place.profile, place.split)
+    return folder if (folder / "failed").is_dir() else place.folder()
 
 
 def _own(dataset: str) -> str:
-    """What the user said of data that are not built in."""
+    """The data set that the user named, unless it is built in."""
     from xbench.core.settings import name_of
     from xbench.datasets.registry import BUILT_IN
 
@@ -220,7 +203,7 @@ def _own(dataset: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text without the codes by which a terminal is steered."""
+    """Text without control codes for terminals."""
     import re
 
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)

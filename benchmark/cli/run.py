@@ -1,106 +1,116 @@
-"""What `xbench run` and `xbench sweep` have in common: options, and doing a plan."""
+"""`xbench run` and `xbench sweep`: the options that they share, and doing a plan."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xbench.cli.answers import answer, frame_rows
-from xbench.cli.options import given, listed
-from xbench.core.errors import UserError, choice
+from xbench.cli.options import Device, Json, Part, expanded, given
+from xbench.cli.values import grids, values
 
 if TYPE_CHECKING:
-    from xbench.harness.plan import Plan, Request
-    from xbench.harness.session import Options, Outcome
+    from xbench.harness.plan import Plan
+    from xbench.harness.session import Outcome
     from xbench.harness.workers import Team
 
 Methods = Annotated[
     str, typer.Option("--method", help="NAME[,NAME], all, or path/to/file.py:Class")
 ]
-Pairs = Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]; all by default")]
-Seeds = Annotated[str, typer.Option("--seed", help="0 or 0,1,2")]
-Published = Annotated[Path, typer.Option(help="Published records to rank with.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
-Force = Annotated[bool, typer.Option(help="Redo finished units.")]
-RetryFailed = Annotated[bool, typer.Option(help="Only units that failed before.")]
-Shard = Annotated[str, typer.Option(help="I/N: the I-th of N parts of the plan")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds a unit's translation may take.")]
-DryRun = Annotated[bool, typer.Option(help="Show the plan and stop.")]
-
-Workers = Annotated[int, typer.Option(min=1, help="Processes that share the plan.")]
-Executor = Annotated[str, typer.Option(help="What starts them: local, ray, slurm")]
-ExecutorOption = Annotated[
-    list[str] | None, typer.Option(help="KEY=VALUE for it, e.g. partition=gpu")
-]
-#: Set for the processes that `--workers` starts.
-Worker = Annotated[bool, typer.Option("--worker", hidden=True)]
 
 
-def team_of(
-    context: typer.Context, workers: int, executor: str, options: list[str] | None
-) -> "Team | None":
-    """The workers that do a command's plan; None if this process does it alone.
+@dataclass(frozen=True, kw_only=True)
+class Work(Part):
+    """Options for doing a plan."""
 
-    Raises:
-        UserError: an option for the executor cannot be read.
-    """
-    if workers == 1 and executor == "local":
-        return None
-    from xbench.harness.workers import Team, parse_options
-
-    own = ("workers", "executor", "executor_option", "json")
-    arguments = (str(context.info_name), *given(context, without=own), "--worker")
-    return Team(executor, arguments, workers, parse_options(options or []))
-
-
-def request_of(
-    method: str,
-    dataset: str,
-    profile: str,
-    pairs: str,
-    split: str,
-    seed: str,
-    set_: list[str] | None,
-    out: Path,
-    shard: str,
-) -> "Request":
-    """What was asked for, from the texts of the options.
-
-    Raises:
-        UserError: a text cannot be read.
-    """
-    from xbench.core.settings import parse
-    from xbench.harness.plan import Request
-
-    return Request(
-        methods=method_names(method),
-        dataset=dataset,
-        profile=profile,
-        pairs=listed(pairs),
-        split=choice("split", split, ("test", "val")),
-        seeds=seed_numbers(seed),
-        settings=parse(set_ or []),
-        out=out,
-        shard=_shard(shard),
+    published: Annotated[Path, typer.Option(help="Published records to rank with.")] = Path(
+        "results"
     )
+    device: Device = "auto"
+    force: Annotated[bool, typer.Option(help="Redo finished units.")] = False
+    retry_failed: Annotated[bool, typer.Option(help="Only units that failed before.")] = False
+    shard: Annotated[str, typer.Option(help="I/N: the I-th of N parts of the plan")] = "1/1"
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds a unit's translation may take.")
+    ] = None
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the plan.")] = 1
+    executor: Annotated[str, typer.Option(help="What starts them: local, ray, slurm")] = "local"
+    executor_option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for it, e.g. partition=gpu")
+    ] = None
+    #: Set for the processes that `--workers` starts.
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
+    dry_run: Annotated[bool, typer.Option(help="Show the plan and stop.")] = False
+    json: Json = False
 
 
-def perform(
-    plan: "Plan", out: Path, device: str, options: "Options", *, json: bool = False
+@expanded
+def run(
+    context: typer.Context,
+    *,
+    method: Methods,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. medshift.tau=0.3")
+    ] = None,
+    work: Work,
 ) -> None:
-    """Do a plan, and end with the exit code that fits if a unit failed or someone stopped it."""
+    """Train, translate and score; what is done already is skipped."""
+    from xbench.harness.plan import make
+
+    perform(make(work.request(method, set_, work.shard)), work, context)
+
+
+@expanded
+def sweep(
+    context: typer.Context,
+    *,
+    method: Methods,
+    knob: Annotated[
+        str, typer.Option(help="Values of each method's knob: START:STOP:STEP, or V,V,…")
+    ] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="SECTION.KEY=V,V,… or START:STOP:STEP, e.g. steps=2,4,8"),
+    ] = None,
+    work: Work,
+) -> None:
+    """Run methods at several values of their knob, or on a grid of settings.
+
+    xbench sweep --method medshift --knob 0:1:0.1 makes eleven rows, medshift[tau=0] to
+    medshift[tau=1]; several --set with values make all their combinations. SECTION may be left
+    out where there is one method. Trainings are shared where the settings allow it, finished
+    rows are skipped, and all other options are those of xbench run.
+    """
+    from xbench.harness.sweep import make
+
+    request = work.request(method, [], work.shard)
+    perform(make(request, grids(set_ or []), values(knob)), work, context)
+
+
+def perform(plan: "Plan", work: Work, context: typer.Context) -> None:
+    """Do a plan; exit code 1 if a unit failed, 130 if someone stopped it."""
     from xbench.harness.progress import Display
     from xbench.harness.runner import Runner, pick_device
-    from xbench.harness.session import execute
+    from xbench.harness.session import Options, execute
 
-    runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
+    options = Options(
+        published=work.published,
+        force=work.force,
+        retry_failed=work.retry_failed,
+        dry_run=work.dry_run,
+        timeout=work.timeout,
+        worker=work.worker,
+        team=_team(work, context),
+    )
+    runner = Runner(plan, pick_device(work.device), Display(plan.dataset.domains))
     try:
-        outcome = execute(runner, out, options)
+        outcome = execute(runner, work.out, options)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
-    if json:
+    if work.json:
         show_outcome(outcome)
     if outcome.failed:
         raise typer.Exit(1)
@@ -114,37 +124,16 @@ def show_outcome(outcome: "Outcome") -> None:
         answer(frame_rows(outcome.board))
 
 
-def method_names(text: str) -> list[str]:
-    """The methods that `--method` names; `all` are those that are no references."""
-    from xbench.methods.registry import REFERENCES, available
-
-    if text != "all":
-        return listed(text)
-    return [name for name in available() if name not in REFERENCES]
-
-
-def seed_numbers(text: str) -> list[int]:
-    """The seeds that `--seed` names.
+def _team(work: Work, context: typer.Context) -> "Team | None":
+    """The workers that do a command's plan; None if this process does it alone.
 
     Raises:
-        UserError: not whole numbers.
+        UserError: an option for the executor cannot be read.
     """
-    try:
-        return [int(part) for part in listed(text)]
-    except ValueError:
-        raise UserError(
-            f"--seed {text} cannot be read",
-            "expected: whole numbers from 0, separated by commas",
-            "for example: --seed 0,1,2",
-        ) from None
+    if work.workers == 1 and work.executor == "local":
+        return None
+    from xbench.harness.workers import Team, parse_options
 
-
-def _shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UserError(
-            f"--shard {text} cannot be read",
-            "expected: I/N, part I of N, counted from 1",
-            "for example: --shard 1/4",
-        )
-    return int(number), int(count)
+    own = ("workers", "executor", "executor_option", "json")
+    arguments = (str(context.info_name), *given(context, without=own), "--worker")
+    return Team(work.executor, arguments, work.workers, parse_options(work.executor_option or []))

@@ -1,12 +1,13 @@
 """`xbench score`: metrics of folders of images, and rows for images that other programs made."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xbench.cli.answers import answer
-from xbench.cli.options import Json, listed
+from xbench.cli.options import Device, Json, expanded, listed
 from xbench.cli.run import show_outcome
 from xbench.core.errors import UserError
 
@@ -15,49 +16,61 @@ if TYPE_CHECKING:
     from xbench.records.schema import Value
     from xbench.scoring.folders import Scores
 
-#: What a row is made with where nothing else is said.
-DEFAULTS = {"dataset": "phantom", "profile": "quick", "split": "test", "seed": 0, "pairs": ""}
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Options for scoring one folder."""
+
+    source: Annotated[
+        Path | None, typer.Option(help="What they were made of, under the same names.")
+    ] = None
+    target: Annotated[
+        Path | None, typer.Option(help="True images: same names mean the same views.")
+    ] = None
+    metrics: Annotated[
+        str | None, typer.Option(help="NAME[,NAME], see: xbench list metrics; all by default")
+    ] = None
+    extractor: Annotated[
+        str | None, typer.Option(help="FILE.py:callable or FILE.pt, for fd, cfd and kd")
+    ] = None
+    stats: Annotated[
+        Path | None, typer.Option(help="Statistics of texture descriptors, as a run keeps them.")
+    ] = None
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression; its first brackets name the group.")
+    ] = None
 
 
-def score_command(
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Options for a row of a leaderboard; None means the default."""
+
+    dataset: Annotated[
+        str | None, typer.Option(help="With --as: NAME, or a folder; phantom by default")
+    ] = None
+    profile: Annotated[str | None, typer.Option(help="With --as: quick by default")] = None
+    split: Annotated[str | None, typer.Option(help="With --as: test by default")] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="With --as: 0 by default")] = None
+    pairs: Annotated[
+        str | None, typer.Option(help="With --as: SRC:TGT[,SRC:TGT]; all folders by default")
+    ] = None
+    out: Annotated[
+        Path | None, typer.Option(help="With --as: folder of the results, runs by default")
+    ] = None
+
+
+@expanded
+def score(
     translated: Annotated[
         Path, typer.Option(help="Folder of translated images; with --as, of such folders.")
     ],
-    source: Annotated[
-        Path | None, typer.Option(help="What they were made of, under the same names.")
-    ] = None,
-    target: Annotated[
-        Path | None, typer.Option(help="True images: same names mean the same views.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="NAME[,NAME], see: xbench list metrics; all by default")
-    ] = None,
-    extractor: Annotated[
-        str | None, typer.Option(help="FILE.py:callable or FILE.pt, for fd, cfd and kd")
-    ] = None,
-    stats: Annotated[
-        Path | None,
-        typer.Option(help="Statistics of texture descriptors, as a run keeps them."),
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Regular expression; its first brackets name the group.")
-    ] = None,
+    *,
+    folders: Folders,
     as_: Annotated[
         str | None, typer.Option("--as", help="Make them the row NAME of a leaderboard.")
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="With --as: NAME, or a folder; phantom by default")
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="With --as: quick by default")] = None,
-    split: Annotated[str | None, typer.Option(help="With --as: test by default")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="With --as: 0 by default")] = None,
-    pairs: Annotated[
-        str | None, typer.Option(help="With --as: SRC:TGT[,SRC:TGT]; all folders by default")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="With --as: folder of the results, runs by default")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    row: Row,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Score a folder of translated images, whoever made them.
@@ -67,34 +80,17 @@ def score_command(
     xbench score --as NAME --translated DIR --dataset D --profile P: DIR/SRC--TGT/ID.png
     become a row of the leaderboard.
     """
-    folders = {
-        "source": source,
-        "target": target,
-        "metrics": metrics,
-        "extractor": extractor,
-        "stats": stats,
-        "group": group,
-    }
-    row = {
-        "dataset": dataset,
-        "profile": profile,
-        "split": split,
-        "seed": seed,
-        "pairs": pairs,
-        "out": out,
-    }
     if as_ is None:
         _refuse(row, "belongs to --as NAME, which makes a row of a leaderboard")
-        return _score(translated, folders, device, json=json)
-    _refuse(folders, "is for folders alone: with --as the data set has sources and targets")
-    chosen = DEFAULTS | {key: value for key, value in row.items() if value is not None}
-    if _add(as_, translated, chosen, out or Path("runs"), device, json=json):
-        raise typer.Exit(1)
+        _score(translated, folders, device, json=json)
+    else:
+        _refuse(folders, "is only for folders: with --as the data set has sources and targets")
+        _add(as_, translated, row, device, json=json)
 
 
-def _refuse(options: dict[str, Any], reason: str) -> None:
-    """Options of the other use of the command are a mistake."""
-    for name, value in options.items():
+def _refuse(options: Folders | Row, reason: str) -> None:
+    """Refuse options of the other use of the command."""
+    for name, value in vars(options).items():
         if value is not None:
             raise UserError(
                 f"--{name} {reason}",
@@ -103,26 +99,21 @@ def _refuse(options: dict[str, Any], reason: str) -> None:
             )
 
 
-def _score(translated: Path, options: dict[str, Any], device: str, *, json: bool) -> None:
+def _score(translated: Path, folders: Folders, device: str, *, json: bool) -> None:
+    """Score a folder and print the values."""
     from xbench.harness.runner import pick_device
     from xbench.scoring.folders import score_folders
 
-    names = options.pop("metrics")
-    scores = score_folders(
-        translated,
-        metrics=listed(names or "") or None,
-        device=pick_device(device),
-        **options,
-    )
+    options = vars(folders) | {"metrics": listed(folders.metrics or "") or None}
+    scores = score_folders(translated, device=pick_device(device), **options)
     if json:
-        return answer(_object(scores))
-    _print(scores)
+        answer(_object(scores))
+    else:
+        _print(scores)
 
 
-def _add(
-    name: str, translated: Path, chosen: dict[str, Any], out: Path, device: str, *, json: bool
-) -> bool:
-    """Make a row and print its leaderboard; whether a unit failed."""
+def _add(name: str, translated: Path, row: Row, device: str, *, json: bool) -> None:
+    """Make a row and print its leaderboard; exit code 1 if a unit failed."""
     from xbench.harness import external
     from xbench.harness.plan import Request
     from xbench.harness.progress import Display
@@ -131,25 +122,26 @@ def _add(
 
     external.check_name(name)
     request = Request(
-        dataset=chosen["dataset"],
-        profile=chosen["profile"],
-        pairs=listed(chosen["pairs"]),
-        split=chosen["split"],
-        seeds=(chosen["seed"],),
-        out=out,
+        dataset=row.dataset or "phantom",
+        profile=row.profile or "quick",
+        pairs=listed(row.pairs or ""),
+        split=row.split or "test",
+        seeds=(row.seed or 0,),
+        out=row.out or Path("runs"),
     )
     plan = external.make_plan(request, translated)
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
-    failed = external.add(runner, name, translated, chosen["seed"])
+    failed = external.add(runner, name, translated, *request.seeds)
     # What remains is a run of the reference rows: identity and floor.
-    references = execute(runner, out, Options())
+    references = execute(runner, request.out, Options())
     if json:
         show_outcome(references)
-    return failed or bool(references.failed)
+    if failed or references.failed:
+        raise typer.Exit(1)
 
 
 def _object(scores: "Scores") -> dict[str, Any]:
-    """One object for programs: values by name, and what belongs to them beside it."""
+    """One object for programs: values by metric, then intervals, reasons and notes."""
     values = scores.values
     return {
         **{name: value.value for name, value in values.items()},
@@ -164,11 +156,11 @@ def _object(scores: "Scores") -> dict[str, Any]:
 
 
 def _print(scores: "Scores") -> None:
-    """A table of the values, then why others are empty, then notes."""
+    """Print a table of the values, then why others are empty, then notes."""
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from xbench.analysis.terminal import make_console
+    from xbench.core.console import make_console
 
     console = make_console()
     table = Table(box=SIMPLE)
@@ -189,7 +181,7 @@ def _print(scores: "Scores") -> None:
 
 
 def _cells(metric: "Metric", value: "Value", scores: "Scores") -> tuple[str, ...]:
-    """A row of the table."""
+    """One line of the table."""
     interval = ""
     if value.ci_low is not None and value.ci_high is not None:
         interval = " to ".join(

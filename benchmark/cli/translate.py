@@ -1,4 +1,4 @@
-"""`xbench translate`: image files of the user's own, by a method that a run has trained."""
+"""`xbench translate`: the user's own image files, translated by a method that a run trained."""
 
 import sys
 from dataclasses import asdict, replace
@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xbench.cli.answers import answer
-from xbench.cli.options import Json, listed
-from xbench.cli.run import Device
+from xbench.cli.options import Device, Json, listed
 from xbench.core.errors import UserError, choice
 
 if TYPE_CHECKING:
-    from xbench.harness.own_images import Outcome
     from xbench.harness.plan import Request
 
 
-def translate_command(
+def translate(
     given: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of images.")],
     to: Annotated[Path, typer.Argument(metavar="OUT", help="A file or folder to write.")],
     method: Annotated[
         str, typer.Option(help="NAME, path/to/file.py:Class, or with --run a row's label")
     ],
-    source: Annotated[str, typer.Option(help="The domain that the images are like.")],
+    source: Annotated[str, typer.Option(help="The domain that the images look like.")],
     target: Annotated[str, typer.Option(help="The domain to translate them into.")],
     run: Annotated[
         Path | None, typer.Option(help="The run that trained it, in place of the next three.")
@@ -44,7 +42,7 @@ def translate_command(
         str, typer.Option(help="LOW,HIGH: values that are black and white; else the full range")
     ] = "",
     device: Device = "auto",
-    force: Annotated[bool, typer.Option(help="Write anew what is there already.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite files.")] = False,
     json: Json = False,
 ) -> None:
     """Translate your own images, keeping size, bit depth and file names.
@@ -52,7 +50,7 @@ def translate_command(
     xbench translate --method medshift --source synthetic_low --target real_normal IN OUT
 
     The method must have been trained by xbench run. Images are translated at the working size of
-    the run's profile and brought back to their own: finer detail is lost. DICOM becomes PNG.
+    the run's profile and resized to their own size: finer detail is lost. DICOM becomes PNG.
     """
     from xbench.core.settings import merged, parse
     from xbench.harness.loading import load_method
@@ -77,27 +75,14 @@ def translate_command(
     outcomes = []
     for outcome in translate_files(jobs, trained, plan.pairs[0], prepared, seed=seed, force=force):
         outcomes.append(outcome)
-        _tell(outcome)
-    print(
-        f"translated at {prepared.size} x {prepared.size} pixels: finer detail is lost",
-        file=sys.stderr,
-    )
+        reason = outcome.reason if outcome.state == "failed" else f"-> {outcome.to}"
+        print(f"{outcome.state}: {outcome.file} {reason}", file=sys.stderr)
+    size = f"{prepared.size} x {prepared.size}"
+    print(f"translated at {size} pixels: finer detail is lost", file=sys.stderr)
     if json:
-        answer([asdict(outcome) | _paths(outcome) for outcome in outcomes])
+        answer([asdict(o) | {"file": str(o.file), "to": str(o.to)} for o in outcomes])
     if any(outcome.state == "failed" for outcome in outcomes):
         raise typer.Exit(1)
-
-
-def _tell(outcome: "Outcome") -> None:
-    """A line about one file."""
-    if outcome.state == "failed":
-        print(f"failed: {outcome.file} {outcome.reason}", file=sys.stderr)
-    else:
-        print(f"{outcome.state}: {outcome.file} -> {outcome.to}", file=sys.stderr)
-
-
-def _paths(outcome: "Outcome") -> dict[str, str]:
-    return {"file": str(outcome.file), "to": str(outcome.to)}
 
 
 def _limits(text: str) -> tuple[float, float] | None:
@@ -120,7 +105,7 @@ def _limits(text: str) -> tuple[float, float] | None:
 def _request(
     method: str, run: Path | None, dataset: str | None, profile: str | None, out: Path | None
 ) -> "Request":
-    """What tells the method and where it was trained; still without pair, seed and settings."""
+    """The method and where it was trained; without pair, seed and settings."""
     from xbench.harness.plan import Request
     from xbench.harness.request import request_of_run
 
@@ -134,7 +119,7 @@ def _request(
         return Request([method], dataset or "phantom", profile or "quick", out=out or Path("runs"))
     if profile is not None or out is not None:
         raise UserError(
-            "--run says already where the trainings are",
+            "--run already says where the trainings are",
             "expected: either --run, or --profile and --out",
             f"leave {'--out' if profile is None else '--profile'} out",
         )

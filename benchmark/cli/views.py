@@ -55,7 +55,7 @@ def leaderboard(
     from xbench.analysis import terminal as show
     from xbench.analysis.leaderboard import ranked
     from xbench.analysis.selection import Selection, chosen_pairs, sort_column
-    from xbench.analysis.terminal import make_console
+    from xbench.core.console import make_console
 
     folder = results_folder(dataset, profile, split, out)
     choice("table", table, tables.TABLES)

@@ -1,17 +1,17 @@
-"""The result of looking at one thing: for `doctor`, `check`, `verify` and `data verify`."""
+"""The result of one check, for `doctor`, `check`, `verify` and `data verify`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check and its outcome.
 
     Attributes:
-        check: what.
+        check: what was checked.
         outcome: a word of the command's own, such as `ok`, `fail`, `same` or `skip`.
-        note: what was found, or why nothing was.
-        fix: what to do about it; empty where there is nothing to do.
+        note: what was found, or why nothing could be checked.
+        fix: what the user can do about it; empty where there is nothing to do.
     """
 
     check: str

@@ -9,24 +9,30 @@ from typing import Any
 
 
 class UserError(Exception):
-    """What is wrong, what was expected, and the command or edit that puts it right."""
+    """What is wrong, what was expected, and the command or edit that puts it right.
+
+    >>> print(UserError("no seed", "expected: a number", "for example: --seed 0"))
+    no seed
+    expected: a number
+    for example: --seed 0
+    """
 
     def __init__(self, wrong: str, expected: str, fix: str) -> None:
         super().__init__(f"{wrong}\n{expected}\n{fix}")
 
 
 def full_disk(error: BaseException | None) -> UserError | None:
-    """What to tell the user if an exception says that nothing more can be written; else None."""
+    """The error for the user if an exception says that nothing more can be written, else None."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     known = isinstance(error, OSError) and error.errno in numbers
-    # safetensors and numpy have errors of their own, which only the text tells apart.
+    # safetensors and numpy raise errors of their own, which only their text distinguishes.
     texts = r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
     if error is None or not (known or re.search(texts, str(error))):
         return None
     return UserError(
         f"nothing more can be written: {error}",
         "expected: room for results (--out), and for data and weights (XBENCH_HOME)",
-        "make room (see: xbench clean), then give the same command: what is finished is kept",
+        "make room (see: xbench clean), then repeat the command: what is finished is kept",
     )
 
 
@@ -40,7 +46,13 @@ def nothing_finished(
 
 
 def unknown(kind: str, name: str, options: Iterable[str], fix: str) -> UserError:
-    """The error for a name that does not exist, with the nearest name that does."""
+    """The error for a name that does not exist, with the nearest name that does.
+
+    >>> print(unknown("profile", "quik", ["smoke", "quick"], "try: --profile quick"))
+    there is no profile called 'quik'
+    did you mean quick? known: smoke, quick
+    try: --profile quick
+    """
     names = list(options)
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -54,7 +66,11 @@ class Unavailable(Exception):
 
 
 def choice(kind: str, value: str, options: tuple[str, ...]) -> Any:
-    """One of some options, or the three-line error."""
+    """The value if it is one of the options.
+
+    Raises:
+        UserError: it is not; the error names the nearest option.
+    """
     if value not in options:
         raise unknown(kind, value, options, f"try: --{kind} {options[0]}")
     return value

@@ -1,4 +1,4 @@
-"""Where files live and how they are written: whole or not at all."""
+"""Where cached files live, and writing a file whole or not at all."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ def home() -> Path:
 
 @cache
 def machine() -> str:
-    """What tells machines, their restarts, and containers on them apart: where one pid is one."""
+    """Name of this machine, its restart and its container: within it a pid means one process."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
@@ -38,14 +38,18 @@ def machine() -> str:
 
 @contextmanager
 def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed and renamed into place.
+    """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`.
 
-    The file's contents are on the disk before it gets its name, so that a power cut leaves the old
-    file or the new one. The folder is not flushed: if the cut undoes the renaming itself, the unit
-    counts as not done and is done again; nothing false is ever read.
+    The contents are on the disk before the file gets its name, so a power cut leaves the old file
+    or the new one. The folder is not flushed: if the cut undoes the renaming, the unit counts as
+    not done and is done again.
+
+    Args:
+        path: the file to write; its folder is made.
+        flush: False where a lost file costs nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Machine and random part tell writers on a shared folder apart; the suffix stays last, since
+    # Machine and random part keep writers on a shared folder apart; the suffix stays last, because
     # writers such as numpy and Pillow choose the format by it.
     owner = f"{_machine_tag()}-{uuid4().hex[:8]}.{os.getpid()}"
     part = path.with_name(f".{path.stem}.{owner}.part{path.suffix}")
@@ -60,26 +64,25 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
 
 def leftover_parts(folder: Path) -> list[Path]:
-    """Unfinished files below a folder that nobody writes any more.
+    """Unfinished files below a folder that no process writes any more.
 
-    Those of this machine whose process is gone; those of others that have not changed for a day
-    by the clock of the disk's owner, which may differ a little from ours. Folders called `images`
-    are left out: they are large, and hold none.
+    Files of this machine are left behind if their process is gone, files of other machines if they
+    have not changed for a day. Folders called `images` are skipped: they are large and hold none.
     """
-    found = []
+    left_behind: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "images"]
         parts = [Path(place, name) for name in names if name[0] == "." and ".part" in name]
-        found += [path for path in parts if _is_left_behind(path)]
-    return sorted(found)
+        left_behind += filter(_is_left_behind, parts)
+    return sorted(left_behind)
 
 
 def sweep_parts(folder: Path) -> int:
-    """Remove what `leftover_parts` finds (after `kill -9`, say), and tell how many there were."""
-    found = leftover_parts(folder)
-    for path in found:
+    """Remove the unfinished files that killed processes left; the number of them."""
+    left_behind = leftover_parts(folder)
+    for path in left_behind:
         path.unlink(missing_ok=True)
-    return len(found)
+    return len(left_behind)
 
 
 def _is_left_behind(path: Path) -> bool:
@@ -106,7 +109,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `NAME.corrupt`, so that it can be looked at and made anew."""
+    """Rename a damaged file to `NAME.corrupt`, so that it can be inspected and made again."""
     aside = path.with_name(path.name + ".corrupt")
     os.replace(path, aside)
     return aside

@@ -1,4 +1,4 @@
-"""Keeps what a method or metric does to the process from reaching anything else."""
+"""Undoes what the code of methods and metrics changes in the process."""
 
 import os
 import random
@@ -24,7 +24,7 @@ def _set_folder(folder: str | None) -> None:
 
 
 def _cuda() -> list[Tensor]:
-    # Asking would start CUDA where nothing has used it yet.
+    # Reading the states would start CUDA where nothing has used it yet.
     return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
@@ -48,11 +48,11 @@ def _set_cudnn(state: tuple[bool, bool]) -> None:
 
 
 def _set_device(device: torch.device) -> None:
-    # None is "as if never set": a set device slows every call down, be it the CPU.
+    # None unsets the device: any set device, even the CPU, slows every call down.
     torch.set_default_device(None if device.type == "cpu" else device)
 
 
-#: What belongs to the whole process: how to read it, and how to put it back.
+#: State of the whole process: how to read it, and how to restore it.
 STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "random state of Python": (random.getstate, random.setstate),
     "random state of numpy": (lambda: np.random.get_state(legacy=False), np.random.set_state),
@@ -74,32 +74,36 @@ STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 def snapshot() -> dict[str, Any]:
-    """The state of the process that code of others may change."""
+    """The state of the process that code of others may change, by name."""
     return {name: read() for name, (read, _) in STATE.items()}
 
 
 def changes(before: dict[str, Any]) -> list[str]:
-    """What is no longer as it was in a snapshot."""
+    """Names of the states that differ from a snapshot."""
     return [name for name, (read, _) in STATE.items() if not _same(before[name], read())]
 
 
 def restore(before: dict[str, Any]) -> None:
-    """Put everything back as it was in a snapshot."""
+    """Restore the states of a snapshot."""
     for name in changes(before):
         STATE[name][1](before[name])
 
 
 @contextmanager
 def undisturbed(seed: int | None = None) -> Iterator[None]:
-    """Run code of others, as `with undisturbed(): method.translate(…)`.
+    """Run code of others in the block, and restore the process afterwards.
 
-    After it the process is as it was: random states, default dtype and device, gradient mode,
-    threads, deterministic flags, working folder. What it prints to stdout goes to stderr, as
-    stdout belongs to programs.
+    Restored are random states, default dtype and device, gradient mode, threads, deterministic
+    flags and working folder. What the code prints to stdout goes to stderr.
+
+    >>> with undisturbed():
+    ...     _ = torch.set_grad_enabled(False)
+    >>> torch.is_grad_enabled()
+    True
 
     Args:
-        seed: of the global random states inside, so that code that ignores its generators
-            repeats at least; none leaves them as they are.
+        seed: of the global random states in the block, so that code that ignores its generators
+            repeats; None leaves the states as they are.
     """
     before = snapshot()
     try:
@@ -115,11 +119,11 @@ def undisturbed(seed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def stdout_to(stream: TextIO) -> Iterator[None]:
-    """Send what is written to stdout elsewhere, that of compiled code and children included."""
+    """Send stdout elsewhere, including that of compiled code and child processes."""
     _flush()
     with redirect_stdout(stream):
         kept = None
-        # A stream without a file of its own (a notebook's, say) takes what Python prints alone.
+        # A stream without a file, such as a notebook's, takes only what Python prints.
         with suppress(OSError, ValueError):
             target = stream.fileno()
             kept = os.dup(1)
@@ -134,7 +138,7 @@ def stdout_to(stream: TextIO) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """What was printed before must not come out after."""
+    """Write out what was printed so far, so that the order stays."""
     for stream in {sys.stdout, sys.__stdout__}:
         if stream is not None:
             with suppress(OSError, ValueError):
@@ -142,7 +146,7 @@ def _flush() -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two states are equal; they hold tuples, dictionaries, arrays and tensors."""
+    """Whether two states are equal: tuples, dictionaries, lists, arrays or tensors."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
     if isinstance(one, list):

@@ -1,12 +1,15 @@
-"""Who works on what, where several processes share one results folder.
+"""Locks of processes that share one results folder.
 
-A lock is a file that exists once: a hard link to a small file that tells its owner, whose time of
-change is the owner's heartbeat. The lock of a dead owner is taken over: at once where the process
-can be looked up, else when its heartbeat has stood still for `SILENCE` seconds by the looker's own
-monotonic clock, so that no two clocks are ever compared.
+A lock is a file that can be created only once: a hard link to a small file that names its owner.
+The owner renews the file's time of change as a heartbeat. The lock of a dead owner is taken over:
+at once if the process can be looked up, else after `SILENCE` seconds without a heartbeat by the
+monotonic clock of whoever wants the lock, so that no two clocks are compared.
 
-If two processes take over one lock in the same instant, both may do the unit: they write the same
-files, whole, so that nothing but time is lost.
+If two processes take over a lock in the same instant, both may do the unit. They write the same
+files, each whole, so only time is lost.
+
+`filelock.SoftFileLease` (since filelock 3.30) expires in the same way; it is not used because it
+does not say in public whether a holder is alive, which `xbench status` and `xbench clean` need.
 """
 
 import json
@@ -23,20 +26,21 @@ from uuid import uuid4
 from xbench.core import processes
 from xbench.core.files import atomic, machine, sweep_parts
 
-#: Seconds between heartbeats, and without one until an owner elsewhere counts as dead.
+#: Seconds between heartbeats.
 BEAT = 5.0
+#: Seconds without a heartbeat after which an owner on another machine counts as dead.
 SILENCE = 60.0
-#: Seconds between two looks at a lock that somebody else holds.
+#: Seconds between two attempts to take a lock that another process holds.
 POLL = 0.5
 
 
 class Busy(Exception):
-    """Somebody else works on it."""
+    """Another process holds a lock that is needed."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: its machine as far as process numbers reach, its number, and when it began."""
+    """A process: where its number is valid (see `files.machine`), its number, when it started."""
 
     machine: str
     pid: int
@@ -44,7 +48,7 @@ class Owner:
 
     @property
     def alive(self) -> bool | None:
-        """Whether the process still works; None if it cannot be looked up from here."""
+        """Whether the process still runs; None if it cannot be looked up from here."""
         if self.machine != machine():
             return None
         return processes.began(self.pid) == self.began
@@ -52,7 +56,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Held:
-    """A lock that somebody holds, as others see it."""
+    """A lock that a process holds, as others see it."""
 
     name: str
     owner: Owner | None
@@ -60,9 +64,9 @@ class Held:
 
 
 class Locks:
-    """The locks in one folder, and those of them that this process holds.
+    """The locks in one folder, of which this process holds some.
 
-    Use it as a context: on entry dead owners' locks go, on exit its own.
+    Use it as a context: the locks of dead owners are removed on entry, its own on exit.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +99,7 @@ class Locks:
         self._own.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what dead owners left."""
+        """Remove the files that dead owners left."""
         for path in self.folder.rglob("*.lock"):
             if self._is_dead(path):
                 self._bury(path)
@@ -107,11 +111,11 @@ class Locks:
         sweep_parts(self.folder)
 
     def take(self, name: str) -> bool:
-        """Take the lock `name` (a relative path); False if somebody alive holds it."""
+        """Take the lock `name` (a relative path); False if a live process holds it."""
         if name in self._paths:
             return True
         path = self._path(name)
-        for _ in range(3):  # a lock that is buried between two looks is tried again
+        for _ in range(3):  # again if a dead lock was removed
             if self._create(path):
                 self._paths[name] = path
                 return True
@@ -121,14 +125,14 @@ class Locks:
         return False
 
     def release(self, name: str) -> None:
-        """Give a lock back."""
+        """Release a lock, unless another process has taken it over."""
         path = self._paths.pop(name, None)
         if path is not None and _owner_text(path) == _owner_text(self._own):
             path.unlink(missing_ok=True)
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Wait for a lock, and hold it."""
+        """Wait for a lock, and hold it during the block."""
         while not self.take(name):
             time.sleep(POLL)
         try:
@@ -140,7 +144,7 @@ class Locks:
         return self.folder / f"{name}.lock"
 
     def _create(self, path: Path) -> bool:
-        """Make a lock file with its owner in it, in one step; False if there is one."""
+        """Create a lock file that names its owner, in one step; False if there is one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(self._own, path)
@@ -155,7 +159,7 @@ class Locks:
         return True
 
     def _is_dead(self, path: Path) -> bool:
-        """Whether nobody works behind a lock any more."""
+        """Whether the owner of a lock has died."""
         try:
             beat = path.stat().st_mtime_ns
             owner = read_owner(path)
@@ -171,7 +175,7 @@ class Locks:
         return time.monotonic() - since > SILENCE
 
     def _bury(self, path: Path) -> None:
-        """Remove a dead lock; one that came alive in between is put back."""
+        """Remove a dead lock; if another process took it over in between, put it back."""
         text = _owner_text(path)
         aside = path.with_name(f"{path.stem}.{uuid4().hex}.dead")
         with suppress(FileNotFoundError):
@@ -182,22 +186,22 @@ class Locks:
             aside.unlink()
 
     def _beat(self) -> None:
-        """Touch what is held, until the end."""
+        """Renew all heartbeats, until the end."""
         while not self._stop.wait(BEAT):
             for path in [self._own, *list(self._paths.values())]:
-                with suppress(OSError):  # a full or vanished disk is told where it matters
+                with suppress(OSError):  # writing results reports a full or vanished disk
                     os.utime(path)
 
 
 def held(folder: Path) -> list[Held]:
     """All locks in a folder, dead ones included; nothing is changed."""
-    found = []
+    locks = []
     for path in sorted(folder.rglob("*.lock")):
         with suppress(FileNotFoundError):
             name = path.relative_to(folder).with_suffix("").as_posix()
             since = max(0.0, time.time() - path.stat().st_mtime)
-            found.append(Held(name, read_owner(path), since))
-    return found
+            locks.append(Held(name, read_owner(path), since))
+    return locks
 
 
 def read_owner(path: Path) -> Owner | None:

@@ -7,25 +7,40 @@ from xbench.core.errors import UserError, unknown
 
 #: Source and target domain.
 Pair = tuple[str, str]
-#: The target view's second exposure, scored like a translation: the best one can hope for. Where
-#: there are none, one half of the target's images against the other, labelled `floor[n/2]`.
+#: Name of the reference row that is as good as a translation can be: a second exposure of the
+#: target's views. Without second exposures, one half of the target's images is compared with the
+#: other, and the row is labelled `floor[n/2]`.
 FLOOR = "floor"
 
 
 def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...]:
-    """`SRC:TGT` texts to pairs in table order; none means all ordered pairs."""
+    """`SRC:TGT` texts to pairs in table order; no text means all ordered pairs.
+
+    >>> parse_pairs(["b:a"], ["a", "b", "c"])
+    (('b', 'a'),)
+    >>> parse_pairs([], ["a", "b"])
+    (('a', 'b'), ('b', 'a'))
+
+    Raises:
+        UserError: an unknown domain, or a pair of the same domain.
+    """
     all_pairs = tuple(permutations(domains, 2))
     wanted = set()
     for text in texts:
         source, _, target = text.partition(":")
         for domain in (source, target):
             if domain not in domains:
-                raise unknown("domain", domain, domains, "try: --pairs " + ":".join(domains[:2]))
+                raise unknown("domain", domain, domains, _example(domains))
         if source == target:
             raise UserError(
                 f"the pair {text} translates a domain into itself",
                 "expected: two different domains as SRC:TGT",
-                "try: --pairs " + ":".join(all_pairs[0]),
+                _example(domains),
             )
         wanted.add((source, target))
     return tuple(pair for pair in all_pairs if pair in wanted) if wanted else all_pairs
+
+
+def _example(domains: Sequence[str]) -> str:
+    pair = ":".join(domains[:2])
+    return f"for example: --pairs {pair} (in Python: pairs='{pair}')"

@@ -1,7 +1,4 @@
-"""Pixels: 16-bit grey values, the one form in which images are stored, hashed and compared.
-
-Importing this module does not import torch.
-"""
+"""Pixels: 16-bit grey values, the one form in which images are stored, hashed and compared."""
 
 import hashlib
 from typing import TYPE_CHECKING
@@ -28,19 +25,24 @@ def to_pixels(images: "Tensor") -> Pixels:
     if not images.isfinite().all():
         raise ValueError("the method returned values that are not finite")
     pixels = np.empty((len(images), *images.shape[2:]), np.uint16)
-    # One by one, as float64 takes four times the room, and on the CPU: not every device has it.
+    # One by one, because float64 takes four times the room; on the CPU, because not every device
+    # has float64.
     for place, image in enumerate(images.detach().cpu()[:, 0]):
         pixels[place] = (image.double().clamp(0, 1) * WHITE).round().numpy()
     return pixels
 
 
 def from_pixels(pixels: Pixels) -> "Tensor":
-    """uint16 `[n, H, W]` to float32 `[n, 1, H, W]` in [0, 1]."""
+    """uint16 `[n, H, W]` to float32 `[n, 1, H, W]` in [0, 1].
+
+    >>> from_pixels(np.array([[[0, 65535]]], np.uint16))
+    tensor([[[[0., 1.]]]])
+    """
     import torch
 
     return torch.from_numpy(np.divide(pixels, WHITE, dtype=np.float32)).unsqueeze(1)
 
 
 def pixels_digest(pixels: Pixels) -> str:
-    """SHA-256 of uint16 images in order."""
+    """SHA-256 of the values of uint16 images in order, in hex."""
     return hashlib.sha256(np.ascontiguousarray(pixels).astype("<u2").tobytes()).hexdigest()

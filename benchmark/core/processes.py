@@ -1,6 +1,6 @@
-"""Cores, and several processes of one run, as `accelerate launch` or torchrun start them.
+"""Processor cores, and the processes of one run as `accelerate launch` or torchrun start them.
 
-They train together; all else (translating, scoring, writing) is done by the first one.
+These processes train together; the first one translates, scores and writes.
 """
 
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
-#: What one process does for the others (rendering data, say) may take this long.
+#: How long the others wait for what one process does for all, such as rendering data.
 PATIENCE = timedelta(hours=12)
 
 
@@ -25,11 +25,11 @@ def cores() -> int:
 
 
 def began(pid: int) -> str | None:
-    """When a process began, by a clock that nobody can set; None if there is none such (left)."""
+    """When a process started, by a clock that nobody can set; None if no such process runs."""
     if not Path("/proc/self/stat").exists():
         return _began_elsewhere(pid)
     try:
-        # The name, in brackets, may hold anything; behind it come the state and 18 more fields.
+        # The name, in brackets, may hold anything; the state and 18 more fields follow it.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
@@ -37,7 +37,7 @@ def began(pid: int) -> str | None:
 
 
 def _began_elsewhere(pid: int) -> str | None:
-    """The same where there is no `/proc`."""
+    """When a process started, on a system without `/proc`."""
     import psutil
 
     try:
@@ -53,18 +53,18 @@ def number() -> int:
 
 
 def index() -> int:
-    """Which of them this one is, from 0."""
+    """Which of these processes this one is, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Whether this is the process that writes files and messages."""
     return index() == 0
 
 
 @contextmanager
 def first_before_others(device: "torch.device") -> Iterator[None]:
-    """Let the first process through, then the others."""
+    """Let the first process run the block before the others."""
     if number() == 1:
         yield
         return
@@ -73,7 +73,7 @@ def first_before_others(device: "torch.device") -> Iterator[None]:
 
 
 def wait(device: "torch.device") -> None:
-    """Go on when all processes have come here."""
+    """Wait until all processes have come here."""
     if number() > 1:
         _state(device).wait_for_everyone()
 

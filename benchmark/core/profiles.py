@@ -1,8 +1,12 @@
-"""Profiles: named sizes of work. Methods and data sets choose their own defaults by them."""
+"""Profiles: named sizes of work, from which methods and data sets choose their defaults."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from xbench.core.errors import unknown
+
+#: The splits that methods are scored on: `test`, and `val` to choose settings on.
+SPLITS = ("test", "val")
 
 
 @dataclass(frozen=True)
@@ -12,20 +16,18 @@ class Profile:
     Attributes:
         name: what `--profile` takes.
         size: image height and width in pixels.
-        train_images: budget, training images drawn (steps × batch) for a network that serves all
-            pairs.
-        pair_images: the same for the training of one pair; each counted image stands for one of
-            either domain.
+        train_images: training images (steps × batch) for a network that serves all pairs.
+        pair_images: training images of each domain for a network that serves one pair.
         batch: images translated at once; halved when memory runs out.
         threads: CPU threads per task, fixed so that numbers repeat on any machine with as many
             cores.
         about: one line for the user.
-        data_seconds: to make the phantom, measured on the machine that the profile is for.
-        train_seconds: to train MedShift there.
-        pair_seconds: to train one network of a method that has one for each pair there.
-        translate_seconds: to translate one pair with MedShift there.
-        score_seconds: to score and store one pair there. Estimates until there are records to
-            estimate from; None where nobody has measured yet.
+        data_seconds: to make the phantom, measured on the machine that the profile is for. This and
+            the next four are first estimates, until there are records; None: not measured.
+        train_seconds: to train MedShift.
+        pair_seconds: to train one network of a method that has one for each pair.
+        translate_seconds: to translate one pair with MedShift.
+        score_seconds: to score and store one pair.
     """
 
     name: str
@@ -96,7 +98,29 @@ PROFILES = {
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name, or the three-line error."""
+    """The profile of that name.
+
+    >>> get_profile("smoke").size
+    32
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in PROFILES:
-        raise unknown("profile", name, PROFILES, "try: xbench run --profile quick")
+        raise unknown("profile", name, PROFILES, _example("profile", "quick"))
     return PROFILES[name]
+
+
+def get_split(name: str) -> Any:
+    """The name of a split that methods are scored on.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in SPLITS:
+        raise unknown("split", name, SPLITS, _example("split", "test"))
+    return name
+
+
+def _example(option: str, value: str) -> str:
+    return f"for example: --{option} {value} (in Python: {option}='{value}')"

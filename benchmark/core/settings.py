@@ -1,25 +1,27 @@
-"""Settings of methods, data and budget: parsing, checking against the configurations, labels."""
+"""Settings of methods, data and budget: read from text, checked, and shown in labels."""
 
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest
 
-#: Bytes of a file's name: 255 is what file systems take, and endings are added to it.
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+#: Bytes of a file's name: file systems take 255, and endings are added to it.
 LONGEST_NAME = 180
 
+#: Section (a method's name, `data` or `budget`) → key → value.
 Settings = dict[str, dict[str, Any]]
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
 
 def parse(texts: Iterable[str]) -> Settings:
-    """The settings that `--set` texts give; values are JSON, else text.
+    """The settings in `--set` texts; a value is JSON if it can be, else text.
 
     >>> parse(["medshift.tau=0.3", "medshift.solver=heun"])
     {'medshift': {'tau': 0.3, 'solver': 'heun'}}
@@ -36,7 +38,7 @@ def parse(texts: Iterable[str]) -> Settings:
 
 
 def nested(values: Mapping[str, Any]) -> Settings:
-    """Settings by their full names as settings by section.
+    """Settings named `SECTION.KEY`, by section.
 
     >>> nested({"medshift.tau": 0.3})
     {'medshift': {'tau': 0.3}}
@@ -52,7 +54,11 @@ def nested(values: Mapping[str, Any]) -> Settings:
 
 
 def parse_value(text: str) -> Any:
-    """The value that a text stands for: JSON, else the text itself."""
+    """The value of a text: JSON if it can be, else the text itself.
+
+    >>> parse_value("0.3"), parse_value("[8, 16]"), parse_value("heun")
+    (0.3, [8, 16], 'heun')
+    """
     try:
         return json.loads(text)
     except ValueError:
@@ -60,45 +66,68 @@ def parse_value(text: str) -> Any:
 
 
 def merged(first: Settings, second: Settings) -> Settings:
-    """Both settings; where they disagree, the second counts."""
+    """Both settings; where they differ, the second wins.
+
+    >>> merged({"data": {"noise": "on", "size": 64}}, {"data": {"noise": "off"}})
+    {'data': {'noise': 'off', 'size': 64}}
+    """
     sections = {**first, **second}
     return {name: {**first.get(name, {}), **second.get(name, {})} for name in sections}
 
 
 def texts(settings: Settings) -> list[str]:
-    """The `--set` texts that give these settings: the inverse of `parse`."""
+    """The `--set` texts of some settings: the inverse of `parse`.
+
+    >>> texts({"medshift": {"tau": 0.3}, "budget": {"images": 64}})
+    ['medshift.tau=0.3', 'budget.images=64']
+    """
     return [t for section, values in settings.items() for t in differences(section, values, {})]
 
 
 def _split(name: str, given: str = "") -> tuple[str, str]:
-    """Section and key of a setting's full name; `given` is what the user wrote."""
+    """Section and key of `SECTION.KEY`; `given` is what the user wrote, if it is more."""
     match = re.fullmatch(r"([\w-]+)\.([\w-]+)", name)
     if not match:
         raise UserError(
-            f"--set {given or name} cannot be read",
-            "expected: --set SECTION.KEY=VALUE (SECTION: a method, data or budget)",
-            "for example: --set medshift.tau=0.3",
+            f"the setting '{given or name}' cannot be read",
+            "expected: SECTION.KEY=VALUE, where SECTION is a method, data or budget",
+            _example("medshift.tau", 0.3),
         )
     return match[1], match[2]
 
 
 def check_sections(settings: Settings, sections: Iterable[str]) -> None:
-    """Every section must belong to something in this run."""
+    """Make sure that settings belong to the sections of a run.
+
+    Raises:
+        UserError: a section is not one of these.
+    """
     known = list(sections)
     for section in settings:
         if section not in known:
-            raise unknown("--set section in this run", section, known, "see: xbench run --help")
+            raise unknown("section of settings in this run", section, known, _example())
 
 
 def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
-    """The configuration with some fields changed, checked again as a whole."""
+    """The configuration with some fields changed, checked as a whole.
+
+    Args:
+        config: what to change; it stays as it is.
+        changes: field → value.
+        section: what the settings call the configuration, for messages.
+
+    Raises:
+        UserError: an unknown field, or a value that is not allowed.
+    """
+    from pydantic import ValidationError
+
     fields = type(config).model_fields
     for key in changes:
         if key not in fields:
             known = [f"{section}.{name}" for name in fields]
             near = [*get_close_matches(f"{section}.{key}", known, n=1), *known]
-            mend = f"for example: --set {near[0]}=VALUE" if near else "leave the --set out"
-            raise unknown("setting", f"{section}.{key}", known, mend)
+            fix = f"for example: --set {near[0]}=VALUE" if near else "leave this setting out"
+            raise unknown("setting", f"{section}.{key}", known, fix)
     try:
         return type(config).model_validate({**config.model_dump(), **changes})
     except ValidationError as error:
@@ -113,7 +142,7 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
         raise UserError(
             f"{section}.{key}={value} is not allowed{description}",
             f"{hint}expected: {problem['msg'][0].lower()}{problem['msg'][1:]}",
-            f"for example: --set {section}.{key}={_text(getattr(config, key, 'VALUE'))}",
+            _example(f"{section}.{key}", getattr(config, key, "VALUE")),
         ) from error
 
 
@@ -124,14 +153,17 @@ def label(
     extra: Mapping[str, Any] | None = None,
     always: Collection[str] = (),
 ) -> str:
-    """`medshift`, or `medshift[tau=0.6]` where something differs from the profile's default.
+    """A name with the settings that differ from the profile's defaults.
+
+    >>> label("medshift", {"tau": 0.6, "steps": 4}, {"tau": 0.3, "steps": 4})
+    'medshift[tau=0.6]'
 
     Args:
         name: of the method or data set.
         now: the settings in use, JSON-able.
-        then: the profile's.
-        extra: more to show, as a budget.
-        always: fields that are shown in any case.
+        then: the profile's defaults.
+        extra: more to show, such as a budget.
+        always: fields to show even if they are the defaults.
     """
     shown = {key: value for key, value in now.items() if value != then[key] or key in always}
     shown |= dict(extra or {})
@@ -140,12 +172,20 @@ def label(
 
 
 def name_of(label: str) -> str:
-    """The name in front of a label's brackets."""
+    """The name in front of a label's brackets.
+
+    >>> name_of("medshift[tau=0.6]")
+    'medshift'
+    """
     return label.partition("[")[0]
 
 
 def differences(section: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> tuple[str, ...]:
-    """The `--set` texts that lead from the settings `then` to `now`."""
+    """The `--set` texts that change the settings `then` into `now`.
+
+    >>> differences("medshift", {"tau": 0.6, "steps": 4}, {"tau": 0.3, "steps": 4})
+    ('medshift.tau=0.6',)
+    """
     return tuple(
         f"{section}.{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in now.items()
@@ -156,8 +196,11 @@ def differences(section: str, now: Mapping[str, Any], then: Mapping[str, Any]) -
 def file_name(text: str) -> str:
     """A label as a file name: slashes and other unsafe characters become underscores.
 
-    No text leads out of a folder: a name of dots alone is replaced, one too long for a file system
-    is cut and told apart by a hash.
+    The name never leads out of its folder. One that is too long for a file system is cut and ends
+    in a hash.
+
+    >>> file_name("fda/x[beta=0.1]"), file_name("..")
+    ('fda_x[beta=0.1]', '__')
     """
     name = re.sub(r"[^\w.,=+\-\[\]]", "_", text)
     if not name.strip("."):
@@ -169,9 +212,14 @@ def file_name(text: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as a person would type it."""
+    """A value as a person would write it: `on`, `8x16`, `0.3`."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list | tuple):
         return "x".join(_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _example(name: str = "medshift.tau", value: object = 0.3) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return f"for example: --set {name}={text} (in Python: settings={{'{name}': {value!r}}})"

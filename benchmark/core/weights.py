@@ -1,16 +1,14 @@
-"""Weights of pretrained networks: one manifest; fetched once, checked whenever they are used.
+"""Weights of pretrained networks: fetched once, checked at every use.
 
-They lie in the folder `weights` of `XBENCH_HOME`, fetched by pooch or placed there by hand, and
-nothing is written elsewhere. `XBENCH_OFFLINE=1` forbids fetching. `XBENCH_WEIGHTS_URL` names a
-mirror: an address below which the files lie as in that folder, so that serving the `weights`
-folder of one machine supplies the others.
+They lie in the folder `weights` of `XBENCH_HOME`, fetched by pooch or placed there by hand.
+`XBENCH_OFFLINE=1` forbids fetching. `XBENCH_WEIGHTS_URL` names a mirror: an address below which the
+files lie as in that folder, so that one machine can serve its `weights` folder to others.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from xbench.core.errors import Unavailable, unknown
 from xbench.core.files import atomic, home, set_aside
@@ -18,7 +16,6 @@ from xbench.core.hashing import file_digest
 
 #: Called with (bytes done, bytes in all, file) while a file is fetched.
 Progress = Callable[[int, int, str], None]
-State = Literal["ready", "missing", "wrong"]
 
 FOLDER = "weights"
 # No absolute path: the lines are stored in records and printed under published tables.
@@ -34,12 +31,12 @@ class Weight:
 
     Attributes:
         name: what `xbench fetch` calls the network that the file belongs to.
-        file: where it lies below the weights folder and below a mirror.
+        file: its path below the weights folder and below a mirror.
         url: its official address.
-        sha256: what it must hash to, wherever it came from.
-        licence: under which terms it is published.
+        sha256: hash that it must have, wherever it came from.
+        licence: terms under which it is published.
         bytes: its size.
-        about: one line for the user.
+        about: what it is and which metrics use it.
     """
 
     name: str
@@ -108,7 +105,7 @@ WEIGHTS: dict[str, tuple[Weight, ...]] = {
 
 
 def path_of(name: str) -> Path:
-    """Where the weights of a network lie, or should: a file, or the folder of several files.
+    """Where the weights of a network belong: a file, or the folder of several files.
 
     Raises:
         UserError: there are no weights of that name.
@@ -119,20 +116,20 @@ def path_of(name: str) -> Path:
 
 
 def obtain(name: str, progress: Progress | None = None) -> Path:
-    """Make sure that the weights of a network are there and right, fetching what is missing.
+    """Check the weights of a network, and fetch what is missing.
 
-    A file with another hash is never used: it is moved aside to `NAME.corrupt`, whether it was
-    fetched or placed by hand, and the next call fetches it anew.
+    A file with another hash is never used: it is renamed to `NAME.corrupt`, whether it was fetched
+    or placed by hand, and the next call fetches it again.
 
     Args:
         name: `inception`, `clip` or `vae`.
-        progress: told the bytes of each file that is fetched.
+        progress: called while a file is fetched.
 
     Returns:
         What `path_of` returns.
 
     Raises:
-        Unavailable: missing and not fetched, or another file; one line that names it.
+        Unavailable: a file could not be fetched or has another hash; one line that names it.
         UserError: there are no weights of that name.
     """
     for weight in _files(name):
@@ -142,65 +139,31 @@ def obtain(name: str, progress: Progress | None = None) -> Path:
                 _check(weight, path)
             else:
                 _fetch(weight, path, progress)
-        except (OSError, ValueError) as error:  # a ValueError: a mirror's address that is none
+        except (OSError, ValueError) as error:  # ValueError: the mirror's address is no URL
             raise Unavailable(
                 f"{weight.file} not fetched ({_short(error)}): {_AGAIN.format(weight.name)}"
             ) from error
     return path_of(name)
 
 
-def status(name: str) -> dict[str, Any]:
-    """What is known of the weights of a network, for lists and diagnoses; fetches nothing.
+def problem(name: str) -> str | None:
+    """Why the weights of a network cannot be used as they are, in one line; None if they can.
 
-    Returns:
-        `name`, `state` (`ready`, `missing`, `wrong`), `reason` (one line, or None where they are
-        ready), `path`, `bytes`, `licence`, `about`, and `files`: the same for each file, with
-        `url` and `sha256`.
+    Nothing is fetched or changed.
 
     Raises:
         UserError: there are no weights of that name.
     """
-    weights = _files(name)
-    files = [_file_status(weight) for weight in weights]
-    unready = [file for file in files if file["state"] != "ready"]
-    return {
-        "name": name,
-        "state": unready[0]["state"] if unready else "ready",
-        "reason": unready[0]["reason"] if unready else None,
-        "path": str(path_of(name)),
-        "bytes": sum(weight.bytes for weight in weights),
-        "licence": weights[0].licence,
-        "about": weights[-1].about,
-        "files": files,
-    }
-
-
-def _file_status(weight: Weight) -> dict[str, Any]:
-    path = _path(weight)
-    state: State = "missing"
-    reason = None
-    if path.is_file():
-        found = file_digest(path)
-        state = "ready" if found == weight.sha256 else "wrong"
-        if state == "wrong":
-            reason = f"{weight.file} is another file ({_hashes(found, weight)})"
-    elif _offline():
-        reason = _missing_offline(weight)
-    else:
-        reason = (
-            f"{weight.file} is missing; fetched on first use, or by: xbench fetch {weight.name}"
-        )
-    return {
-        "file": weight.file,
-        "state": state,
-        "reason": reason,
-        "path": str(path),
-        "url": weight.url,
-        "sha256": weight.sha256,
-        "bytes": weight.bytes,
-        "licence": weight.licence,
-        "about": weight.about,
-    }
+    for weight in _files(name):
+        path = _path(weight)
+        if not path.is_file():
+            if _offline():
+                return _missing_offline(weight)
+            return f"{weight.file} is missing; fetched on first use, or by: xbench fetch {name}"
+        sha256 = file_digest(path)
+        if sha256 != weight.sha256:
+            return f"{weight.file} is another file ({_hashes(sha256, weight)})"
+    return None
 
 
 def _files(name: str) -> tuple[Weight, ...]:
@@ -220,19 +183,19 @@ def _offline() -> bool:
 
 
 def _check(weight: Weight, path: Path) -> None:
-    """Refuse a file that is there but is another one."""
-    found = file_digest(path)
-    if found != weight.sha256:
+    """Refuse and rename a file that has another hash."""
+    sha256 = file_digest(path)
+    if sha256 != weight.sha256:
         aside = set_aside(path)
         raise Unavailable(
             f"{weight.file} in the folder '{FOLDER}' of the cache was another file "
-            f"({_hashes(found, weight)}), moved to {aside.name}; "
+            f"({_hashes(sha256, weight)}), moved to {aside.name}; "
             f"try: xbench fetch {weight.name}"
         )
 
 
 def _fetch(weight: Weight, path: Path, progress: Progress | None) -> None:
-    """Fetch a file; it gets its name only when it is whole and its hash is right."""
+    """Fetch a file; it gets its name once it is complete and its hash is right."""
     if _offline():
         raise Unavailable(_missing_offline(weight))
     import pooch
@@ -245,18 +208,18 @@ def _fetch(weight: Weight, path: Path, progress: Progress | None) -> None:
     )
     with atomic(path) as part:
         download(f"{mirror}/{weight.file}" if mirror else weight.url, str(part), None)
-        found = file_digest(part)
-        if found != weight.sha256:
+        sha256 = file_digest(part)
+        if sha256 != weight.sha256:
             aside = path.with_name(path.name + ".corrupt")
             os.replace(part, aside)
             raise Unavailable(
-                f"{weight.file} not fetched (wrong SHA-256: {_hashes(found, weight)}; "
+                f"{weight.file} not fetched (wrong SHA-256: {_hashes(sha256, weight)}; "
                 f"kept as {aside.name}): {_AGAIN.format(weight.name)}"
             )
 
 
 class _Bar:
-    """What pooch takes for a progress bar."""
+    """The progress bar that pooch expects."""
 
     def __init__(self, weight: Weight, report: Progress) -> None:
         self.weight = weight
@@ -265,20 +228,20 @@ class _Bar:
         self.done = 0
 
     def update(self, more: int) -> None:
-        """Some more bytes; pooch counts whole chunks, so the last one may be shorter."""
+        """Count more bytes; pooch counts whole chunks, though the last one may be shorter."""
         self.done = min(self.done + more, self.weight.bytes)
         self.report(self.done, self.weight.bytes, self.weight.file)
 
     def reset(self) -> None:
-        """Pooch counts everything once more at the end."""
+        """Start again: pooch counts everything once more at the end."""
         self.done = 0
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
-def _hashes(found: str, weight: Weight) -> str:
-    return f"{found[:8]}… instead of {weight.sha256[:8]}…"
+def _hashes(sha256: str, weight: Weight) -> str:
+    return f"{sha256[:8]}… instead of {weight.sha256[:8]}…"
 
 
 def _missing_offline(weight: Weight) -> str:
@@ -286,7 +249,7 @@ def _missing_offline(weight: Weight) -> str:
 
 
 def _short(error: Exception) -> str:
-    """An error in few words: the texts of network errors are long and differ from run to run."""
+    """An error in few words, because texts of network errors are long and vary from run to run."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     text = getattr(error, "strerror", None) or type(error).__name__
     return f"{text} {code}" if code else str(text)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from xbench.core import settings
-from xbench.core.errors import UserError, choice, unknown
+from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
-from xbench.core.profiles import Profile, get_profile
+from xbench.core.profiles import Profile, get_profile, get_split
 from xbench.core.settings import Settings
 from xbench.datasets import registry as datasets
 from xbench.datasets.base import Dataset, Split
@@ -123,7 +123,7 @@ def make(request: Request) -> Plan:
     """
     profile = get_profile(request.profile)
     changes = request.settings
-    split: Split = choice("split", request.split, ("test", "val"))
+    split: Split = get_split(request.split)
     _check_seeds(request.seeds)
     classes = [methods.get(name) for name in request.methods]
     settings.check_sections(changes, ["data", "budget", *(c.name for c in classes)])
@@ -171,7 +171,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise UserError(
             f"the seeds {list(seeds)} are not allowed",
             "expected: one or several whole numbers from 0",
-            "for example: --seed 0,1,2",
+            "for example: --seed 0,1,2 (in Python: seeds=[0, 1, 2])",
         )
 
 
@@ -193,7 +193,8 @@ def _budget(changes: dict[str, Any]) -> Budget:
             raise UserError(
                 f"budget.{key}={value} is not allowed",
                 f"expected: {expected}",
-                f"for example: --set budget.{key}={example}",
+                f"for example: --set budget.{key}={example}"
+                f" (in Python: settings={{'budget.{key}': {example}}})",
             )
     if len(changes) > 1:
         raise UserError(

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from xbench.analysis.terminal import make_console
 from xbench.core import processes
+from xbench.core.console import make_console
 from xbench.methods import base as methods
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record

@@ -106,9 +106,9 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
 def _check_seconds(timeout: float | None) -> None:
     if timeout is not None and not 0 < timeout < float("inf"):
         raise UserError(
-            f"--timeout {timeout:g} is no time",
+            f"the timeout {timeout:g} is not allowed",
             "expected: a number of seconds above 0",
-            "for example: --timeout 600",
+            "for example: --timeout 600 (in Python: timeout=600)",
         )
 
 

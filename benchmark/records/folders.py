@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from xbench.core.errors import choice, nothing_finished
-from xbench.core.profiles import PROFILES, get_profile
+from xbench.core.errors import nothing_finished
+from xbench.core.profiles import PROFILES, get_profile, get_split
 from xbench.core.settings import file_name, name_of
 from xbench.datasets import registry as datasets
 
@@ -17,8 +17,7 @@ def folder_of(out: Path, dataset_label: str, profile: str, split: str = "test") 
 def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
     """The results of a data set (its name, folder, or label, as `phantom[noise=off]`)."""
     get_profile(profile)
-    split = choice("split", split, ("test", "val"))
-    folder = folder_of(out, dataset, profile, split)
+    folder = folder_of(out, dataset, profile, get_split(split))
     if not (folder / "records").is_dir():
         name = name_of(dataset)
         label = dataset.replace(name, datasets.get(name).name, 1)
