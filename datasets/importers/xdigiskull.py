@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from xbench.core.errors import UserError, unknown
 from xbench.core.files import home
@@ -264,6 +263,8 @@ def _register(
     Returns:
         None if in one of the matchings less than `MUTUAL` of the pairs are mutual.
     """
+    from scipy.optimize import linear_sum_assignment
+
     smallest = min(items, key=lambda domain: len(items[domain]))
     reference = items[smallest]
     reference_groups, how = group_views({file: names[file] for file in reference})

@@ -23,6 +23,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -36,6 +37,12 @@ PAGE = 7.0
 REFERENCE_COLOUR = "0.45"
 REFERENCE_MARKERS = {"identity": "X", FLOOR: "*"}
 MARKERS = "osD^vph<P>Hd"
+#: seaborn's palette `colorblind` without its grey. To import seaborn, and scipy.stats with it,
+#: takes half a second.
+PALETTE = (
+    *("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC"),
+    *("#CA9161", "#FBAFE4", "#ECE133", "#56B4E9"),
+)
 #: Rows that one figure can show.
 MOST = 20
 #: Metadata that would differ from day to day or from version to version.
@@ -76,10 +83,7 @@ def colours(number: int) -> list[tuple[float, float, float]]:
 
     Grey is left to references.
     """
-    import seaborn as sns
-
-    palette = [colour for colour in sns.color_palette("colorblind") if len(set(colour)) > 1]
-    return [palette[place % len(palette)] for place in range(number)]
+    return [to_rgb(PALETTE[place % len(PALETTE)]) for place in range(number)]
 
 
 def load(folder: Path) -> list[Record]:
