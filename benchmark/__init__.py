@@ -1,9 +1,11 @@
 """xbench: a benchmark suite for unpaired X-ray image translation.
 
 `xbench.run`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score` do what the commands of these
-names do, and return pandas frames; `xbench.register` decorates a class of your own.
+names do, and return pandas frames. `xbench.register` decorates a method or data set of your own,
+`xbench.metric` a metric.
 """
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +26,8 @@ def __getattr__(name: str) -> Any:
     """The functions of the API, imported when they are first used: `import xbench` is quick."""
     if name not in __all__:
         raise AttributeError(f"module 'xbench' has no attribute '{name}'")
-    if name == "register":
-        from xbench.plugins.loading import register
-
-        return register
-    if name == "metric":
-        from xbench.metrics.base import metric
-
-        return metric
-    from xbench import api
-
-    return getattr(api, name)
+    homes = {"metric": "xbench.metrics.base", "register": "xbench.plugins.loading"}
+    return getattr(import_module(homes.get(name, "xbench.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,11 @@
-"""The command line's commands as Python functions that return pandas frames.
+"""Commands as Python functions: `xbench.run`, `leaderboard`, `pairs` and `score`.
 
-They are `xbench.run`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score`: the same names,
-defaults, skipping and errors (`xbench.core.errors.UserError`) as on the command line.
+Plain values in, pandas frames out, with the names, defaults and errors
+(`xbench.core.errors.UserError`) of the command line. May import every room but `report` and `cli`.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +14,7 @@ import pandas as pd
 from xbench.analysis.leaderboard import board_table, comparable, pairs_table
 from xbench.analysis.selection import Selection, chosen_pairs, sort_column
 from xbench.core.settings import nested
-from xbench.harness import plan
-from xbench.harness.plan import Request
+from xbench.harness.plan import Request, make
 from xbench.harness.progress import Display
 from xbench.harness.runner import Runner, pick_device
 from xbench.harness.session import Options, execute
@@ -60,8 +59,8 @@ def run(
         profile: `smoke`, `quick`, `standard` or `paper`.
         pairs: `SRC:TGT`, one or several; all by default.
         split: `test`, or `val` to choose settings on.
-        seeds: one or several, of trainings and random numbers.
-        settings: `SECTION.KEY` → value, as by `--set`.
+        seeds: one or several, for trainings and random numbers.
+        settings: `SECTION.KEY` → value, as for `--set`.
         out: folder of the results.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         force: redo finished units.
@@ -69,32 +68,33 @@ def run(
         quiet: show no progress.
 
     Returns:
-        The leaderboard of the run's folder, as `leaderboard` returns it. Units that failed are
-        named in `attrs["failed"]`, and in a warning.
+        The leaderboard of the run's folder, as `leaderboard` returns it. `attrs["failed"]` names
+        the units that failed; there is a warning, too.
 
     Raises:
-        UserError: a mistake in the arguments; nothing has been done then.
+        UserError: a mistake in the arguments; nothing is done then.
     """
     given = [methods] if isinstance(methods, type) else _names(methods)
-    request = Request(
-        methods=[_name(method) for method in given],
-        dataset=dataset,
-        profile=profile,
-        pairs=_names(pairs),
-        split=split,
-        seeds=[seeds] if isinstance(seeds, int) else list(seeds),
-        settings=nested(settings or {}),
-        out=Path(out),
+    plan = make(
+        Request(
+            methods=[_name(method) for method in given],
+            dataset=dataset,
+            profile=profile,
+            pairs=_names(pairs),
+            split=split,
+            seeds=list(seeds) if isinstance(seeds, Iterable) else [seeds],
+            settings=nested(settings or {}),
+            out=Path(out),
+        )
     )
-    made = plan.make(request)
-    runner = Runner(made, pick_device(device), Display(made.dataset.domains))
+    runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     runner.display.console.quiet |= quiet
     outcome = execute(runner, Path(out), Options(force=force, timeout=timeout))
     failed = [unit.name for unit in outcome.failed]
     if failed:
         folder = runner.store.folder / "failed"
         warnings.warn(f"{len(failed)} units failed; tracebacks: {folder}", stacklevel=3)
-    board = _board(made.folder)
+    board = _board(plan.folder)
     board.attrs["failed"] = failed
     return board
 
@@ -107,7 +107,7 @@ def leaderboard(
     split: str = "test",
     out: Location = "runs",
     group: str = "",
-    pairs: Sequence[str] = (),
+    pairs: str | Sequence[str] = (),
     sort: str = "",
 ) -> pd.DataFrame:
     """One row per method, ranked, from the records of earlier runs; nothing is written.
@@ -121,9 +121,9 @@ def leaderboard(
         profile: of the runs.
         split: `test` or `val`.
         out: folder of the results.
-        group: pairs to average over, as `--group` names them.
-        pairs: the same, `SRC:TGT` each; all by default.
-        sort: the column to rank by.
+        group: pairs to average over: `cross`, `within`, or two groups as `synthetic:real`.
+        pairs: pairs to average over, `SRC:TGT` each; all by default.
+        sort: column to rank by.
 
     Returns:
         The columns of `leaderboard.csv` and `reference`; `attrs["notes"]` says what was left out.
@@ -131,7 +131,7 @@ def leaderboard(
     Raises:
         UserError: there are no records, or a name is not known.
     """
-    return _board(results_folder(dataset, profile, split, Path(out)), group, pairs, sort)
+    return _board(results_folder(dataset, profile, split, Path(out)), group, _names(pairs), sort)
 
 
 @plugins.loaded()
@@ -183,9 +183,9 @@ def score(
         xbench.score("translated", source="sources", target="real").value["ftd"]
 
     Args:
-        translated: folder of images; as for `xbench.scoring.folders.score_folders`.
-        source: what they were made of, under the same names.
-        target: true images; the same names mean the same views.
+        translated: folder of images.
+        source: folder of the images that were translated, under the same names.
+        target: folder of true images; the same names mean the same views.
         metrics: one name or several; all by default.
         extractor: `FILE.py:callable` or `FILE.pt`, for `fd`, `cfd` and `kd`.
         stats: statistics of the texture descriptors, as a run keeps them.
@@ -194,19 +194,20 @@ def score(
 
     Returns:
         A row per metric, indexed by its name: value, ends of the 95 % interval, n, identity of the
-        definition, and the reason where there is no value; `attrs["notes"]` has what else there is.
+        definition, and the reason where there is no value; `attrs["notes"]` has remarks.
 
     Raises:
-        UserError: a folder or file is not as it should be, or a name is not known.
+        UserError: a folder or file cannot be used, or a name is not known.
     """
-    place = pick_device(device)
-    wanted = None if metrics is None else _names(metrics)
-    found = score_folders(translated, source, target, wanted, extractor, stats, group, place)
+    names = None if metrics is None else _names(metrics)
+    scores = score_folders(
+        translated, source, target, names, extractor, stats, group, pick_device(device)
+    )
     columns = ("value", "ci_low", "ci_high", "n", "identity", "reason")
-    rows = {name: value.model_dump(include=set(columns)) for name, value in found.values.items()}
+    rows = {name: value.model_dump(include=set(columns)) for name, value in scores.values.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     frame = frame.astype({"value": float, "ci_low": float, "ci_high": float, "n": "Int64"})
-    frame.attrs["notes"] = found.notes
+    frame.attrs["notes"] = scores.notes
     return frame.rename_axis("metric")
 
 
@@ -233,7 +234,7 @@ def _records(folder: Path) -> tuple[list[Record], list[str]]:
 
 
 def _name(method: str | type[Method]) -> str:
-    """A name by which the plan finds a method; a class of the user's is registered for it."""
+    """A name by which the plan finds a method; a class that has none is registered."""
     if isinstance(method, str):
         return method
     name = str(vars(method).get("name", ""))

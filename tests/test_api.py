@@ -79,7 +79,6 @@ def test_mistakes_are_those_of_the_command_line() -> None:
         lambda: xbench.run("medshfit", profile="smoke"),
         lambda: xbench.run("histogram", profile="smok"),
         lambda: xbench.run("histogram", split="train"),
-        lambda: xbench.run("histogram", profile="smoke", seeds=-1),
         lambda: xbench.run("histogram", profile="smoke", timeout=0),
         lambda: xbench.leaderboard(profile="smoke"),
         lambda: xbench.pairs("fantom"),
@@ -89,6 +88,30 @@ def test_mistakes_are_those_of_the_command_line() -> None:
             call()
     assert not Path("runs").exists()
     assert not hasattr(xbench, "leaderbord")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong", "fix"),
+    [
+        ({"seeds": -1}, "the seeds [-1]", "(in Python: seeds=[0, 1, 2])"),
+        ({"seeds": 0.5}, "the seeds [0.5]", "(in Python: seeds=[0, 1, 2])"),
+        ({"split": "tset"}, "'tset'", "(in Python: split='test')"),
+        ({"profile": "smok"}, "'smok'", "(in Python: profile='quick')"),
+        ({"pairs": [("real_low", "real_normal")]}, "no domain", "(in Python: pairs='synthetic_low"),
+        ({"settings": {"tau": 0.3}}, "'tau'", "(in Python: settings={'medshift.tau': 0.3})"),
+        ({"settings": {"data.size": "big"}}, "data.size=big", "settings={'data.size': 32})"),
+        ({"timeout": 0}, "the timeout 0", "(in Python: timeout=600)"),
+    ],
+)
+def test_a_mistake_is_explained_in_words_of_python(
+    arguments: dict[str, Any], wrong: str, fix: str
+) -> None:
+    with pytest.raises(UserError) as mistake:
+        xbench.run("histogram", **{"profile": "smoke", **arguments})
+    first, _, last = str(mistake.value).splitlines()
+    assert wrong in first
+    assert fix in last
+    assert "--" not in first
 
 
 def test_folders_are_scored_into_a_frame() -> None:

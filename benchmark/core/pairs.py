@@ -27,7 +27,7 @@ def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...
     all_pairs = tuple(permutations(domains, 2))
     wanted = set()
     for text in texts:
-        source, _, target = text.partition(":")
+        source, _, target = str(text).partition(":")
         for domain in (source, target):
             if domain not in domains:
                 raise unknown("domain", domain, domains, _example(domains))

@@ -126,7 +126,7 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
         if key not in fields:
             known = [f"{section}.{name}" for name in fields]
             near = [*get_close_matches(f"{section}.{key}", known, n=1), *known]
-            fix = f"for example: --set {near[0]}=VALUE" if near else "leave this setting out"
+            fix = _example(near[0], "VALUE") if near else "leave this setting out"
             raise unknown("setting", f"{section}.{key}", known, fix)
     try:
         return type(config).model_validate({**config.model_dump(), **changes})
@@ -139,9 +139,10 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
         hint = f"did you mean {near[0]}? " if near else ""
         about = fields[key].description if key in fields else None
         description = f" ({about})" if about else ""
+        expected = problem["msg"].removeprefix("Value error, ")
         raise UserError(
             f"{section}.{key}={value} is not allowed{description}",
-            f"{hint}expected: {problem['msg'][0].lower()}{problem['msg'][1:]}",
+            f"{hint}expected: {expected[0].lower()}{expected[1:]}",
             _example(f"{section}.{key}", getattr(config, key, "VALUE")),
         ) from error
 
