@@ -58,7 +58,11 @@ def test_a_folder_that_cannot_be_written_fails(xbench: Xbench) -> None:
     Path("taken").write_text("a file")
     result = xbench("doctor", "--out", "taken", "--json")
     assert result.code == 1
-    assert checks(result)["disk of results"]["outcome"] == "fail"
+    check = checks(result)["disk of results"]
+    assert (check["outcome"], check["fix"]) == ("fail", "choose another folder")
+    assert (
+        "taken cannot be written; choose another folder" in xbench("doctor", "--out", "taken").out
+    )
 
 
 def test_a_plug_in_that_is_gone_fails(xbench: Xbench, monkeypatch: pytest.MonkeyPatch) -> None:

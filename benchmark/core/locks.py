@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 
 from xbench.core import processes
@@ -87,12 +86,7 @@ class Locks:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for name in list(self._paths):
             self.release(name)
@@ -114,7 +108,7 @@ class Locks:
         """Take the lock `name` (a relative path); False if a live process holds it."""
         if name in self._paths:
             return True
-        path = self._path(name)
+        path = self.folder / f"{name}.lock"
         for _ in range(3):  # again if a dead lock was removed
             if self._create(path):
                 self._paths[name] = path
@@ -139,9 +133,6 @@ class Locks:
             yield
         finally:
             self.release(name)
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.lock"
 
     def _create(self, path: Path) -> bool:
         """Create a lock file that names its owner, in one step; False if there is one."""

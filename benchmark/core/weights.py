@@ -47,6 +47,16 @@ class Weight:
     bytes: int
     about: str
 
+    @property
+    def path(self) -> Path:
+        """Where it lies in the cache, or belongs."""
+        return home() / FOLDER / self.file
+
+    def mismatch(self, path: Path) -> str:
+        """How the hash of a file differs from the one that it must have; empty if it does not."""
+        sha256 = file_digest(path)
+        return "" if sha256 == self.sha256 else f"{sha256[:8]}… instead of {self.sha256[:8]}…"
+
 
 _VAE = (
     "https://huggingface.co/stabilityai/sd-vae-ft-mse/resolve/"
@@ -110,9 +120,8 @@ def path_of(name: str) -> Path:
     Raises:
         UserError: there are no weights of that name.
     """
-    files = _files(name)
-    path = _path(files[0])
-    return path if len(files) == 1 else path.parent
+    first, *others = _files(name)
+    return first.path.parent if others else first.path
 
 
 def obtain(name: str, progress: Progress | None = None) -> Path:
@@ -133,12 +142,11 @@ def obtain(name: str, progress: Progress | None = None) -> Path:
         UserError: there are no weights of that name.
     """
     for weight in _files(name):
-        path = _path(weight)
         try:
-            if path.exists():
-                _check(weight, path)
+            if weight.path.exists():
+                _check(weight)
             else:
-                _fetch(weight, path, progress)
+                _fetch(weight, progress)
         except (OSError, ValueError) as error:  # ValueError: the mirror's address is no URL
             raise Unavailable(
                 f"{weight.file} not fetched ({_short(error)}): {_AGAIN.format(weight.name)}"
@@ -155,14 +163,12 @@ def problem(name: str) -> str | None:
         UserError: there are no weights of that name.
     """
     for weight in _files(name):
-        path = _path(weight)
-        if not path.is_file():
+        if not weight.path.is_file():
             if _offline():
                 return _missing_offline(weight)
             return f"{weight.file} is missing; fetched on first use, or by: xbench fetch {name}"
-        sha256 = file_digest(path)
-        if sha256 != weight.sha256:
-            return f"{weight.file} is another file ({_hashes(sha256, weight)})"
+        if difference := weight.mismatch(weight.path):
+            return f"{weight.file} is another file ({difference})"
     return None
 
 
@@ -174,27 +180,21 @@ def _files(name: str) -> tuple[Weight, ...]:
     return WEIGHTS[name]
 
 
-def _path(weight: Weight) -> Path:
-    return home() / FOLDER / weight.file
-
-
 def _offline() -> bool:
     return os.environ.get("XBENCH_OFFLINE") == "1"
 
 
-def _check(weight: Weight, path: Path) -> None:
+def _check(weight: Weight) -> None:
     """Refuse and rename a file that has another hash."""
-    sha256 = file_digest(path)
-    if sha256 != weight.sha256:
-        aside = set_aside(path)
+    if difference := weight.mismatch(weight.path):
+        aside = set_aside(weight.path)
         raise Unavailable(
             f"{weight.file} in the folder '{FOLDER}' of the cache was another file "
-            f"({_hashes(sha256, weight)}), moved to {aside.name}; "
-            f"try: xbench fetch {weight.name}"
+            f"({difference}), moved to {aside.name}; try: xbench fetch {weight.name}"
         )
 
 
-def _fetch(weight: Weight, path: Path, progress: Progress | None) -> None:
+def _fetch(weight: Weight, progress: Progress | None) -> None:
     """Fetch a file; it gets its name once it is complete and its hash is right."""
     if _offline():
         raise Unavailable(_missing_offline(weight))
@@ -206,14 +206,13 @@ def _fetch(weight: Weight, path: Path, progress: Progress | None) -> None:
         chunk_size=2**20,
         timeout=(_CONNECT_SECONDS, _READ_SECONDS),
     )
-    with atomic(path) as part:
+    with atomic(weight.path) as part:
         download(f"{mirror}/{weight.file}" if mirror else weight.url, str(part), None)
-        sha256 = file_digest(part)
-        if sha256 != weight.sha256:
-            aside = path.with_name(path.name + ".corrupt")
+        if difference := weight.mismatch(part):
+            aside = weight.path.with_name(weight.path.name + ".corrupt")
             os.replace(part, aside)
             raise Unavailable(
-                f"{weight.file} not fetched (wrong SHA-256: {_hashes(sha256, weight)}; "
+                f"{weight.file} not fetched (wrong SHA-256: {difference}; "
                 f"kept as {aside.name}): {_AGAIN.format(weight.name)}"
             )
 
@@ -238,10 +237,6 @@ class _Bar:
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
-
-
-def _hashes(sha256: str, weight: Weight) -> str:
-    return f"{sha256[:8]}… instead of {weight.sha256[:8]}…"
 
 
 def _missing_offline(weight: Weight) -> str:
