@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from xbench.core import hashing
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest, file_digest
 
@@ -199,8 +198,6 @@ def load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise broken(str(path), ImportError("it does not end in .py"))
     module = importlib.util.module_from_spec(spec)
-    # Plug-ins of version 0.1 import this module under its earlier name.
-    sys.modules.setdefault("xbench.hashing", hashing)
     sys.modules[name] = module  # pydantic resolves annotations through it
     try:
         with undisturbed():

@@ -83,11 +83,30 @@ class Trained:
         locked = processes.number() == 1 and read_log(folder, training, repair=False) is None
         if locked and not self.locks.take(lock):
             raise Busy(training_name(self.entry, training, self.seed))
-        plan, entry, device = self.plan, self.entry, self.method.device
         try:
-            return obtain(training, folder, plan, entry, self.seed, device, self.display)
+            return self._load_or_train(training, folder)
         finally:
             self.locks.release(lock)
+
+    def _load_or_train(self, training: Training, folder: Path) -> TrainingLog:
+        """Load a finished training, or train (or go on training) and store it."""
+        entry, log = self.entry, read_log(folder, training)
+        if log is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            name, seed = training_name(entry, training, self.seed), seed_from("training", self.seed)
+            data = TrainOnly(self.plan.dataset)
+            with self.display.training(name) as progress, undisturbed():
+                result = training.fit(data, entry.train_images, seed, folder, progress)
+            together = training.pairs is None
+            if processes.is_first() or not together:
+                _finish(training, folder, entry, result)
+            if together:
+                processes.wait(self.method.device)
+            log = read_log(folder, training)
+            assert log is not None, f"{folder} was damaged as it was written"
+        # Also after training: translations use the weights of the file.
+        training.load(folder)
+        return log
 
     def _keep(self, folder: Path, error: Exception) -> None:
         """Keep an error for the units that need the training, without what its frames hold."""
@@ -151,39 +170,6 @@ def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str
             "seed": seed,
         }
     )
-
-
-def obtain(
-    training: Training,
-    folder: Path,
-    plan: Plan,
-    entry: Entry,
-    seed: int,
-    device: torch.device,
-    display: Display,
-) -> TrainingLog:
-    """Load a finished training, or train (or go on training) and store it."""
-    log = read_log(folder, training)
-    if log is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with display.training(training_name(entry, training, seed)) as progress, undisturbed():
-            result = training.fit(
-                TrainOnly(plan.dataset),
-                entry.train_images,
-                seed_from("training", seed),
-                folder,
-                progress,
-            )
-        together = training.pairs is None
-        if processes.is_first() or not together:
-            _finish(training, folder, entry, result)
-        if together:
-            processes.wait(device)
-        log = read_log(folder, training)
-        assert log is not None, f"{folder} was damaged as it was written"
-    # Also after training: translations use the weights of the file.
-    training.load(folder)
-    return log
 
 
 def _check_recipe(log: TrainingLog, training: Training, folder: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xbench.core import processes
 from xbench.core.hashing import digest, seed_from
-from xbench.core.pixels import to_pixels
+from xbench.core.pixels import Pixels, to_pixels
 from xbench.datasets.base import Images
 from xbench.harness.plan import Entry
 from xbench.methods.base import Method
@@ -38,7 +38,7 @@ def translate(
     *,
     seed: int,
     batch: int,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Pixels]:
     """Translate all images of one source to some targets.
 
     Args:
@@ -75,26 +75,13 @@ def translate_path(
     *,
     seed: int,
     batch: int,
-) -> dict[tuple[float, str], np.ndarray]:
-    """Translate all images of one source at several values of the trade-off knob.
+) -> dict[tuple[float, str], Pixels]:
+    """Translate as `translate` does, at several `values` of the trade-off knob.
 
-    The same pixels as by `translate` with a method for each value; what they share is done once.
-
-    Args:
-        method: trained for these pairs; whatever value it is configured with.
-        images: see `translate`.
-        ids: see `translate`.
-        source: domain of the images.
-        targets: domains to translate into.
-        values: values of the knob.
-        seed: root of the random numbers.
-        batch: images per batch; halved where memory runs out.
+    The same pixels as by a method for each value, but shared work is done once.
 
     Returns:
         Pixels uint16 `[n, H, W]` by value and target.
-
-    Raises:
-        TypeError, ValueError: the method returned no tensor, or one of another shape.
     """
 
     def work(part: Tensor, names: Sequence[str]) -> dict[tuple[float, str], Tensor]:
@@ -163,9 +150,9 @@ def _in_batches(
     ids: Sequence[str],
     batch: int,
     device: torch.device,
-) -> dict[Key, np.ndarray]:
+) -> dict[Key, Pixels]:
     """Work batch by batch, with smaller batches where memory runs out; joined pixels by key."""
-    parts: dict[Key, list[np.ndarray]] = {}
+    parts: dict[Key, list[Pixels]] = {}
     start = 0
     while start < len(images):
         chosen = slice(start, start + batch)

@@ -125,21 +125,9 @@ def metric(
             '''Mean absolute difference from the true target.'''
             return (output - target).abs().mean(dim=(1, 2, 3))
 
-    The first line of the docstring explains the column. For `label` to `in_tables` see `Metric`.
+    The first line of the docstring explains the column. Arguments are those of `Metric`, and:
 
     Args:
-        label: heads the column.
-        against: what the second argument is; `target` stays empty without alignment.
-        kind: what the function takes and returns.
-        space: of features.
-        gap: of measures.
-        higher_is_better: which way the column is ranked.
-        unit: of the value, empty for a pure number.
-        span: least and greatest possible value; None where there is no end.
-        decimals: digits after the point in tables.
-        min_n: fewest images.
-        extrapolates: whether the limit for endless images is reported.
-        in_tables: whether tables for people have the column.
         name: of the column in CSV files; the function's by default.
         version: part of the identity; by default the hash of the file that has the function.
         identity: the whole identity, in place of name and version.
