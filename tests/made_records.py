@@ -76,7 +76,7 @@ def row(label: str, values: Mapping[str, float | None], **options: Any) -> list[
 
 
 def references() -> list[Record]:
-    """Identity and floor, as they stand in every results folder."""
+    """Identity and floor, as every results folder has them."""
     return [
         *row("identity", {"ssim": 1.0, "ftd": 100.0}, params=0, params_total=0, train_images=0),
         *row("floor", {"ssim": 0.5, "ftd": 0.0}, params=0, params_total=0, train_images=0),

@@ -46,7 +46,7 @@ def sweep() -> list[Any]:
     return [*records, *row("ahead", {"ssim": 0.85, "ftd": 45.0})]
 
 
-def test_the_trade_off_tells_curves_front_and_hypervolume(xbench: Xbench) -> None:
+def test_the_trade_off_has_curves_front_and_hypervolume(xbench: Xbench) -> None:
     write(FOLDER, sweep())
     plot(xbench, "tradeoff")
     table = pd.read_csv(FOLDER / "tradeoff.csv").set_index("method")
@@ -65,7 +65,7 @@ def test_the_trade_off_tells_curves_front_and_hypervolume(xbench: Xbench) -> Non
     assert table.hypervolume[["identity", "floor"]].tolist() == [0, 0]
 
 
-def test_every_number_that_varies_makes_a_curve(xbench: Xbench) -> None:
+def test_a_curve_joins_all_rows_that_differ_in_one_number(xbench: Xbench) -> None:
     records = sweep()
     for tau, steps in ((0.1, 1), (0.1, 2), (0.5, 1)):
         label = f"shift[steps={steps}]" if tau == 0.1 else f"shift[tau={tau},steps={steps}]"
@@ -83,6 +83,7 @@ def test_every_number_that_varies_makes_a_curve(xbench: Xbench) -> None:
         ("shift", "tau", ["shift", "shift[tau=0.5]", "shift[tau=0.9]"]),
         ("shift[steps=1]", "tau", ["shift[steps=1]", "shift[tau=0.5,steps=1]"]),
         ("shift", "steps", ["shift[steps=1]", "shift[steps=2]", "shift"]),
+        ("shift[tau=0.5]", "steps", ["shift[tau=0.5,steps=1]", "shift[tau=0.5]"]),
     ]
     assert own.pareto["shift[steps=2]"]
     plot(xbench, "tradeoff", "--row", "shift", "--row", "shift[steps=1]", "--to", "steps.png")
@@ -194,24 +195,22 @@ def test_blurred_edges_have_wider_profiles() -> None:
         assert widths[-1] == pytest.approx(1.35 * np.hypot(sigma, 0.4), rel=0.15)
 
 
-def test_the_probe_tells_domains_only_where_other_heads_do() -> None:
+def test_the_probe_predicts_domains_only_from_what_heads_share() -> None:
     noise = np.random.default_rng(0)
     groups = [f"head{k // 4}" for k in range(40)]
     labels = ["a", "b"] * 20
     sign = np.array([1.0, -1.0] * 20)
-    told = noise.standard_normal((40, 60))
-    told[:, 0] += 20 * sign
-    assert probe(told, labels, groups).mean() == 1
+    apart = noise.standard_normal((40, 60))
+    apart[:, 0] += 20 * sign
+    assert probe(apart, labels, groups).mean() == 1
     assert 0.2 < probe(noise.standard_normal((40, 60)), labels, groups).mean() < 0.8
-    # What tells the domain in another direction for every head is no domain.
+    # A direction of its own for every head says nothing about the domains of other heads.
     own = np.zeros((40, 10))
     own[np.arange(40), np.arange(40) // 4] = sign
     assert probe(own, labels, groups).mean() == pytest.approx(0.5)
 
 
-def test_latents_of_a_trained_method_are_drawn_and_told_apart(
-    xbench: Xbench, finished: Path
-) -> None:
+def test_latents_of_a_trained_method_are_drawn(xbench: Xbench, finished: Path) -> None:
     out = finished.parents[1]
     options = ("--out", out, "--set", "budget.images=64", "--embedding", "pca")
     assert plot(xbench, "latents", *options, "--taus", "1,0.2", "--to", "latents.png")

@@ -1,4 +1,4 @@
-"""`xbench report`: one file that tells the whole comparison, whatever the records hold."""
+"""`xbench report`: one file with the whole comparison, whatever the records hold."""
 
 import base64
 import hashlib
@@ -89,7 +89,9 @@ def test_one_file_holds_every_row_and_asks_for_nothing_else(xbench: Xbench, runs
     page = Page(Path(result.out.strip()))
     for label in ("identity", "floor", "histogram", "medshift[images=64]"):
         assert label in page.text
-    linked = [v for _, found in page.tags for n, v in found.items() if n in ("src", "href")]
+    linked = [
+        v for _, attributes in page.tags for n, v in attributes.items() if n in ("src", "href")
+    ]
     assert all(link is None or link.startswith(("#", "data:")) for link in linked)
     policy = next(a["content"] for _, a in page.tags if "http-equiv" in a)
     assert policy is not None

@@ -68,8 +68,8 @@ def settle(page: Any) -> None:
 def rows(page: Any) -> list[str]:
     """Labels of the leaderboard from top to bottom."""
     settle(page)
-    found: list[str] = page.locator("#board tbody .pick").all_inner_texts()
-    return found
+    labels: list[str] = page.locator("#board tbody .pick").all_inner_texts()
+    return labels
 
 
 def column(page: Any, head: str) -> list[str]:
@@ -77,8 +77,8 @@ def column(page: Any, head: str) -> list[str]:
     settle(page)
     heads = page.locator("#board thead th").all_inner_texts()
     place = next(k for k, text in enumerate(heads) if text.strip() == head)
-    found: list[str] = page.locator(f"#board tbody tr > :nth-child({place + 1})").all_inner_texts()
-    return [text.split()[0] for text in found]
+    cells: list[str] = page.locator(f"#board tbody tr > :nth-child({place + 1})").all_inner_texts()
+    return [text.split()[0] for text in cells]
 
 
 def pixels(page: Any, canvas: str) -> list[int]:
@@ -131,7 +131,7 @@ def test_sweeps_are_shown_on_demand(visit: Callable[..., Any], tmp_path: Path) -
     for tau in (0.1, 0.2, 0.3, 0.4):
         label = "shift" if tau == 0.1 else f"shift[tau={tau}]"
         records += made["row"](label, {"ssim": tau, "ftd": 90 * tau}, config={"tau": tau, "s": 4})
-    config = {"tau": 0.2, "s": 1}
+    config = {"tau": 0.25, "s": 1}
     records += made["row"]("shift[s=1]", {"ssim": 0.0, "ftd": 1e4}, config=config)
     made["write"](tmp_path, records)
     page = visit(report.write(tmp_path, tmp_path / "report.html"))

@@ -238,7 +238,7 @@ def test_a_long_table_is_set_on_several_pages(xbench: Xbench) -> None:
         assert len(re.findall(r" & m\d+ & ", page)) == 60, "with all methods"
 
 
-def test_parameters_are_told_for_one_pair_and_for_all(xbench: Xbench) -> None:
+def test_parameters_are_shown_for_one_pair_and_for_all(xbench: Xbench) -> None:
     write(FOLDER, [*references(), *row("one", {"ftd": 1.0}, params_dead=500_000)])
     shown = board(xbench, "--table", "parameters").out
     assert "1.50 M (1.00 M live)" in shown
@@ -291,7 +291,7 @@ def test_one_method_on_one_pair_and_missing_metrics_make_tables(xbench: Xbench) 
     assert pd.isna(pair["ftd"])
 
 
-def test_what_waits_for_weights_is_told_as_the_newest_record_tells_it(xbench: Xbench) -> None:
+def test_of_missing_weights_the_newest_record_gives_the_reason(xbench: Xbench) -> None:
     def waiting(seed: int, reason: str) -> list[Record]:
         value = Value(identity=METRICS["fid"].identity, value=None, reason=reason, pending=True)
         plain = row("one", {"ssim": 0.5, "kid": None}, seed=seed)
@@ -305,7 +305,7 @@ def test_what_waits_for_weights_is_told_as_the_newest_record_tells_it(xbench: Xb
     assert "Empty: KID: not computed" in text
 
 
-def test_times_are_of_the_quickest_machine_of_a_row_and_told_apart(xbench: Xbench) -> None:
+def test_times_are_of_the_quickest_machine_of_a_row_and_machines_are_named(xbench: Xbench) -> None:
     one, two = ({"provenance": {"threads": count}} for count in (1, 2))
     slow, quick = ({"seconds": s, "train_seconds": s} for s in (16.0, 1.6))
     values = {"ssim": 0.5, "ftd": 9.0}

@@ -14,6 +14,7 @@ from PIL import Image
 from xbench.analysis import figures as plots
 from xbench.analysis import leaderboard
 from xbench.analysis.leaderboard import with_published
+from xbench.analysis.results import read
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 from xbench.records.store import Store
@@ -78,7 +79,7 @@ def test_published_rows_rank_with_a_new_method(xbench: Xbench, runs: Path) -> No
 
 
 def test_a_row_is_own_or_published_and_published_sweeps_stay_unranked() -> None:
-    """Networks that were trained anew have other weights, and the same label."""
+    """Networks that were trained again have other weights and the same label."""
     plain = {"ssim": 0.5, "ftd": 9.0}
     networks = {"weights_sha256": {"recipe": "published"}}
     swept = [f"mine[tau={tau}]" for tau in (0.1, 0.2, 0.3)]
@@ -178,7 +179,7 @@ def test_the_trade_off_plot_uses_one_realism_metric_for_all(
             path = runs / "records" / record.method.label / f"seed{record.seed}"
             text = record.model_dump_json(indent=1)
             (path / f"{record.source}--{record.target}.json").write_text(text)
-        pictures.append(plots.tradeoff(runs)[0].read_bytes())
+        pictures.append(plots.tradeoff(read(runs))[0].read_bytes())
     assert pictures[0] == pictures[1]
     assert pictures[0] != pictures[2]
 

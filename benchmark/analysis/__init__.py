@@ -1,8 +1,11 @@
-"""What records say: rows, tables, figures, comparisons. All of it is derived and can be deleted.
+"""What records say: rows, tables, figures, comparisons. All of it can be deleted and made again.
 
-`rows` averages records, `leaderboard` ranks rows, `selection` chooses pairs and columns, `tables`
-writes CSV, Markdown and LaTeX through `typeset`, `terminal` prints, `figures` draws, `compare`
-tests two rows, `publish` copies results, `reproduce` prints the commands behind them.
+`results` reads a folder's records, `rows` averages them, `columns` lists the columns of tables,
+`selection` chooses pairs and the column that ranks, `leaderboard` and `breakdowns` make frames,
+`tables` writes them as CSV, Markdown and LaTeX through `typeset` with `footnotes`, `terminal`
+prints them. `tradeoffs`, `compare`, `differing` and `latents` compute what `figures` draws.
+`publish` copies results, `reproduce` prints the commands behind them.
 
-May import `records`, `datasets`, `metrics` and `core`; no method is run here.
+May import `records`, `datasets`, `metrics` and `core`; no method is run here. Importing a module
+from here imports neither torch nor, outside of `figures`, a plotting library.
 """

@@ -1,4 +1,4 @@
-"""Further tables of rows: by pair, by direction, ablations of settings, and what methods cost."""
+"""Further tables of rows: by pair, by direction, by setting of one method, and costs."""
 
 import json
 from collections.abc import Mapping
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 import pandas as pd
 
 from xbench.analysis import tradeoffs
+from xbench.analysis.columns import columns, spreads
 from xbench.analysis.leaderboard import board_of, known
-from xbench.analysis.rows import KINDS, Row
-from xbench.analysis.selection import COST_COLUMNS, SORT, Selection, directions
+from xbench.analysis.rows import Row, first
+from xbench.analysis.selection import Selection, directions
+from xbench.core.columns import SORT
 from xbench.core.pairs import Pair, parse_pairs
-
-#: Of `board_of`, what is the same in each block or belongs to all pairs.
-_OVERALL = [SORT, *COST_COLUMNS, *(f"{SORT}_{kind}" for kind in KINDS)]
 
 
 def blocks(
     by_label: Mapping[str, Row], named: Mapping[str, tuple[Pair, ...]], sort: str = ""
 ) -> dict[str, pd.DataFrame]:
-    """A leaderboard for each set of pairs, ranked by the mean `ftd` of these or by `sort`."""
+    """A leaderboard for each set of pairs, ranked by its mean `ftd` or by `sort`."""
+    overall = [column.name for column in columns() if column.all_pairs] + spreads(SORT)
     return {
-        name: board_of(by_label, Selection(pairs, sort)).drop(columns=_OVERALL)
+        name: board_of(by_label, Selection(pairs, sort)).drop(columns=overall)
         for name, pairs in named.items()
     }
 
@@ -28,9 +28,8 @@ def blocks(
 def by_pair(
     by_label: Mapping[str, Row], pairs: tuple[Pair, ...] = ()
 ) -> dict[str, tuple[Pair, ...]]:
-    """Each pair by its name, `source → target`; those that no row has are left out."""
-    record = next(iter(by_label.values())).records[0]
-    chosen = pairs or parse_pairs((), record.data.domains)
+    """Each pair by its name, `source → target`, without pairs that no row has."""
+    chosen = pairs or parse_pairs((), first(by_label).data.domains)
     there = {pair for row in by_label.values() for pair in row.pairs}
     return {f"{a} → {b}": ((a, b),) for a, b in chosen if (a, b) in there}
 
@@ -39,27 +38,25 @@ def by_direction(
     by_label: Mapping[str, Row], pairs: tuple[Pair, ...] = ()
 ) -> dict[str, tuple[Pair, ...]]:
     """The pairs of each direction between groups of domains, and those within a group."""
-    record = next(iter(by_label.values())).records[0]
-    found = directions(record)
-    if not pairs:
-        return found
-    chosen = {name: tuple(p for p in own if p in pairs) for name, own in found.items()}
+    chosen = {
+        name: tuple(pair for pair in own if not pairs or pair in pairs)
+        for name, own in directions(first(by_label)).items()
+    }
     return {name: own for name, own in chosen.items() if own}
 
 
 def stacked(named: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
     """The frames of `blocks` one below the other, with their names in the first column."""
-    frames = [frame.assign(**{column: name}) for name, frame in named.items() if len(frame)]
+    frames = {name: frame for name, frame in named.items() if len(frame)}
     if not frames:
         return pd.DataFrame()
-    table = pd.concat(frames, ignore_index=True)
-    return table[[column, *(name for name in table.columns if name != column)]]
+    return pd.concat(frames, names=[column]).reset_index(level=column)
 
 
 def ablations(by_label: Mapping[str, Row], selection: Selection) -> dict[str, pd.DataFrame]:
-    """For each method that ran in several configurations: its varied settings and its means.
+    """For each method with several configurations: the settings that vary, and means.
 
-    Rows are in the order of the settings, not of ranks. A budget counts as a setting, `images`.
+    Lines are in the order of the settings, not of ranks. The budget counts as a setting, `images`.
     """
     methods: dict[str, dict[str, Row]] = {}
     for label, row in by_label.items():
@@ -73,23 +70,23 @@ def ablations(by_label: Mapping[str, Row], selection: Selection) -> dict[str, pd
 
 
 def _ablation(name: str, rows: Mapping[str, Row], board: pd.DataFrame) -> pd.DataFrame:
-    # UNSB has a setting `nfe`, which is a column of every table too.
+    # UNSB has a setting `nfe`, which every table has as a column.
     taken = {*board.columns, "images"}
     heads = {
         key: f"{name}.{key}" if key in taken else key for key in tradeoffs.varied(rows.values())
     }
-    settings = {label: _settings(row, heads) for label, row in rows.items()}
-    if len({line["images"] for line in settings.values()}) < 2:
-        for line in settings.values():
-            del line["images"]
-    shown = pd.DataFrame.from_dict(settings, orient="index").rename_axis("method").reset_index()
-    table = shown.merge(board, on="method")
-    names = [column for column in shown.columns if column != "method"]
+    settings = pd.DataFrame.from_dict(
+        {label: _settings(row, heads) for label, row in rows.items()}, orient="index"
+    )
+    if settings["images"].nunique(dropna=False) < 2:
+        settings = settings.drop(columns="images")
+    table = settings.rename_axis("method").reset_index().merge(board, on="method")
+    names = list(settings.columns)
     return table.sort_values(names, key=lambda column: column.map(_sortable), ignore_index=True)
 
 
 def _settings(row: Row, heads: Mapping[str, str]) -> dict[str, object]:
-    """The varied settings of a row below their heads, lists as text."""
+    """The settings of a row that vary, by column head; lists as text."""
     facts = row.records[0].method
     values = {head: facts.config.get(key) for key, head in heads.items()}
     plain = {
@@ -100,7 +97,7 @@ def _settings(row: Row, heads: Mapping[str, str]) -> dict[str, object]:
 
 
 def _sortable(value: object) -> tuple[int, float, str]:
-    """Numbers in their order, before everything else."""
+    """A sort key: numbers in their order, before everything else."""
     if isinstance(value, int | float) and not pd.isna(value):
         return 0, float(value), ""
     return 1, 0.0, str(value)
@@ -108,11 +105,10 @@ def _sortable(value: object) -> tuple[int, float, str]:
 
 def parameters(by_label: Mapping[str, Row]) -> pd.DataFrame:
     """What each method costs: parameters for one pair, for all, of training; budget and times."""
-    board = board_of(by_label)
     training = {
         label: known(row.records[0].method.params_training) for label, row in by_label.items()
     }
-    table = board[["method", *COST_COLUMNS, "reference"]].copy()
-    at = list(table.columns).index("params_total") + 1
-    table.insert(at, "params_training", board["method"].map(training).astype("Int64"))
-    return table.sort_values(["params", "method"], ignore_index=True)
+    board = board_of(by_label)
+    board["params_training"] = board["method"].map(training).astype("Int64")
+    names = [column.name for column in columns("parameters")]
+    return board[names].sort_values(["params", "method"], ignore_index=True)

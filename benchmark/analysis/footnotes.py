@@ -1,4 +1,4 @@
-"""What stands under a leaderboard: why cells are empty, what looks wrong, how to reproduce it."""
+"""Remarks under a leaderboard: why cells are empty, which times compare, what looks wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ from xbench.analysis.rows import Row, clock, timed
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 
-#: What the floor is where a data set has no second exposures.
+#: Explains the floor of data sets without second exposures.
 HALVES = (
     "floor[n/2]: one half of the target's own test images against the other half. At half the "
     "number of images a Fréchet distance is biased upward: methods may come out below it."
@@ -14,9 +14,9 @@ HALVES = (
 
 
 def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Reason → labels of the metrics that are empty for it in some record.
+    """Reason → labels of the metrics that are empty for that reason in some record.
 
-    Why weights are missing differs from day to day: only the newest record is asked for that.
+    Why weights are missing differs from day to day, so the newest record gives the reason for all.
     """
     waiting = {
         name: value.reason
@@ -27,7 +27,7 @@ def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for record in records:
         for name, value in record.metrics.items():
-            if name not in METRICS:  # of a plug-in that is not here
+            if name not in METRICS:  # of a plug-in that is not loaded
                 continue
             reason = waiting[name] if value.pending else value.reason
             if reason and METRICS[name].label not in reasons.setdefault(reason, []):
@@ -36,25 +36,25 @@ def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
 
 
 def clocks(by_label: Mapping[str, Row]) -> str | None:
-    """Which rows' times compare with each other; None where all do."""
-    kinds: dict[str, list[str]] = {}
+    """Which rows were timed on which machine; None where all were timed on the same one."""
+    labels: dict[str, list[str]] = {}
     for label, row in by_label.items():
-        names = dict.fromkeys(map(clock, timed(row.records)))
-        kinds.setdefault(" and ".join(names), []).append(label)
-    if len(kinds) < 2:
+        machines = dict.fromkeys(map(clock, timed(row.records)))
+        labels.setdefault(" and ".join(machines), []).append(label)
+    if len(labels) < 2:
         return None
-    *few, most = sorted(kinds, key=lambda kind: len(kinds[kind]))
-    told = [f"{kind}: {', '.join(kinds[kind])}" for kind in few]
+    *few, most = sorted(labels, key=lambda machine: len(labels[machine]))
+    named = [f"{machine}: {', '.join(labels[machine])}" for machine in few]
     return (
         "ms/image and train s compare only where they were measured alike; "
-        f"on {'; on '.join(told)}; on {most}: all others"
+        f"on {'; on '.join(named)}; on {most}: all others"
     )
 
 
 def inverted(records: Iterable[Record]) -> list[str]:
-    """One line per unit whose outputs are, on average, negatively correlated with the inputs.
+    """One line per unit whose outputs correlate negatively with the inputs, on average.
 
-    Bone rendered bright and air dark is the classic failure of CycleGAN; SSIM hides it at times.
+    Bright bone and dark air are the classic failure of CycleGAN, which SSIM may hide.
     """
     return [
         f"inverted polarity: {record.method.label} seed {record.seed}, {record.source} → "

@@ -1,23 +1,27 @@
-"""What MedShift's latents still know of the domain, against tau (the paper's Figure 4).
+"""How well the domain can be predicted from MedShift's latents, by tau (the paper's Figure 4).
 
 Encoding an image backward to the time tau is said to leave a latent that belongs to no domain.
-That is measured here on test images, whose heads no training saw: a linear probe tells the domain
-of a latent from those of other heads. At chance level the latents of all domains look alike.
+That is tested here on test images: a linear probe that was fitted to latents of other heads
+predicts the domain. At chance level the latents of all domains look alike.
 """
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xbench.core.errors import Unavailable, UserError
-from xbench.datasets.base import Dataset, Split
 from xbench.metrics.uncertainty import bootstrap_mean
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from xbench.datasets.base import Dataset, Split
 
 Array = NDArray[np.float64]
 Embedding = Literal["umap", "pca"]
@@ -34,15 +38,17 @@ COMPONENTS = 50
 class Encoder(Protocol):
     """A method with a latent for every time tau."""
 
-    device: torch.device
+    device: "torch.device"
 
-    def encodings(self, images: Tensor, source: str, taus: Sequence[float]) -> dict[float, Tensor]:
+    def encodings(
+        self, images: "Tensor", source: str, taus: Sequence[float]
+    ) -> "dict[float, Tensor]":
         """Latents of images `[B, 1, H, W]` at each tau."""
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents of all images of a split, `[images, numbers]` for each tau, and what they show."""
+    """Latents `[images, numbers]` of a split for each tau; domain and group of each image."""
 
     by_tau: dict[float, Array]
     domains: list[str]
@@ -51,7 +57,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class Separability:
-    """How often a linear probe tells the domain, in [0, 1]; the 95 % interval is over groups."""
+    """How often a linear probe is right, in [0, 1]; the 95 % interval is over groups."""
 
     tau: float
     accuracy: float
@@ -60,7 +66,7 @@ class Separability:
     chance: float
 
 
-def encode(method: Encoder, dataset: Dataset, split: Split, taus: Sequence[float]) -> Latents:
+def encode(method: Encoder, dataset: "Dataset", split: "Split", taus: Sequence[float]) -> Latents:
     """Encode every image of a split from each domain; one trajectory serves all tau."""
     parts: dict[float, list[Array]] = {tau: [] for tau in taus}
     domains: list[str] = []
@@ -77,26 +83,24 @@ def encode(method: Encoder, dataset: Dataset, split: Split, taus: Sequence[float
 
 
 def separability(latents: Latents) -> list[Separability]:
-    """The probe's accuracy at each tau, each group (head, acquisition) told by all the others."""
-    chance = 1 / len(set(latents.domains))
+    """The probe's accuracy at each tau, fitted without the group (head) that it predicts."""
     rows = []
     for tau, features in latents.by_tau.items():
         right = probe(features, latents.domains, latents.groups)
-        try:
-            low, high = bootstrap_mean(right, latents.groups)
-        except Unavailable:
-            rows.append(Separability(tau, float(right.mean()), None, None, chance))
-        else:
-            ends = max(0.0, low), min(1.0, high)
-            rows.append(Separability(tau, float(right.mean()), *ends, chance))
+        low = high = None
+        with suppress(Unavailable):
+            interval = bootstrap_mean(right, latents.groups)
+            low, high = max(0.0, interval.low), min(1.0, interval.high)
+        chance = 1 / len(set(latents.domains))
+        rows.append(Separability(tau, float(right.mean()), low, high, chance))
     return rows
 
 
 def probe(features: Array, labels: Sequence[str], groups: Sequence[str]) -> Array:
-    """Whether a linear classifier tells the label of each row, [rows], 1 or 0.
+    """Whether a linear classifier predicts the label of each row, [rows], 1 or 0.
 
     Ridge regression onto one indicator per label (Hastie, Tibshirani and Friedman 2009, section
-    4.2), in its dual form; rows of one group are never in both parts.
+    4.2), in its dual form, fitted to the rows of all other groups.
 
     Args:
         features: [rows, numbers].
@@ -111,12 +115,12 @@ def probe(features: Array, labels: Sequence[str], groups: Sequence[str]) -> Arra
         if not train.any():
             continue
         mean = features[train].mean(axis=0)
-        known, unknown = features[train] - mean, features[test] - mean
-        kernel = known @ known.T
+        fitted, held_out = features[train] - mean, features[test] - mean
+        kernel = fitted @ fitted.T
         kernel[np.diag_indices_from(kernel)] += RIDGE * max(np.trace(kernel) / len(kernel), 1e-12)
         shares = np.eye(len(names))[classes[train]]
         prior = shares.mean(axis=0)
-        scores = unknown @ known.T @ np.linalg.solve(kernel, shares - prior) + prior
+        scores = held_out @ fitted.T @ np.linalg.solve(kernel, shares - prior) + prior
         right[test] = scores.argmax(axis=1) == classes[test]
     return right
 
@@ -144,7 +148,7 @@ def _principal(features: Array) -> Array:
 
 
 def check_umap() -> None:
-    """Find out before any work whether UMAP is there.
+    """Check before any work that UMAP is installed.
 
     Raises:
         UserError: it is not installed.

@@ -1,4 +1,4 @@
-"""Tables: views of the records, made anew each time and never appended to."""
+"""The leaderboard and `pairs.csv` as frames, and which records and rows they hold."""
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -6,25 +6,25 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 import pandas as pd
 
 from xbench.analysis import rows
+from xbench.analysis.columns import column, columns, spreads
 from xbench.analysis.rows import Row
-from xbench.analysis.selection import ALL, COST_COLUMNS, SORT, Selection, crossing
+from xbench.analysis.selection import ALL, Selection, crossing
+from xbench.core.columns import SORT
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
 from xbench.records.freshness import why_not_in_row, why_not_in_table
 from xbench.records.schema import Record
 
-#: So many rows of one method that share the plain row's networks are a sweep.
+#: So many rows of one method with the plain row's networks are a sweep.
 SWEEP = 3
-#: Whole numbers that may be unknown.
-COUNTS = ("params", "params_live", "params_total", "nfe", "train_images")
 
 
 def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Records that may share a table, and what was left out.
+    """Records that may share a table, and notes on those left out.
 
     No table mixes two data set keys, splits, profiles or metric identities, and no row mixes two
-    versions or configurations of a method: what the record finished last has is kept.
+    versions or configurations of a method. The record that was finished last decides.
     """
     if not records:
         return [], []
@@ -59,11 +59,11 @@ def _count(records: int) -> str:
 
 
 def with_published(own: list[Record], published: list[Record]) -> tuple[list[Record], set[str]]:
-    """Own records, those of the published rows beside them, and the labels of the latter.
+    """Own records with those of published rows, and the labels of the published rows.
 
-    A row is either own or published: other seeds, networks and machines would be mixed up else.
-    Reference rows alone are completed, as what they do is the same everywhere. Published rows of
-    sweeps are left out, as they are of every table that ranks.
+    A row is either own or published, so that no row mixes seeds, networks and machines. Only
+    reference rows are completed, since they do the same everywhere. Published rows of sweeps are
+    left out, as in every table that ranks.
     """
     newest = {record.method.label: record for record in own}
     units = {record.unit for record in own}
@@ -82,10 +82,10 @@ def with_published(own: list[Record], published: list[Record]) -> tuple[list[Rec
 
 
 def sweeps(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
-    """Method → labels of its rows that are too many settings of one training to be ranked.
+    """Method → labels of its sweep: `SWEEP` or more settings of the plain row's networks.
 
-    Ranking them would choose settings on the test images: the best of many is the best by chance
-    too. They stand in the ablation table and in the trade-off plot.
+    They have no rank, because that would choose settings on the test images, where the best of
+    many is the best by chance too. The ablation table and the trade-off plot show them.
     """
     return {n: labels for n, labels in variants(by_label).items() if len(labels) >= SWEEP}
 
@@ -97,7 +97,7 @@ def ranked(by_label: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def not_ranked(by_label: Mapping[str, Row]) -> list[str]:
-    """Notes that tell of the rows which `ranked` leaves out."""
+    """Notes on the rows that `ranked` leaves out."""
     return [
         f"not ranked: {len(labels)} rows of {name} at other settings; "
         "see: xbench leaderboard --table ablation"
@@ -106,36 +106,26 @@ def not_ranked(by_label: Mapping[str, Row]) -> list[str]:
 
 
 def variants(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
-    """Method → labels of its rows that are the plain row's networks at other settings."""
-    found: dict[str, list[str]] = {}
+    """Method → labels of the rows that use the plain row's networks at other settings."""
+    labels: dict[str, list[str]] = {}
     for label, row in by_label.items():
         name = row.records[0].method.name
         plain = by_label.get(name)
         if plain is not None and label != name and _networks(row) <= _networks(plain):
-            found.setdefault(name, []).append(label)
-    return found
+            labels.setdefault(name, []).append(label)
+    return labels
 
 
 def _networks(row: Row) -> set[object]:
-    """What tells the networks of a row, by seed and pair."""
+    """Hashes of a row's networks by seed and pair."""
     return {
         (record.seed, record.source, record.target, *sorted(record.method.weights_sha256.items()))
         for record in row.records
     }
 
 
-def pair_columns() -> list[str]:
-    """Columns of `pairs.csv`, those for people first."""
-    extrapolated = [name for name, metric in METRICS.items() if metric.extrapolates]
-    return [
-        *("method", "source", "target", "seed", "n", *METRICS, "polarity"),
-        *(f"{name}_inf" for name in extrapolated),
-        *(f"{name}_{end}" for name in METRICS for end in ("ci_low", "ci_high")),
-    ]
-
-
 def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per method, seed and ordered pair; absent values are empty."""
+    """The frame of `pairs.csv`: one line per method, seed and pair; absent values are empty."""
     lines = [
         {
             "method": record.method.label,
@@ -143,16 +133,19 @@ def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
             "target": record.target,
             "seed": record.seed,
             "n": len(record.data.ids),
-            **_cells_of(record),
+            **_values(record),
             "polarity": record.polarity,
         }
         for record in sorted(records, key=rows.order)
     ]
-    return pd.DataFrame(lines, columns=pair_columns())
+    extrapolated = [f"{name}_inf" for name, m in METRICS.items() if m.extrapolates]
+    ends = [f"{name}_{end}" for name in METRICS for end in ("ci_low", "ci_high")]
+    names = [column.name for column in columns("pairs")]
+    return pd.DataFrame(lines, columns=[*names, *extrapolated, *ends])
 
 
-def _cells_of(record: Record) -> dict[str, float | None]:
-    """Values, intervals and extrapolations of a record, by column."""
+def _values(record: Record) -> dict[str, float | None]:
+    """Values, intervals and extrapolations of a record by column."""
     cells: dict[str, float | None] = {}
     for name, value in record.metrics.items():
         cells[name], cells[f"{name}_inf"] = value.value, value.inf
@@ -161,81 +154,62 @@ def _cells_of(record: Record) -> dict[str, float | None]:
 
 
 def board_table(records: Sequence[Record], selection: Selection = ALL) -> pd.DataFrame:
-    """One row per method: means over pairs, seeds averaged first; sorted by rank.
-
-    `pairs` says `k/20`; a method without all pairs has no means and no rank. Reference rows and
-    those of sweeps have no rank.
-    """
+    """The leaderboard of some records, see `board_of`."""
     return board_of(rows.make(records), selection)
 
 
 def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.DataFrame:
-    """`board_table` of rows that were made before."""
+    """The frame of the leaderboard: a line per row, means over pairs, sorted by rank.
+
+    `pairs` says `k/20`; a row without all pairs has no means and no rank. Reference rows and those
+    of sweeps have no rank.
+    """
+    names = [*METRICS, SORT]
+    heads = [*(column.name for column in columns()), *spreads(*names)]
     if not by_label:
-        return pd.DataFrame(columns=["rank", "method", "pairs", "seeds", "reference", *METRICS])
-    record = next(iter(by_label.values())).records[0]
+        return pd.DataFrame(columns=heads)
+    record = rows.first(by_label)
     pairs = selection.pairs or parse_pairs((), record.data.domains)
     wanted, cross = set(pairs), crossing(record, pairs)
     bounds = [_reference(by_label, name, cross) for name in ("identity", FLOOR)]
     lines = []
     for label, row in by_label.items():
         own = [r for r in row.records if (r.source, r.target) in wanted]
+        if not own:
+            continue
         line: dict[str, object] = {
             "method": label,
             "pairs": f"{len({(r.source, r.target) for r in own})}/{len(pairs)}",
             "seeds": len({r.seed for r in own}),
             "reference": row.reference,
+            **_cost(own),
         }
-        if own:
-            line |= _cost(own)
         # A mean over some of the pairs would not compare: all or none.
         if row.has(pairs):
-            line |= {name: row.mean(name, pairs) for name in METRICS}
-            line[SORT] = ftd = row.mean("ftd", cross)
-            line["gap_closed"] = _gap_closed(ftd, *bounds)
-            for name in METRICS:
-                line |= row.spread(name, pairs, name)
-            line |= row.spread("ftd", cross, SORT)
-        if own:
-            lines.append(line)
-    names = [*METRICS, SORT]
-    board = pd.DataFrame(lines).reindex(
-        columns=[
-            *("method", "pairs", "seeds", *names, "gap_closed", *COST_COLUMNS, "reference"),
-            *(f"{name}_{kind}" for name in names for kind in rows.KINDS),
-        ]
-    )
-    return _sorted(board.astype(dict.fromkeys(COUNTS, "Int64")), selection.column, ranked(by_label))
+            for name, metric, over in (*((n, n, pairs) for n in METRICS), (SORT, "ftd", cross)):
+                line[name] = row.mean(metric, over)
+                line |= zip(spreads(name), row.spread(metric, over), strict=True)
+            line["gap_closed"] = _gap_closed(row.mean("ftd", cross), *bounds)
+        lines.append(line)
+    counts = [c.name for c in columns() if c.cost and c.count]
+    board = pd.DataFrame(lines).reindex(columns=heads).astype(dict.fromkeys(counts, "Int64"))
+    return _sorted(board, selection.column, ranked(by_label))
 
 
 def _sorted(board: pd.DataFrame, sort: str, labels: Container[str]) -> pd.DataFrame:
-    """Sorted by a column, best first, with a rank among some labels in front."""
-    rising = not (sort == "gap_closed" or (sort in METRICS and METRICS[sort].higher_is_better))
+    """Sorted by a column, the best first, with ranks of the rows that have one of the labels."""
+    rising = not column(sort).higher_is_better
     board = board.sort_values(
         [sort, "method"], ascending=[rising, True], na_position="last", ignore_index=True
     )
     takes_part = board["method"].map(lambda label: label in labels).astype(bool)
     values = board[sort].where(takes_part & ~board["reference"].astype(bool))
-    ranks = values.rank(method="min", ascending=rising).astype("Int64")
-    board.insert(0, "rank", ranks)
+    board["rank"] = values.rank(method="min", ascending=rising).astype("Int64")
     return board
 
 
-def cross_group(record: Record) -> list[Pair]:
-    """Pairs between the groups of domains; all pairs where there is one group."""
-    return crossing(record, parse_pairs((), record.data.domains))
-
-
-def pair_means(records: Iterable[Record]) -> dict[str, dict[Pair, dict[str, float]]]:
-    """Label → pair → metric → mean over the seeds (NaN if one of them lacks it)."""
-    return {
-        label: {pair: row.of_pair(pair) for pair in row.pairs}
-        for label, row in rows.make(records).items()
-    }
-
-
 def _reference(by_label: Mapping[str, Row], name: str, pairs: Sequence[Pair]) -> float:
-    """Mean `ftd` of a reference row; NaN if it lacks a pair."""
+    """Mean `ftd` of a reference row; NaN if a pair is missing."""
     row = {name_of(label): row for label, row in by_label.items()}.get(name)
     return row.mean("ftd", pairs) if row and row.has(pairs) else math.nan
 
@@ -246,13 +220,10 @@ def _gap_closed(method: float, identity: float, floor: float) -> float:
 
 
 def _cost(records: Sequence[Record]) -> dict[str, object]:
-    """Parameters and evaluations of the method; seconds averaged over its units.
-
-    Where these were measured on different machines, seconds of one of them: see `timed`.
-    """
+    """Parameters and evaluations of a row's method; seconds of the records that `timed` chooses."""
     method, timed = records[0].method, rows.timed(records)
     seconds = [r.seconds.get("translate", math.nan) / max(1, len(r.data.ids)) for r in timed]
-    # What a network for each pair took is added up; a network for all pairs counts once.
+    # The networks of all pairs are added up; a network for all pairs counts once.
     trained = {
         (r.seed, tuple(sorted(r.method.weights_sha256))): known(r.method.train_seconds)
         for r in timed
@@ -269,5 +240,5 @@ def _cost(records: Sequence[Record]) -> dict[str, object]:
 
 
 def known(number: float | None) -> float:
-    """A number that someone told, else NaN."""
+    """A stored number, NaN where there is none."""
     return math.nan if number is None else number

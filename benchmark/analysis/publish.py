@@ -1,4 +1,4 @@
-"""Copy finished records and small evidence to the folder that is published."""
+"""Copy finished records and some of their images to the folder that is published."""
 
 import shutil
 import warnings
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from xbench.analysis import figures as plots
 from xbench.analysis import leaderboard, rows, tables
+from xbench.analysis.results import read
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.files import atomic
 from xbench.records.folders import profile_folders
@@ -15,15 +15,18 @@ from xbench.records.freshness import why_not_in_table
 from xbench.records.schema import Record
 from xbench.records.store import Store
 
-#: What a published profile may take.
+#: Size of a published profile, in millions of bytes, from which on there is a warning.
 LIMIT_MB = 30
 
 
 def publish(out: Path, to: Path) -> list[Path]:
     """Copy every data set and profile below `out`, and make the views there.
 
+    Returns:
+        The folders written, one per data set and profile.
+
     Raises:
-        UserError: nothing is finished.
+        UserError: nothing is finished, or both folders are the same.
     """
     if out.resolve() == to.resolve():
         raise UserError(
@@ -37,10 +40,10 @@ def publish(out: Path, to: Path) -> list[Path]:
     published = []
     for folder in folders:
         target = to / folder.relative_to(out)
-        found = list(Store(folder).record_files())
-        first = _pictured([record for _, record in found])
-        for path, record in found:
-            strip = first.get(record.method.label) == record.seed
+        files = Store(folder).record_files()
+        pictured = _pictured([record for _, record in files])
+        for path, record in files:
+            strip = pictured.get(record.method.label) == record.seed
             _copy_unit(folder, target, path, strip=strip)
         make_views(target)
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
@@ -51,47 +54,53 @@ def publish(out: Path, to: Path) -> list[Path]:
 
 
 def _pictured(records: Sequence[Record]) -> dict[str, int]:
-    """Label → its first seed, whose strips are published, but for rows of a sweep.
+    """Label → the seed whose strips are published: the lowest, and none of rows of a sweep.
 
-    A sweep's pictures are many and differ little from those of the plain row; its numbers are
-    what is asked for.
+    A sweep has many pictures, which differ little from those of the plain row.
     """
     by_label = rows.make(records)
     swept = {label for labels in leaderboard.variants(by_label).values() for label in labels}
-    return {
-        label: min(record.seed for record in row.records)
-        for label, row in by_label.items()
-        if label not in swept
-    }
+    return {label: row.records[0].seed for label, row in by_label.items() if label not in swept}
 
 
 def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
-    """One record, and the 8-bit strip of its images, which figures need of a first seed.
+    """Copy a record, and the 8-bit strip of its images if `strip` is set.
 
-    The 16-bit images and the trainings stay; their hashes are in the record.
+    16-bit images and trainings are not published; their hashes are in the record.
     """
     record = path.relative_to(folder)
     image = Path("strips", *record.parts[1:]).with_suffix(".png")
-    # The record comes last: without it nothing of a unit counts.
+    # The record comes last, as the sign that the unit is complete.
     for file in [image, record] if strip else [record]:
         if (folder / file).exists():
             with atomic(target / file) as part:
                 shutil.copyfile(folder / file, part)
 
 
-def make_views(folder: Path) -> list[Path]:
-    """Tables and pictures of one folder; the trade-off plot once a method has all pairs."""
-    written = tables.write(folder)
+def make_views(folder: Path, records: Sequence[Record] | None = None) -> list[Path]:
+    """Write tables and pictures of a folder; the trade-off plot once a method has all pairs.
+
+    Args:
+        folder: of one data set and profile.
+        records: all of its records, if they were read before.
+
+    Returns:
+        What was written: files, and the folder of further tables.
+    """
+    from xbench.analysis import figures as plots
+
+    results = read(folder, records)
+    written = tables.write(results)
     made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
-        made += plots.tradeoff(folder)
-    if not written.board.empty:
-        made.append(plots.samples(folder))
+        made += plots.tradeoff(results)
+    if results.records:
+        made.append(plots.samples(results))
     return made
 
 
 def matching(root: Path, like: Record) -> list[Record]:
-    """Published records that may stand in one table with this one."""
+    """Published records that may share a table with this one."""
     return [
         record
         for folder in profile_folders(root)

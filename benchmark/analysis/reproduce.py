@@ -1,7 +1,6 @@
-"""The command lines that make records again, and what a record asks to be run.
+"""The command lines that make records again.
 
-Records may come from strangers: code that one names (a plug-in, a data set of one's own) is only
-looked for if the user names it too.
+Nothing is run or imported here: records may come from strangers and name code of theirs.
 """
 
 import math
@@ -15,13 +14,13 @@ from xbench.records.schema import EXTERNAL, Record
 
 
 def commands(records: Sequence[Record]) -> list[str]:
-    """The command lines that make these records; reference rows come by themselves."""
+    """The command lines that make these records; every run makes the reference rows, too."""
     rows: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
-    others: dict[tuple[str, int], list[Record]] = {}
+    external: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         method = record.method
         if method.version == EXTERNAL:
-            others.setdefault((method.label, record.seed), []).append(record)
+            external.setdefault((method.label, record.seed), []).append(record)
         elif not method.reference:
             name = method.given or method.name
             rows.setdefault((name, tuple(method.assignments)), []).append(record)
@@ -36,13 +35,13 @@ def commands(records: Sequence[Record]) -> list[str]:
         *(shlex.join(words) for words in _sweeps(records[0], lines)),
         *(
             shlex.join(_scoring(own[0], label, seed, _pairs(own)))
-            for (label, seed), own in others.items()
+            for (label, seed), own in external.items()
         ),
     ]
 
 
 class Line(NamedTuple):
-    """What a command line has besides its methods."""
+    """What a command line says besides its methods."""
 
     assignments: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -50,13 +49,13 @@ class Line(NamedTuple):
 
 
 def _sweeps(like: Record, lines: Mapping[Line, Sequence[str]]) -> Iterator[list[str]]:
-    """The lines; those that differ in the value of the last assignment alone become a sweep."""
-    found: dict[tuple[object, ...], list[tuple[Line, Sequence[str]]]] = {}
+    """The lines as words; lines that differ only in their last assignment become one sweep."""
+    alike: dict[tuple[object, ...], list[tuple[Line, Sequence[str]]]] = {}
     for line, names in lines.items():
         *rest, last = line.assignments or ("",)
         key = last.partition("=")[0]
-        found.setdefault((*names, *line[1:], *rest, key), []).append((line, names))
-    for together in found.values():
+        alike.setdefault((*names, *line[1:], *rest, key), []).append((line, names))
+    for together in alike.values():
         line, names = together[0]
         if len(together) == 1:
             yield _run(like, names, *line)
@@ -70,7 +69,7 @@ def _sweeps(like: Record, lines: Mapping[Line, Sequence[str]]) -> Iterator[list[
 
 
 def _by_number(text: str) -> tuple[float, str]:
-    """Numbers in their order, before other words."""
+    """A sort key: numbers in their order, before other words."""
     try:
         return float(text), text
     except ValueError:
@@ -82,7 +81,7 @@ def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
 
     Args:
         record: of any row, reference rows too.
-        method: what `--method` is given instead of what the record says (where a plug-in lies).
+        method: for `--method`, instead of what the record says (a plug-in may lie elsewhere here).
         dataset: the same for `--dataset`.
     """
     pair = (f"{record.source}:{record.target}",)
@@ -93,7 +92,7 @@ def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
 
 
 def method_name(record: Record) -> str:
-    """What `--method` takes; the floor comes with any method."""
+    """What `--method` takes; of the floor `identity`, since every run makes the floor, too."""
     method = record.method
     return "identity" if method.name == FLOOR else method.given or method.name
 
@@ -123,7 +122,7 @@ def _run(
 def _scoring(
     like: Record, label: str, seed: int, pairs: Sequence[str], dataset: str = ""
 ) -> list[str]:
-    """The line that makes a row of images that another program translated."""
+    """The words that score images of another program again."""
     words = ["xbench", "score", "--as", label, "--translated", f"path/to/{label}"]
     return [*words, *_place(like, [seed], pairs, dataset)]
 
@@ -131,7 +130,7 @@ def _scoring(
 def _place(
     like: Record, seeds: Sequence[int], pairs: Sequence[str], dataset: str = ""
 ) -> list[str]:
-    """Options that say where records belong."""
+    """The options that choose data set, profile, seeds, pairs and split."""
     words = []
     if dataset or like.data.name != "phantom":
         known = like.data.name in datasets.names()

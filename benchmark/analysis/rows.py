@@ -1,8 +1,8 @@
-"""Rows of tables: the records of one label as arrays, their means, intervals and differences."""
+"""Rows of tables: the records of one label as arrays, with means, intervals and differences."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
@@ -20,11 +20,9 @@ Array = NDArray[np.float64]
 Mark = Literal["", "best", "second"]
 Groups = tuple[str, ...]
 
-KINDS = ("ci_low", "ci_high", "sd_seeds")
-
 
 class Summary(NamedTuple):
-    """Means over some pairs, [metrics] each, NaN where they cannot be told.
+    """Means over some pairs, [metrics] each; NaN where a value they need is missing.
 
     Attributes:
         mean: over seeds, then over pairs.
@@ -48,15 +46,15 @@ def clock(record: Record) -> str:
     facts = record.provenance
     if gpu := facts.get("gpu"):
         return str(gpu)
-    threads = int(facts.get("threads") or 0)
-    told = f"{threads} CPU thread{'s' * (threads != 1)}" if threads else ""
-    return ", ".join(filter(None, (facts.get("cpu"), told))) or "an unknown machine"
+    count = int(facts.get("threads") or 0)
+    threads = f"{count} CPU thread{'s' * (count != 1)}" if count else ""
+    return ", ".join(filter(None, (facts.get("cpu"), threads))) or "an unknown machine"
 
 
 def timed(records: Sequence[Record]) -> list[Record]:
-    """The records of a row whose seconds are told: whole seeds, on the machine that was quickest.
+    """The records from which a row's seconds are taken: whole seeds, from the quickest machine.
 
-    All of them where no seed was made on one machine alone.
+    All of them where every seed was made on several machines.
     """
     clocks: dict[int, set[str]] = {}
     for record in records:
@@ -77,8 +75,8 @@ def timed(records: Sequence[Record]) -> list[Record]:
 class Row:
     """The records of one label.
 
-    Seeds are averaged before pairs, so that a pair weighs the same whatever seeds it has. Where
-    one seed lacks a value, the mean is NaN: the others would be another mean.
+    Seeds are averaged before pairs, so that a pair weighs the same whatever seeds it has. If one
+    seed has no value, the mean is NaN, since the mean of the other seeds would be another number.
 
     Attributes:
         records: all of them, by seed, and within by pair in the order of the domains.
@@ -87,22 +85,15 @@ class Row:
 
     records: Sequence[Record]
     metrics: tuple[str, ...]
+    _summaries: dict[tuple[Pair, ...], Summary] = field(default_factory=dict, init=False)
 
     @cached_property
-    def _place(self) -> dict[Pair, int]:
-        """Pair → its place in the arrays."""
-        pairs = dict.fromkeys((record.source, record.target) for record in self.records)
-        return {pair: place for place, pair in enumerate(pairs)}
-
-    @cached_property
-    def _of_record(self) -> NDArray[np.intp]:
-        """The place of each record's pair."""
-        return np.array([self._place[record.source, record.target] for record in self.records])
-
-    @cached_property
-    def _summaries(self) -> dict[tuple[Pair, ...], "Summary"]:
-        """What was worked out already, by pairs."""
-        return {}
+    def _places(self) -> dict[Pair, list[int]]:
+        """Pair → places of its records."""
+        places: dict[Pair, list[int]] = {}
+        for place, record in enumerate(self.records):
+            places.setdefault((record.source, record.target), []).append(place)
+        return places
 
     @cached_property
     def _single(self) -> Array:
@@ -115,94 +106,91 @@ class Row:
         )
 
     @cached_property
-    def _values(self) -> Array:
-        """Means over seeds, [pairs, metrics]."""
-        return self._over(self._single)
+    def _values(self) -> dict[Pair, Array]:
+        """Pair → means over seeds, [metrics]."""
+        return {pair: self._single[places].mean(axis=0) for pair, places in self._places.items()}
 
     @cached_property
-    def _left_out(self) -> Array:
-        """Means over seeds without each block of groups, [pairs, metrics, blocks]; NaN: unknown."""
-        known = [[record.metrics.get(name) for name in self.metrics] for record in self.records]
-        lists = [[value.left_out if value else None for value in line] for line in known]
-        blocks = max((len(found) for line in lists for found in line if found), default=0)
+    def _left_out(self) -> dict[Pair, Array]:
+        """Pair → means over seeds without each block of groups, [metrics, blocks]; NaN: unknown."""
+        stored = [[record.metrics.get(name) for name in self.metrics] for record in self.records]
+        lists = [[value.left_out if value else None for value in line] for line in stored]
+        blocks = max((len(numbers) for line in lists for numbers in line if numbers), default=0)
         unknown = [math.nan] * blocks
         filled = [
-            [found if found and len(found) == blocks else unknown for found in line]
+            [numbers if numbers and len(numbers) == blocks else unknown for numbers in line]
             for line in lists
         ]
-        return self._over(np.array(filled, dtype=np.float64))
+        single = np.array(filled, dtype=np.float64)
+        return {pair: single[places].mean(axis=0) for pair, places in self._places.items()}
 
     @cached_property
-    def _groups(self) -> list[Groups | None]:
-        """The group of each image, for each pair; None where seeds show different ones."""
-        found: list[set[Groups]] = [set() for _ in self._place]
-        for place, record in zip(self._of_record, self.records, strict=True):
-            found[place].add(tuple(record.data.groups))
-        return [groups.pop() if len(groups) == 1 else None for groups in found]
+    def _groups(self) -> dict[Pair, Groups | None]:
+        """Pair → the group of each image; None where seeds show different ones."""
+        groups = {
+            pair: {tuple(self.records[place].data.groups) for place in places}
+            for pair, places in self._places.items()
+        }
+        return {pair: own.pop() if len(own) == 1 else None for pair, own in groups.items()}
 
     @property
     def label(self) -> str:
-        """What the row is called."""
+        """The row's name in tables."""
         return self.records[0].method.label
 
     @property
     def reference(self) -> bool:
-        """Whether it is there to be compared with, and not ranked."""
+        """Whether it is only compared with, and has no rank."""
         return self.records[0].method.reference
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """The pairs that it has."""
-        return tuple(self._place)
+        return tuple(self._places)
 
     def has(self, pairs: Iterable[Pair]) -> bool:
         """Whether it has all of these pairs."""
-        return all(pair in self._place for pair in pairs)
+        return all(pair in self._places for pair in pairs)
 
     def of_pair(self, pair: Pair) -> dict[str, float]:
         """Metric → mean over the seeds of one pair."""
-        return dict(zip(self.metrics, self._values[self._place[pair]].tolist(), strict=True))
+        return dict(zip(self.metrics, self._values[pair].tolist(), strict=True))
 
     def mean(self, metric: str, pairs: Sequence[Pair]) -> float:
         """Mean over seeds, then over these pairs; NaN where a value is absent."""
         return float(self.summary(pairs).mean[self._column(metric)])
 
     def interval(self, metric: str, pairs: Sequence[Pair]) -> Interval:
-        """95 % interval of the mean over groups; NaN where it cannot be told."""
-        found, column = self.summary(pairs), self._column(metric)
-        return Interval(float(found.low[column]), float(found.high[column]))
+        """95 % interval of the mean over groups; NaN where there is none."""
+        return Interval(*self.spread(metric, pairs)[:2])
 
-    def spread(self, metric: str, pairs: Sequence[Pair], column: str) -> dict[str, float]:
-        """`<column>_ci_low`, `_ci_high` and `_sd_seeds` of the mean."""
-        found, place = self.summary(pairs), self._column(metric)
-        values = (found.low[place], found.high[place], found.over_seeds[place])
-        return {f"{column}_{kind}": float(v) for kind, v in zip(KINDS, values, strict=True)}
+    def spread(self, metric: str, pairs: Sequence[Pair]) -> tuple[float, float, float]:
+        """Of the mean, both ends of its interval and its deviation over seeds (`SPREADS`)."""
+        _, low, high, over_seeds, *_ = self.summary(pairs)
+        place = self._column(metric)
+        return float(low[place]), float(high[place]), float(over_seeds[place])
 
-    def summary(self, pairs: Sequence[Pair]) -> "Summary":
-        """Everything about the means over these pairs, worked out once."""
+    def summary(self, pairs: Sequence[Pair]) -> Summary:
+        """All about the means over these pairs, computed once."""
         key = tuple(pairs)
-        if key not in self._summaries:
-            self._summaries[key] = self._summarise(key)
-        return self._summaries[key]
-
-    def _summarise(self, pairs: tuple[Pair, ...]) -> "Summary":
-        places = [self._place[pair] for pair in pairs]
-        mean = self._values[places].mean(axis=0)
-        # A group's images are in all pairs, so that it is left out of all of them at once.
-        same = {self._groups[place] for place in places}
+        if key in self._summaries:
+            return self._summaries[key]
+        mean = np.mean([self._values[pair] for pair in pairs], axis=0)
+        without = np.mean([self._left_out[pair] for pair in pairs], axis=0)
+        # A group has images in all pairs: it is left out of all of them at once.
+        same = {self._groups[pair] for pair in pairs}
         groups = same.pop() if len(same) == 1 else None
-        without = self._left_out[places].mean(axis=0)
         reach = half_widths(mean, without, groups)
-        low, high = mean - reach, mean + reach
-        ends = np.array([METRICS[name].span[0] is not None for name in self.metrics])
-        lowest = np.array([METRICS[name].span[0] or 0.0 for name in self.metrics])
-        low, high = (np.where(ends, np.maximum(end, lowest), end) for end in (low, high))
-        return Summary(mean, low, high, self._over_seeds(set(pairs)), without, groups)
+        spans = [METRICS[name].span[0] for name in self.metrics]
+        least = np.array([-math.inf if low is None else low for low in spans])
+        low, high = np.maximum(mean - reach, least), np.maximum(mean + reach, least)
+        summary = Summary(mean, low, high, self._over_seeds(set(pairs)), without, groups)
+        return self._summaries.setdefault(key, summary)
 
     def _over_seeds(self, pairs: set[Pair]) -> Array:
         """Standard deviation over seeds of the means; NaN unless two seeds have all pairs.
 
-        A seed with some of the pairs only has another mean for that reason alone.
+        The mean of a seed with some of the pairs would differ for that reason alone.
         """
         seeds: dict[int, list[Array]] = {}
         for record, values in zip(self.records, self._single, strict=True):
@@ -217,20 +205,18 @@ class Row:
     def _column(self, metric: str) -> int:
         return self.metrics.index(metric)
 
-    def _over(self, single: Array) -> Array:
-        """Means over the seeds of each pair of an array [records, …]."""
-        total = np.zeros((len(self._place), *single.shape[1:]))
-        np.add.at(total, self._of_record, single)
-        counts = np.bincount(self._of_record)
-        return total / counts.reshape(-1, *[1] * (single.ndim - 1))
-
 
 def make(records: Iterable[Record]) -> dict[str, Row]:
     """Label → row: references first, then methods by label."""
-    found: dict[str, list[Record]] = {}
+    by_label: dict[str, list[Record]] = {}
     for record in sorted(records, key=order):
-        found.setdefault(record.method.label, []).append(record)
-    return {label: Row(own, tuple(METRICS)) for label, own in found.items()}
+        by_label.setdefault(record.method.label, []).append(record)
+    return {label: Row(own, tuple(METRICS)) for label, own in by_label.items()}
+
+
+def first(by_label: Mapping[str, Row]) -> Record:
+    """A record of some rows, for what all of them share: data, profile, split."""
+    return next(iter(by_label.values())).records[0]
 
 
 def order(record: Record) -> tuple[object, ...]:
@@ -246,14 +232,14 @@ def order(record: Record) -> tuple[object, ...]:
 
 
 def marks(rows: Mapping[str, Row], metric: str, pairs: Sequence[Pair]) -> dict[str, Mark]:
-    """Which row is best in a column, and which second, as far as the difference is no chance.
+    """Label → `best` or `second` in a column, where the lead is more than chance.
 
-    The leading row is marked `best` if it differs from every other one; then, and only then, the
-    next is marked `second` if it differs from all behind it. Two rows differ if the 95 % jackknife
-    interval of the difference of their means excludes 0: groups (heads, acquisitions) are left out
-    of both at once (`metrics.uncertainty`). A row must hold its place against each of the others,
-    so that the level needs no correction for their number. Reference rows take no part, nor do
-    rows that lack a pair; where intervals cannot be made, nothing is marked.
+    The leading row is `best` if it differs from every other row. Only then, the next row is
+    `second` if it differs from all rows behind it. Two rows differ if the 95 % jackknife interval
+    of the difference of their means excludes 0; each block of groups (heads, acquisitions) is left
+    out of both rows at once (`metrics.uncertainty`). A marked row differs from each of the others,
+    so that the level needs no correction for their number. Reference rows and rows without all
+    pairs take no part. Without intervals nothing is marked.
 
     Args:
         rows: label → row.
@@ -261,25 +247,20 @@ def marks(rows: Mapping[str, Row], metric: str, pairs: Sequence[Pair]) -> dict[s
         pairs: what its means are over.
     """
     sign = -1 if METRICS[metric].higher_is_better else 1
-    able = {
-        label: row.mean(metric, pairs)
-        for label, row in rows.items()
-        if not row.reference and row.has(pairs)
-    }
-    known = [label for label, value in able.items() if not math.isnan(value)]
-    ranked = sorted(known, key=lambda label: sign * able[label])
-    found: dict[str, Mark] = {}
+    complete = [row for row in rows.values() if not row.reference and row.has(pairs)]
+    known = [row for row in complete if not math.isnan(row.mean(metric, pairs))]
+    ranked = sorted(known, key=lambda row: sign * row.mean(metric, pairs))
+    marked: dict[str, Mark] = {}
     steps: tuple[Mark, ...] = ("best", "second")
-    for place, (mark, label) in enumerate(zip(steps, ranked[:-1], strict=False)):
-        behind = [rows[other] for other in ranked[place + 1 :]]
-        if not _differs(rows[label], behind, metric, pairs):
+    for place, (mark, row) in enumerate(zip(steps, ranked[:-1], strict=False)):
+        if not _differs(row, ranked[place + 1 :], metric, pairs):
             break
-        found[label] = mark
-    return found
+        marked[row.label] = mark
+    return marked
 
 
 def _differs(row: Row, others: Sequence[Row], metric: str, pairs: Sequence[Pair]) -> bool:
-    """Whether 0 lies outside the intervals of all differences of a row from others."""
+    """Whether the intervals of a row's differences from other rows all exclude 0."""
     column = row.metrics.index(metric)
     own, theirs = row.summary(pairs), [other.summary(pairs) for other in others]
     shape = own.without[column].shape
@@ -290,14 +271,13 @@ def _differs(row: Row, others: Sequence[Row], metric: str, pairs: Sequence[Pair]
     return bool((np.abs(gaps) > half_widths(gaps, without, own.groups)).all())
 
 
-def half_widths(values: Array, without: Array, groups: Groups | None, level: float = 0.95) -> Array:
-    """Half the intervals of `uncertainty.jackknife_interval` for many values at once.
+def half_widths(values: Array, without: Array, groups: Groups | None) -> Array:
+    """Half the 95 % intervals of `uncertainty.jackknife_interval` for many values at once.
 
     Args:
         values: [values].
         without: the values without each block of groups, [values, blocks].
-        groups: the group of each image; None if there is no common one.
-        level: probability with which an interval is meant to hold.
+        groups: the group of each image; None if the values rest on different ones.
 
     Returns:
         [values]; NaN where groups are too few or unknown, or a value without a block is missing.
@@ -309,13 +289,13 @@ def half_widths(values: Array, without: Array, groups: Groups | None, level: flo
     pseudo = ratio * values[:, None] - (ratio - 1) * without
     centre = (pseudo / ratio).sum(axis=1, keepdims=True)
     variance = ((pseudo - centre) ** 2 / (ratio - 1)).mean(axis=1)
-    widths: Array = stdtrit(len(left) - 1, (1 + level) / 2) * np.sqrt(variance)
+    widths: Array = stdtrit(len(left) - 1, 0.975) * np.sqrt(variance)
     return widths
 
 
 @lru_cache(maxsize=256)
 def _left(groups: Groups) -> Array | None:
-    """How many images are left without each block of groups; None where groups are too few."""
+    """Number of images left without each block of groups; None where groups are too few."""
     try:
         return left_out(lambda images: float(len(images)), groups)
     except Unavailable:
@@ -323,6 +303,6 @@ def _left(groups: Groups) -> Array | None:
 
 
 def _number(value: object) -> float:
-    """A stored value; NaN where it is empty or unknown to the version that wrote the record."""
+    """A stored value; NaN where it is empty or the record has none of this metric."""
     number: float | None = getattr(value, "value", None)
     return math.nan if number is None else number

@@ -1,34 +1,23 @@
-"""What of the records a table shows: which pairs, ranked by which column."""
+"""What a table shows of the records: which pairs, ranked by which column."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xbench.analysis.columns import columns
+from xbench.core.columns import SORT
 from xbench.core.errors import UserError, unknown
 from xbench.core.pairs import Pair, parse_pairs
-from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
-
-#: The mean of `ftd` over the pairs between groups of domains: what rows are ranked by.
-SORT = "ftd_cross"
-COST_COLUMNS = (
-    "params",
-    "params_live",
-    "params_total",
-    "nfe",
-    "seconds_per_image",
-    "train_images",
-    "train_seconds",
-)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the records a table is made of.
+    """What a table is made of.
 
     Attributes:
-        pairs: whose means it shows; none for all.
-        sort: the column by which rows are ranked; by default the mean `ftd` of the pairs between
-            groups of domains, or of the chosen pairs.
+        pairs: the pairs over which means are taken; none for all.
+        sort: the column by which rows are ranked; by default the mean `ftd` over the pairs between
+            groups of domains, or over the chosen pairs.
     """
 
     pairs: tuple[Pair, ...] = ()
@@ -44,38 +33,43 @@ ALL = Selection()
 
 
 def sort_column(name: str) -> str:
-    """A column by which rows can be ranked.
+    """The name of a column by which rows can be ranked, or the empty name, which is for the usual.
 
     Raises:
         UserError: there is no such column.
     """
-    known = [*METRICS, SORT, "gap_closed", *COST_COLUMNS]
+    known = [c.name for c in columns() if c.cost or c.higher_is_better is not None]
     if name and name not in known:
         raise unknown("column", name, known, "see: xbench list metrics")
     return name
 
 
-def crossing(record: Record, pairs: Sequence[Pair]) -> list[Pair]:
-    """Those of the pairs that lead between groups of domains; all of them where none does."""
-    groups = record.data.domain_groups
+def crossing(record: Record, pairs: Sequence[Pair] = ()) -> list[Pair]:
+    """The pairs between two groups of domains; all pairs where none is.
+
+    Args:
+        record: any of the table.
+        pairs: to choose from; none for all.
+    """
+    groups, pairs = record.data.domain_groups, pairs or parse_pairs((), record.data.domains)
     return [(a, b) for a, b in pairs if groups[a] != groups[b]] or list(pairs)
 
 
 def directions(record: Record) -> dict[str, tuple[Pair, ...]]:
-    """Pairs by direction: `synthetic → real`, …, and `within` for those inside of a group."""
+    """Pairs by direction: `synthetic → real`, …, and `within` for those within a group."""
     groups = record.data.domain_groups
-    found: dict[str, list[Pair]] = {}
+    across: dict[str, list[Pair]] = {}
     within: list[Pair] = []
     for source, target in parse_pairs((), record.data.domains):
         if groups[source] == groups[target]:
             within.append((source, target))
         else:
-            found.setdefault(f"{groups[source]} → {groups[target]}", []).append((source, target))
-    return {name: tuple(pairs) for name, pairs in {**found, "within": within}.items() if pairs}
+            across.setdefault(f"{groups[source]} → {groups[target]}", []).append((source, target))
+    return {name: tuple(pairs) for name, pairs in {**across, "within": within}.items() if pairs}
 
 
 def chosen_pairs(record: Record, group: str = "", pairs: Sequence[str] = ()) -> tuple[Pair, ...]:
-    """The pairs that `--group` and `--pairs` leave; none if both are empty, for all.
+    """The pairs that `--group` and `--pairs` leave; none, which is for all, if both are empty.
 
     Args:
         record: any of the table.
@@ -85,9 +79,9 @@ def chosen_pairs(record: Record, group: str = "", pairs: Sequence[str] = ()) -> 
     Raises:
         UserError: an unknown group or domain, or no pair is left.
     """
-    named = {name.replace(" → ", ":"): found for name, found in directions(record).items()}
+    named = {name.replace(" → ", ":"): own for name, own in directions(record).items()}
     if len(named) > 1:
-        named["cross"] = tuple(crossing(record, parse_pairs((), record.data.domains)))
+        named["cross"] = tuple(crossing(record))
     if group and group not in named:
         raise unknown("group", group, named, f"try: --group {next(iter(named))}")
     chosen = parse_pairs(pairs, record.data.domains) if pairs else ()

@@ -1,36 +1,26 @@
-"""The tables of a results folder: made of its records, written as CSV, Markdown and LaTeX."""
+"""The tables of a results folder, written as CSV, Markdown and LaTeX."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from xbench.analysis import breakdowns, footnotes, leaderboard, rows
+from xbench.analysis import breakdowns, footnotes, leaderboard
 from xbench.analysis import reproduce as commands
-from xbench.analysis.rows import Row
-from xbench.analysis.selection import ALL, SORT, Selection, crossing
-from xbench.analysis.typeset import (
-    Cell,
-    Line,
-    Table,
-    costs,
-    dictionaries,
-    latex,
-    lines,
-    markdown,
-    marked,
-    table_metrics,
-)
-from xbench.core.errors import UserError, unknown
+from xbench.analysis.columns import columns, for_people, known_metric
+from xbench.analysis.results import Results
+from xbench.analysis.rows import Row, first
+from xbench.analysis.selection import ALL, Selection
+from xbench.analysis.typeset import Cell, Line, Table, dictionaries, latex, lines, markdown, marked
+from xbench.core.columns import SORT
+from xbench.core.errors import UserError
 from xbench.core.files import write_text
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import file_name
-from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
-from xbench.records.store import Store, no_collection
 
-#: What `shown` knows.
+#: Names of the tables that `shown` makes.
 TABLES = ("leaderboard", "pairs", "groups", "ablation", "parameters")
 #: Rows up to which the table by pair is written; a longer one is made when it is asked for.
 MOST_BY_PAIR = 50
@@ -48,42 +38,33 @@ class Made:
 
 @dataclass(frozen=True)
 class Written:
-    """What `write` made: the leaderboard, what to tell people, the files, and label → row."""
+    """What `write` made: the frame of the leaderboard, notes for people, and the files."""
 
     board: pd.DataFrame
     notes: list[str]
     files: list[Path]
-    by_label: dict[str, Row] = field(default_factory=dict)
 
 
 def board(
     by_label: Mapping[str, Row], selection: Selection = ALL, metrics: Sequence[str] = ()
 ) -> Made:
-    """The leaderboard; of all pairs with the mean of those between groups of domains.
+    """The leaderboard; of all pairs with the mean over those between groups of domains.
 
     The frame has the rows of sweeps too, without a rank.
     """
     frame = leaderboard.board_of(by_label, selection)
     notes = leaderboard.not_ranked(by_label)
-    record, by_label = _first(by_label), leaderboard.ranked(by_label)
-    pairs = selection.pairs or parse_pairs((), record.data.domains)
-    chosen = table_metrics(metrics)
-    marks = dict(marked(by_label, chosen, pairs))
-    shown = frame[frame["method"].isin(by_label)].drop(columns="params_total")
-    if selection.pairs:  # of other pairs: it is the column of `ftd`, or says less
-        shown = shown.drop(columns=SORT)
-    else:
-        marks[SORT] = rows.marks(by_label, "ftd", crossing(record, pairs))
-    told = [] if frame.empty else _notes([r for row in by_label.values() for r in row.records])
+    by_label = leaderboard.ranked(by_label)
+    pairs = selection.pairs or parse_pairs((), first(by_label).data.domains)
+    # Over chosen pairs, FTD cross is the same as FTD, or rests on fewer pairs.
+    chosen = [c for c in for_people(metrics) if not (selection.pairs and c.name == SORT)]
+    text = lines(frame[frame["method"].isin(by_label)], chosen, marked(by_label, chosen, pairs))
+    remarks = [f"{note[0].upper()}{note[1:]}" for note in notes]
+    if not frame.empty:
+        remarks += _remarks([r for row in by_label.values() for r in row.records])
     if times := footnotes.clocks(by_label):
-        told.append(times)
-    text = Table(
-        "leaderboard",
-        _caption(by_label, selection),
-        {"": lines(shown, chosen, marks)},
-        [*(f"{note[0].upper()}{note[1:]}" for note in notes), *told],
-    )
-    return Made(frame, text)
+        remarks.append(times)
+    return Made(frame, Table("leaderboard", _caption(by_label, selection), {"": text}, remarks))
 
 
 def pairs(
@@ -111,7 +92,7 @@ def _blocks(
     by_label = leaderboard.ranked(by_label)
     named = parts(by_label, selection.pairs)
     frames = breakdowns.blocks(by_label, named, selection.sort)
-    chosen = table_metrics(metrics)
+    chosen = [c for c in for_people(metrics) if not c.all_pairs]
     text = {
         part: lines(frame, chosen, marked(by_label, chosen, named[part]))
         for part, frame in frames.items()
@@ -123,18 +104,14 @@ def _blocks(
 def ablations(
     by_label: Mapping[str, Row], selection: Selection = ALL, metrics: Sequence[str] = ()
 ) -> list[Made]:
-    """A table for each method that ran in several configurations, in the order of the settings."""
-    made, chosen = [], table_metrics(metrics)
+    """A table for each method with several configurations, in the order of the settings."""
+    made = []
+    chosen = [column for column in for_people(metrics) if column.name != "method"]
     for name, frame in breakdowns.ablations(by_label, selection).items():
         settings = list(frame.columns[1 : frame.columns.get_loc("pairs")])
         text = [
-            _settings(row, settings)
-            | {head: cell for head, cell in line.items() if head != "method"}
-            for row, line in zip(
-                dictionaries(frame),
-                lines(frame.drop(columns="params_total"), chosen),
-                strict=True,
-            )
+            _settings(row, settings) | line
+            for row, line in zip(dictionaries(frame), lines(frame, chosen), strict=True)
         ]
         caption = f"{_caption(by_label, selection)} Settings of {name}."
         made.append(Made(frame, Table(f"ablation-{file_name(name)}", caption, {"": text})))
@@ -153,49 +130,41 @@ def _settings(row: Mapping[str, object], names: Sequence[str]) -> Line:
 def parameters(by_label: Mapping[str, Row]) -> Made:
     """Parameters for one pair and for all pairs, of training, evaluations, budget and times."""
     frame = breakdowns.parameters(leaderboard.ranked(by_label))
-    text = [{"method": Cell(str(row["method"])), **costs(row)} for row in dictionaries(frame)]
+    text = lines(frame.drop(columns="reference"), [c for c in columns("parameters") if c.label])
     caption = f"{_caption(by_label)} Parameters for one pair and for all pairs."
     return Made(frame, Table("parameters", caption, {"": text}))
 
 
-@no_collection()  # a third of the time, with ten thousand records in memory
-def write(folder: Path) -> Written:
-    """Make all tables anew from the records of a folder."""
-    records, notes = leaderboard.comparable(Store(folder).records())
-    notes += footnotes.inverted(records)
-    frame = leaderboard.pairs_table(records)
-    files = [_csv(folder / "pairs.csv", frame)]
-    if not records:
-        empty = leaderboard.board_table(records)
+def write(results: Results) -> Written:
+    """Write all tables of a folder."""
+    folder, by_label = results.folder, results.by_label
+    notes = [*results.notes, *footnotes.inverted(results.records)]
+    files = [_csv(folder / "pairs.csv", leaderboard.pairs_table(results.records))]
+    if not by_label:
+        empty = leaderboard.board_of(by_label)
         files.append(_csv(folder / "leaderboard.csv", empty))
         files.append(_text(folder / "leaderboard.md", "No finished units yet.\n"))
         return Written(empty, notes, files)
-    by_label = rows.make(records)
     made = board(by_label)
-    tail = ["", "Made by:", "", "```sh", *commands.commands(records), "```", ""]
-    text = markdown(made.text) + "\n".join(tail)
+    tail = ["", "Made by:", "", "```sh", *commands.commands(results.records), "```", ""]
     files += [
         _csv(folder / "leaderboard.csv", made.frame),
-        _text(folder / "leaderboard.md", text),
+        _text(folder / "leaderboard.md", markdown(made.text) + "\n".join(tail)),
         _text(folder / FOLDER / "leaderboard.tex", latex(made.text)),
     ]
     further = [groups(by_label), parameters(by_label), *ablations(by_label)]
     if len(leaderboard.ranked(by_label)) <= MOST_BY_PAIR:
         further.append(pairs(by_label))
     for table in further:
-        files += save(table, folder / FOLDER)
-    known = {file for name in ("by-pair.*", "ablation-*") for file in (folder / FOLDER).glob(name)}
-    for stale in known - {*files}:
+        files += _save(table, folder / FOLDER)
+    old = {file for name in ("by-pair.*", "ablation-*") for file in (folder / FOLDER).glob(name)}
+    for stale in old - {*files}:
         stale.unlink()
-    notes += leaderboard.not_ranked(by_label)
-    return Written(made.frame, notes, files, by_label)
+    return Written(made.frame, [*notes, *leaderboard.not_ranked(by_label)], files)
 
 
 def shown(
-    by_label: Mapping[str, Row],
-    table: str,
-    selection: Selection,
-    metrics: Sequence[str],
+    by_label: Mapping[str, Row], table: str, selection: Selection, metrics: Sequence[str]
 ) -> list[Made]:
     """One of the `TABLES`; there are as many ablations as methods with several configurations.
 
@@ -203,28 +172,27 @@ def shown(
         UserError: an unknown metric, or no ablation.
     """
     for name in metrics:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS, "see: xbench list metrics")
+        known_metric(name)
     if table == "parameters":
         return [parameters(by_label)]
     if table == "ablation":
-        found = ablations(by_label, selection, metrics)
-        if not found:
+        made = ablations(by_label, selection, metrics)
+        if not made:
             raise UserError(
                 "no method has finished in two configurations",
                 "expected: rows that differ in a setting or a budget",
                 "for example: xbench sweep --method medshift --knob 0:1:0.1",
             )
-        return found
+        return made
     make = {"leaderboard": board, "pairs": pairs, "groups": groups}[table]
     return [make(by_label, selection, metrics)]
 
 
 def write_to(made: Sequence[Made], path: Path) -> None:
-    """Write what is shown into one file, in the format of its suffix.
+    """Write tables into one file, in the format of its suffix.
 
     Raises:
-        UserError: another suffix, or several tables for one CSV file.
+        UserError: another suffix than .csv, .md and .tex.
     """
     if path.suffix not in (".csv", ".md", ".tex"):
         raise UserError(
@@ -238,7 +206,7 @@ def write_to(made: Sequence[Made], path: Path) -> None:
         _text(path, "\n".join((markdown if path.suffix == ".md" else latex)(m.text) for m in made))
 
 
-def save(made: Made, folder: Path) -> list[Path]:
+def _save(made: Made, folder: Path) -> list[Path]:
     """Write a table as CSV, Markdown and LaTeX."""
     name = made.text.name
     return [
@@ -258,25 +226,14 @@ def _text(path: Path, text: str) -> Path:
     return path
 
 
-def _first(by_label: Mapping[str, Row]) -> Record:
-    return next(iter(by_label.values())).records[0]
-
-
 def _caption(by_label: Mapping[str, Row], selection: Selection = ALL) -> str:
     """Data, profile, split and number of views; and which pairs, unless it is all."""
-    first = _first(by_label)
-    counts = sorted(
-        {
-            len(r.data.ids)
-            for row in by_label.values()
-            for r in row.records
-            if r.method.name != FLOOR
-        }
-        or {0}
-    )
+    record = first(by_label)
+    records = [r for row in by_label.values() for r in row.records if r.method.name != FLOOR]
+    counts = sorted({len(r.data.ids) for r in records} or {0})
     views = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     text = (
-        f"Data `{first.data.key}`, profile `{first.profile}`, split `{first.data.split}`, "
+        f"Data `{record.data.key}`, profile `{record.profile}`, split `{record.data.split}`, "
         f"n = {views} views per pair."
     )
     if not selection.pairs:
@@ -284,14 +241,14 @@ def _caption(by_label: Mapping[str, Row], selection: Selection = ALL) -> str:
     return f"{text} Pairs: {', '.join(f'{a} → {b}' for a, b in selection.pairs)}."
 
 
-def _notes(records: Sequence[Record]) -> list[str]:
+def _remarks(records: Sequence[Record]) -> list[str]:
     """Why columns are empty, what the floor is, and what looks wrong."""
-    notes = [
+    remarks = [
         f"Empty: {', '.join(names)}: {reason}"
         for reason, names in footnotes.empty_columns(records).items()
     ]
     if any("[n/2]" in record.method.label for record in records):
-        notes.append(footnotes.HALVES)
+        remarks.append(footnotes.HALVES)
     if wrong := footnotes.inverted(records):
-        notes.append("\n".join(f"- {line}" for line in wrong))
-    return notes
+        remarks.append("\n".join(f"- {line}" for line in wrong))
+    return remarks

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables and lists printed on a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +8,20 @@ from rich.table import Table
 from rich.text import Text
 
 from xbench.analysis import typeset
+from xbench.analysis.columns import DISPENSABLE, column, for_people, of_metric
+from xbench.core.columns import SORT
 from xbench.metrics.base import METRICS
 
 
 def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
-    """The leaderboard; rows that rest on published records are marked."""
+    """The leaderboard; published rows are named as such."""
     if rows.empty:
         console.print("no finished units yet")
         return
-    # Of the column that ranks, the interval too; there is no room for those of the others.
-    shown = rows.drop(columns="params_total", errors="ignore")
+    # Intervals only of the column that ranks: there is no room for the others.
     cells = [
-        {head: str(cell) if head == typeset.CROSS else cell.text for head, cell in line.items()}
-        for line in typeset.lines(shown, typeset.table_metrics())
+        {head: str(cell) if head == column(SORT).head else cell.text for head, cell in line.items()}
+        for line in typeset.lines(rows, for_people())
     ]
     table = Table(title=title or None, title_justify="left")
     heads = _fitting(cells, console.width)
@@ -35,7 +36,7 @@ def board(console: Console, rows: pd.DataFrame, title: str = "") -> None:
 
 
 def table(console: Console, text: typeset.Table) -> None:
-    """A table in full, block by block, with what its signs mean."""
+    """A table with all its blocks and remarks."""
     console.print(text.caption.replace("`", ""), soft_wrap=True)
     for title, lines in text.blocks.items():
         shown = Table(title=title or None, title_justify="left")
@@ -55,18 +56,15 @@ def _mark(cell: typeset.Cell) -> Text:
 
 
 def pairs(console: Console, rows: pd.DataFrame) -> None:
-    """Values pair by pair, for a run of some pairs only: it has no means."""
-    names = [n for n, metric in METRICS.items() if metric.in_tables and rows[n].notna().any()]
+    """Values pair by pair, for a run of some pairs, which has no means."""
+    shown = [of_metric(m) for m in METRICS.values() if m.in_tables and rows[m.name].notna().any()]
     table = Table(title="by pair", title_justify="left")
     for head in ("method", "seed", "source → target"):
         table.add_column(head, no_wrap=True)
-    for name in names:
-        table.add_column(METRICS[name].label, justify="right", no_wrap=True)
-    for row in rows.to_dict("records"):
-        values = [
-            "" if pd.isna(row[name]) else f"{row[name]:.{METRICS[name].decimals}f}"
-            for name in names
-        ]
+    for metric in shown:
+        table.add_column(metric.label, justify="right", no_wrap=True)
+    for row in typeset.dictionaries(rows):
+        values = [metric.text(row[metric.name]) for metric in shown]
         table.add_row(
             str(row["method"]), str(row["seed"]), f"{row['source']} → {row['target']}", *values
         )
@@ -74,13 +72,9 @@ def pairs(console: Console, rows: pd.DataFrame) -> None:
 
 
 def _fitting(cells: Sequence[Mapping[str, str]], width: int) -> list[str]:
-    """The columns that fit; those that are empty go first, then the least telling ones."""
+    """The columns that fit: empty ones are left out first, then those in `DISPENSABLE`."""
     heads = [head for head in cells[0] if any(row[head] for row in cells)]
-    dispensable = [
-        head
-        for head in ("train s", "train images", "nfe", "PSNR ↑", "PSNR ref ↑", "params", "ms/image")
-        if head in heads
-    ]
+    dispensable = [head for name in DISPENSABLE if (head := column(name).head) in heads]
 
     def needed(head: str) -> int:
         return max(len(head), *(len(row[head]) for row in cells)) + 3

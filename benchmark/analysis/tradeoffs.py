@@ -1,23 +1,23 @@
-"""Structure against realism: curves along a knob, the Pareto front, and one number per curve."""
+"""Structure against realism: curves along a knob, the Pareto front, and the hypervolume."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from xbench.analysis.rows import Row
+from xbench.analysis.rows import Row, first
 from xbench.core.errors import UserError
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import name_of
 
-#: Metrics for the axis of realism, the best known first.
+#: Metrics for the axis of realism; the first that every row has is taken.
 REALISM = ("cfid", "cftd", "fid", "ftd")
 STRUCTURE = "ssim"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One row: its knob's value (None without a knob), realism (lower is better) and structure."""
+    """One row: value of its knob (None off a curve), realism (lower is better) and structure."""
 
     label: str
     value: float | None
@@ -27,10 +27,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Rows of one method that differ in one number alone, in its order; or a single row.
+    """Rows of one method that differ in one number, in its order; or a single row.
 
-    `name` is of the method, with what else was changed; `knob` is empty for a single row.
-    `hypervolume` (see there) is None where a reference row is missing.
+    Attributes:
+        name: label of the rows without the knob.
+        knob: the setting that differs; empty for a single row.
+        points: the rows.
+        reference: whether the row is a reference.
+        hypervolume: see `hypervolume`; None where a reference row is missing.
     """
 
     name: str
@@ -41,19 +45,19 @@ class Curve:
 
 
 def curves(by_label: Mapping[str, Row], pairs: Sequence[Pair] = ()) -> tuple[str, list[Curve]]:
-    """The metric of realism, and all rows with all pairs as curves: references first.
+    """The metric of realism, one for all rows, and the rows with all pairs as curves.
 
-    One metric for all: never some rows by one, the rest by another.
+    A curve joins the rows of one method, version and budget that differ in one number and agree in
+    all other settings. A row may be on several curves; a row on none is a curve of its own.
 
     Args:
         by_label: label → row.
-        pairs: what means are over; none for all.
+        pairs: the pairs over which means are taken; none for all.
 
     Raises:
-        UserError: no row has all pairs, or no measure of realism a value in each of them.
+        UserError: no row has all pairs, or no metric of realism has a value in all rows.
     """
-    record = next(iter(by_label.values())).records[0]
-    pairs = pairs or parse_pairs((), record.data.domains)
+    pairs = pairs or parse_pairs((), first(by_label).data.domains)
     rows = {
         label: row
         for label, row in by_label.items()
@@ -75,7 +79,7 @@ def curves(by_label: Mapping[str, Row], pairs: Sequence[Pair] = ()) -> tuple[str
     )
     if realism is None:
         raise UserError(
-            f"no measure of realism ({', '.join(REALISM)}) has a value in every row",
+            f"no metric of realism ({', '.join(REALISM)}) has a value in every row",
             "expected: enough test images in every domain, 16 at least",
             "see the reasons in leaderboard.md",
         )
@@ -83,7 +87,7 @@ def curves(by_label: Mapping[str, Row], pairs: Sequence[Pair] = ()) -> tuple[str
         label: Point(label, None, row.mean(realism, pairs), row.mean(STRUCTURE, pairs))
         for label, row in rows.items()
     }
-    return realism, [_curve(labels, knob, rows, points) for knob, labels in _families(rows)]
+    return realism, [_curve(labels, knob, rows, points) for knob, labels in _lines(rows)]
 
 
 def _curve(
@@ -91,16 +95,17 @@ def _curve(
 ) -> Curve:
     own = [points[label] for label in labels]
     if knob:
-        values = [float(rows[label].records[0].method.config[knob]) for label in labels]
         own = [
-            Point(p.label, value, p.realism, p.structure)
-            for value, p in sorted(zip(values, own, strict=True), key=lambda item: item[0])
+            replace(point, value=float(rows[point.label].records[0].method.config[knob]))
+            for point in own
         ]
+        own.sort(key=lambda point: point.value or 0.0)
     identity, floor = (
-        next((p for p in points.values() if name_of(p.label) == n), None) for n in BOUNDS
+        next((p for p in points.values() if name_of(p.label) == n), None)
+        for n in ("identity", FLOOR)
     )
     return Curve(
-        name=min(labels, key=len) if not knob else _common(labels, knob),
+        name=_without(knob, min(labels, key=len)) if knob else labels[0],
         knob=knob,
         points=tuple(own),
         reference=rows[labels[0]].reference,
@@ -108,18 +113,18 @@ def _curve(
     )
 
 
-#: The reference rows between which curves are measured.
-BOUNDS = ("identity", FLOOR)
-
-
 def hypervolume(points: Iterable[Point], identity: Point, floor: Point) -> float:
-    """Share of what lies between the reference rows that a curve dominates, in [0, 1].
+    """Share of the area between the reference rows that a curve dominates, in [0, 1].
 
     Realism is rescaled so that the identity has 0 and the floor 1 (the share of the gap that is
-    closed), structure so that the floor has 0 and the identity 1; what lies outside is cut off.
+    closed), structure so that the floor has 0 and the identity 1; values outside are cut off.
     The hypervolume (Zitzler and Thiele 1999, IEEE Trans. Evol. Comput. 3, 257-271) against the
     worst of both references is the area of the union of the rectangles between (0, 0) and each
     point. Either reference alone has 0; 1 would be as real as the target with nothing changed.
+
+    >>> identity, floor = Point("identity", None, 100, 1.0), Point("floor", None, 0, 0.5)
+    >>> hypervolume([Point("halfway", None, 50, 0.75)], identity, floor)
+    0.25
     """
     scaled = [
         (
@@ -136,7 +141,7 @@ def hypervolume(points: Iterable[Point], identity: Point, floor: Point) -> float
 
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
-    """Points that no other surpasses in both, the most real one first."""
+    """The points that no other point surpasses in both numbers, the most real one first."""
     front: list[Point] = []
     for point in sorted(points, key=lambda p: (p.realism, -p.structure)):
         if math.isfinite(point.structure) and (not front or point.structure > front[-1].structure):
@@ -145,7 +150,7 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def varied(rows: Iterable[Row]) -> list[str]:
-    """Settings in which rows of one method differ, those with the most values first."""
+    """Settings in which rows of one method differ, the one with the most values first."""
     configs = [row.records[0].method.config for row in rows]
     keys = dict.fromkeys(key for config in configs for key in config)
     counts = {key: len({json.dumps(config.get(key)) for config in configs}) for key in keys}
@@ -153,32 +158,23 @@ def varied(rows: Iterable[Row]) -> list[str]:
     return sorted(several, key=lambda key: -counts[key])
 
 
-def _families(rows: Mapping[str, Row]) -> list[tuple[str, list[str]]]:
-    """Knob → labels of the rows that differ in it alone; the rest one by one, without a knob.
-
-    The number that varies most makes curves wherever it can; others make those that the plain row
-    is on, or that rows are on which no curve has yet: of a grid one direction is enough.
-    """
+def _lines(rows: Mapping[str, Row]) -> list[tuple[str, list[str]]]:
+    """Knob → labels of each curve (see `curves`), method by method; then single rows, knob ""."""
     methods: dict[tuple[object, ...], list[Row]] = {}
     for row in rows.values():
         facts = row.records[0].method
         methods.setdefault((facts.name, facts.version, facts.train_images), []).append(row)
-    found: list[tuple[str, list[str]]] = []
+    lines: list[tuple[str, list[str]]] = []
     for own in methods.values():
-        placed: set[str] = set()
-        for number, knob in enumerate(key for key in varied(own) if _numeric(own, key)):
-            for labels in _alike(own, knob):
-                plain = own[0].records[0].method.name in labels
-                new = len({*labels} - placed) > 1
-                if len(labels) > 1 and (number == 0 or plain or new):
-                    found.append((knob, labels))
-                    placed |= {*labels}
-        found += [("", [row.label]) for row in own if row.label not in placed]
-    return found
+        knobs = [key for key in varied(own) if _numeric(own, key)]
+        joined = [(k, labels) for k in knobs for labels in _alike(own, k) if len(labels) > 1]
+        on_curves = {label for _, labels in joined for label in labels}
+        lines += [*joined, *(("", [row.label]) for row in own if row.label not in on_curves)]
+    return lines
 
 
 def _alike(rows: Iterable[Row], knob: str) -> list[list[str]]:
-    """Labels of rows that agree in all settings but one."""
+    """Labels of the rows that agree in all settings but one."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         config = row.records[0].method.config
@@ -192,16 +188,15 @@ def _numeric(rows: Iterable[Row], key: str) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _common(labels: Sequence[str], knob: str) -> str:
-    """The label of a curve: that of its rows without the knob."""
-    shortest = min(labels, key=len)
-    name, _, inner = shortest.partition("[")
+def _without(knob: str, label: str) -> str:
+    """A label without one of its settings."""
+    name, _, inner = label.partition("[")
     rest = [part for part in inner.removesuffix("]").split(",") if not part.startswith(f"{knob}=")]
     return f"{name}[{','.join(rest)}]" if any(rest) else name
 
 
 def _share(value: float, worst: float, best: float) -> float:
-    """Where a value lies on the way from worst to best, cut off at both ends."""
+    """How far a value lies from worst to best, in [0, 1]."""
     if worst == best or not math.isfinite(value):
         return 0.0
     return min(1.0, max(0.0, (value - worst) / (best - worst)))

@@ -1,15 +1,20 @@
-"""Tables for people: frames as lines of cells, and these as Markdown and LaTeX."""
+"""Tables for people: frames as lines of cells, written as Markdown and LaTeX.
 
-import math
+Written by hand: pandas' Styler knows LaTeX but no Markdown, great_tables neither Markdown nor a
+table on several pages, and both would need our cells of three parts (mean, ±, σ) and our escaping.
+"""
+
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from xbench.analysis import rows
+from xbench.analysis.columns import spreads
 from xbench.analysis.rows import Mark, Row
-from xbench.analysis.selection import SORT
+from xbench.analysis.selection import crossing
+from xbench.core.columns import SORT, Column
 from xbench.core.pairs import Pair
 from xbench.metrics.base import METRICS
 
@@ -26,15 +31,13 @@ MARKED = (
     "{} is better than every other row and {} than all but that one, by 95 % intervals of the "
     "differences between these trained networks; without a mark the lead may be chance."
 )
-#: Heads the column by which rows are ranked.
-CROSS = "FTD cross ↓"
-#: Columns of words.
+#: Heads of columns of words, which are set flush left.
 WORDS = ("method",)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, with half its interval, its deviation over seeds, and how it ranks."""
+    """Text, half of its interval, its deviation over seeds, and its mark."""
 
     text: str = ""
     half: str = ""
@@ -58,7 +61,7 @@ class Table:
         name: what its files are called.
         caption: what it shows, one line.
         blocks: title → lines; a table of one part has one block without a title.
-        notes: what stands below it, beside the meaning of signs.
+        notes: remarks below it, after the meaning of signs.
     """
 
     name: str
@@ -68,27 +71,25 @@ class Table:
 
     @property
     def heads(self) -> list[str]:
-        """Column heads, without columns that are empty in every line of every block."""
+        """Column heads, without columns that are empty in all lines."""
         lines = [line for block in self.blocks.values() for line in block]
         heads = dict.fromkeys(head for line in lines for head in line)
         return [head for head in heads if any(head in line and line[head].text for line in lines)]
 
     def remarks(self, best: str, second: str) -> list[str]:
-        """What the signs in its cells mean, given how marks look; then its notes."""
+        """What the signs in its cells mean, given how marks look, and its notes."""
         cells = [cell for block in self.blocks.values() for line in block for cell in line.values()]
         signs = [LEGEND] * any(cell.half or cell.sigma for cell in cells)
         signs += [MARKED.format(best, second)] * any(cell.mark for cell in cells)
         return [*signs, *self.notes]
 
 
-def table_metrics(chosen: Iterable[str] = ()) -> list[str]:
-    """The metrics that a table shows: the chosen ones, else those meant for tables."""
-    return list(chosen) or [name for name, metric in METRICS.items() if metric.in_tables]
-
-
-def marked(by_label: Mapping[str, Row], metrics: Iterable[str], pairs: Sequence[Pair]) -> Marks:
-    """Best and second of each column (`rows.marks`)."""
-    return {name: rows.marks(by_label, name, pairs) for name in metrics}
+def marked(by_label: Mapping[str, Row], columns: Sequence[Column], pairs: Sequence[Pair]) -> Marks:
+    """Best and second row of each column that says how good rows are (`rows.marks`)."""
+    marks = {c.name: rows.marks(by_label, c.name, pairs) for c in columns if c.name in METRICS}
+    if any(column.name == SORT for column in columns):
+        marks[SORT] = rows.marks(by_label, "ftd", crossing(rows.first(by_label), pairs))
+    return marks
 
 
 def dictionaries(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -96,98 +97,60 @@ def dictionaries(frame: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(name): v for name, v in line.items()} for line in frame.to_dict("records")]
 
 
-def lines(frame: pd.DataFrame, metrics: Sequence[str], marks: Marks | None = None) -> list[Line]:
-    """A frame of `leaderboard.board_of`, or a part of its columns, as lines of text."""
-    marks, found = marks or {}, []
-    for row in dictionaries(frame):
-        label = str(row["method"])
-        line = {"#": _whole(row["rank"])} if "rank" in row else {}
-        line["method"] = _name(row)
-        for name in metrics:
-            cell = _mean(row, name, METRICS[name].decimals)
-            line[head(name)] = replace(cell, mark=marks.get(name, {}).get(label, ""))
-        if SORT in row:
-            cell = _mean(row, SORT, METRICS["ftd"].decimals)
-            line[CROSS] = replace(cell, mark=marks.get(SORT, {}).get(label, ""))
-        found.append(line | costs(row))
-    return found
+def lines(frame: pd.DataFrame, columns: Sequence[Column], marks: Marks | None = None) -> list[Line]:
+    """A frame of `leaderboard.board_of` as cells of these columns, as far as it has them."""
+    there = [column for column in columns if column.name in frame]
+    return [
+        {column.head: _cell(row, column, marks or {}) for column in there}
+        for row in dictionaries(frame)
+    ]
 
 
-def costs(row: Mapping[str, object]) -> Line:
-    """What a row says beside metrics, as far as it does."""
-    columns: dict[str, tuple[str, Callable[[object], str]]] = {
-        "gap closed ↑": ("gap_closed", lambda value: number(value, 3)),
-        "params": ("params", lambda value: _live(value, row.get("params_live"))),
-        "params, all pairs": ("params_total", millions),
-        "params, training only": ("params_training", millions),
-        "nfe": ("nfe", lambda value: number(value, 0)),
-        "ms/image": ("seconds_per_image", lambda value: number(value, 1, 1000)),
-        "train images": ("train_images", lambda value: number(value, 0)),
-        "train s": ("train_seconds", lambda value: number(value, 0)),
-    }
-    return {text: Cell(show(row[name])) for text, (name, show) in columns.items() if name in row}
+def _cell(row: Mapping[str, object], column: Column, marks: Marks) -> Cell:
+    if column.name == "method":
+        return Cell(_name(row))
+    text = column.text(row[column.name])
+    if column.name == "params":
+        return Cell(text + _live(row, column))
+    low, high, over_seeds = (row.get(name) for name in spreads(column.name))
+    half = ""
+    if text and isinstance(low, float) and isinstance(high, float) and high > low:
+        half = column.text((high - low) / 2)
+    mark = marks.get(column.name, {}).get(str(row["method"]), "")
+    return Cell(text, half, column.text(over_seeds) if text else "", mark)
 
 
-def head(name: str) -> str:
-    """The head of a metric's column, with an arrow towards the better values."""
-    metric = METRICS[name]
-    return f"{metric.label} {'↑' if metric.higher_is_better else '↓'}"
-
-
-def number(value: object, decimals: int, factor: float = 1) -> str:
-    """A number with thousands marked; nothing where it is absent."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return ""
-    return f"{value * factor:,.{decimals}f}"
-
-
-def millions(params: object) -> str:
-    """Parameters, readable: 1.13 M; empty where they are not known."""
-    return "0" if params == 0 else f"{text} M" if (text := number(params, 2, 1e-6)) else ""
-
-
-def _live(params: object, live: object) -> str:
-    """Parameters, and those of them that have an effect where these are fewer."""
-    some = isinstance(params, int) and isinstance(live, int) and live < params
-    return millions(params) + (f" ({millions(live)} live)" if some else "")
-
-
-def _name(row: Mapping[str, object]) -> Cell:
+def _name(row: Mapping[str, object]) -> str:
+    """The label, whether the row is a reference, and how many pairs it has if not all."""
     text = str(row["method"])
     if row.get("reference"):
         text += " (reference)"
     done, _, total = str(row.get("pairs", "")).partition("/")
-    if done != total:
-        text += f" (pairs {done}/{total})"
-    return Cell(text)
+    return text if done == total else f"{text} (pairs {done}/{total})"
 
 
-def _whole(value: object) -> Cell:
-    return Cell(str(value) if isinstance(value, int) else "")
-
-
-def _mean(row: Mapping[str, object], name: str, decimals: int) -> Cell:
-    """A mean with its interval and its deviation over seeds."""
-    text = number(row[name], decimals)
-    low, high, sigma = (row.get(f"{name}_{kind}") for kind in rows.KINDS)
-    half = ""
-    if text and isinstance(low, float) and isinstance(high, float) and high > low:
-        half = number((high - low) / 2, decimals)
-    return Cell(text, half, number(sigma, decimals) if text else "")
+def _live(row: Mapping[str, object], column: Column) -> str:
+    """How many of the parameters have an effect, where it is not all of them."""
+    all_of_them, live = row["params"], row.get("params_live")
+    fewer = isinstance(all_of_them, int) and isinstance(live, int) and live < all_of_them
+    return f" ({column.text(live)} live)" if fewer else ""
 
 
 # --- Markdown --------------------------------------------------------------------------------
 
 
 def markdown(table: Table) -> str:
-    """A table, or one for each of its blocks, with what stands above and below."""
+    """The caption, a table for each block, and the notes."""
     heads, parts = table.heads, [table.caption, ""]
     for title, block in table.blocks.items():
         parts += [f"### {in_markdown(title)}", ""] if title else []
         parts += [
             "| " + " | ".join(heads) + " |",
             "|" + "|".join("---" if head in WORDS else "---:" for head in heads) + "|",
-            *(_markdown_line(line, heads) for line in block),
+            *(
+                "| " + " | ".join(_markdown_cell(line.get(head, Cell())) for head in heads) + " |"
+                for line in block
+            ),
             "",
         ]
     for remark in table.remarks("**Bold**", "*italic*"):
@@ -195,18 +158,17 @@ def markdown(table: Table) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def _markdown_line(line: Line, heads: Sequence[str]) -> str:
-    return "| " + " | ".join(_markdown_cell(line.get(head, Cell())) for head in heads) + " |"
-
-
 def _markdown_cell(cell: Cell) -> str:
     stars = {"": "", "best": "**", "second": "*"}[cell.mark]
-    text = f"{stars}{in_markdown(cell.text)}{stars}"
-    return str(replace(cell, text=text))
+    return str(replace(cell, text=f"{stars}{in_markdown(cell.text)}{stars}"))
 
 
 def in_markdown(text: str) -> str:
-    """A text that shows as it is, whatever signs are in it."""
+    r"""A text with all signs escaped that mean something in Markdown.
+
+    >>> print(in_markdown("a_b|c"))
+    a\_b\|c
+    """
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|$~])", r"\\\1", plain).replace("\n", " ")
 
@@ -237,7 +199,7 @@ LINES = 66
 
 
 def latex(table: Table) -> str:
-    """A `table*` of booktabs; blocks stand below one another, on as many pages as they need."""
+    """A `table*` of booktabs with all blocks, or several where they need more than a page."""
     pages = _pages(table.blocks)
     notes = [rf"{in_latex(remark)}\par" for remark in table.remarks("Bold", "underlined")]
     parts = [r"% needs \usepackage{booktabs,adjustbox}"]
@@ -249,7 +211,7 @@ def latex(table: Table) -> str:
 
 
 def _pages(blocks: Mapping[str, Sequence[Line]]) -> list[dict[str, Sequence[Line]]]:
-    """Blocks dealt to floats in their order, so that each fits on a page."""
+    """Blocks in their order, as many on each page as fit."""
     pages: list[dict[str, Sequence[Line]]] = [{}]
     for title, block in blocks.items():
         if pages[-1] and sum(map(len, pages[-1].values())) + len(block) > LINES:
@@ -288,14 +250,15 @@ def _float(
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = in_latex(cell.text)
-    text = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}[cell.mark].format(
-        text
-    )
-    half = rf" $\pm$ {cell.half}" if cell.half else ""
-    return text + half + (rf" ($\sigma$ {cell.sigma})" if cell.sigma else "")
+    mark = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}[cell.mark]
+    shown = str(replace(cell, text=mark.format(in_latex(cell.text))))
+    return shown.replace("±", _LATEX["±"]).replace("σ", _LATEX["σ"])
 
 
 def in_latex(text: str) -> str:
-    """A text that shows as it is, whatever signs are in it."""
+    r"""A text with all signs escaped that mean something in LaTeX.
+
+    >>> print(in_latex("50 %"))
+    50 \%
+    """
     return "".join(_LATEX.get(sign, sign) for sign in text)

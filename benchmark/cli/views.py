@@ -1,4 +1,4 @@
-"""`xbench leaderboard` and `xbench plot …`: tables and figures, made anew from the records."""
+"""`xbench leaderboard` and `xbench plot …`: tables and figures, made from the records."""
 
 import sys
 from dataclasses import replace
@@ -13,6 +13,7 @@ from xbench.core.errors import UserError, choice
 from xbench.records.folders import results_folder
 
 if TYPE_CHECKING:
+    from xbench.analysis.results import Results
     from xbench.datasets.base import Dataset
 
 plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=True)
@@ -45,11 +46,11 @@ def leaderboard(
     to: ToTable = None,
     json: Json = False,
 ) -> None:
-    """Make all tables anew from the records (CSV, Markdown, LaTeX), and print one of them.
+    """Write all tables of the records (CSV, Markdown, LaTeX), and print one of them.
 
     --group, --pairs, --metrics and --sort change what is printed and what --to writes, not the
     files in the results folder. Three or more rows of one training at other settings are a
-    sweep: they have no rank, and stand in the ablation table and in leaderboard.csv.
+    sweep: they have no rank, and are shown in the ablation table and in leaderboard.csv.
     """
     from xbench.analysis import tables
     from xbench.analysis import terminal as show
@@ -57,15 +58,15 @@ def leaderboard(
     from xbench.analysis.selection import Selection, chosen_pairs, sort_column
     from xbench.core.console import make_console
 
-    folder = results_folder(dataset, profile, split, out)
     choice("table", table, tables.TABLES)
-    made = tables.write(folder)
+    results = _results(dataset, profile, split, out)
+    made = tables.write(results)
     whole = table == "leaderboard" and not (group or pairs or metrics or sort)
     shown: list[tables.Made] = []
-    if made.by_label and not (whole and to is None):
-        record = next(iter(made.by_label.values())).records[0]
-        chosen = Selection(chosen_pairs(record, group, listed(pairs)), sort_column(sort))
-        shown = tables.shown(made.by_label, table, chosen, listed(metrics))
+    if results.records and not (whole and to is None):
+        chosen = chosen_pairs(results.records[0], group, listed(pairs))
+        selection = Selection(chosen, sort_column(sort))
+        shown = tables.shown(results.by_label, table, selection, listed(metrics))
     if to is not None and shown:
         tables.write_to(shown, to)
         print(f"written: {to}", file=sys.stderr)
@@ -73,12 +74,12 @@ def leaderboard(
         frames = [made.board] if whole else [one.frame for one in shown]
         answer([row for frame in frames for row in frame_rows(frame.assign(published=False))])
     elif whole:
-        show.board(make_console(), made.board[made.board["method"].isin(ranked(made.by_label))])
+        show.board(make_console(), made.board[made.board["method"].isin(ranked(results.by_label))])
     else:
         for one in shown:
             show.table(make_console(), one.text)
     files = "leaderboard.csv,leaderboard.md,pairs.csv,tables/"
-    for note in [*made.notes, f"written: {folder}/{{{files}}}"]:
+    for note in [*made.notes, f"written: {results.folder}/{{{files}}}"]:
         print(note, file=sys.stderr)
 
 
@@ -90,9 +91,11 @@ Rows = Annotated[
 ]
 
 
-def _say(files: list[Path]) -> None:
-    for file in files:
-        print(file)
+def _results(dataset: str, profile: str, split: str, out: Path) -> "Results":
+    """The records of a results folder."""
+    from xbench.analysis.results import read
+
+    return read(results_folder(dataset, profile, split, out))
 
 
 @plot_app.command("all")
@@ -102,12 +105,12 @@ def plot_all(
     split: SplitName = "test",
     out: Out = Path("runs"),
 ) -> None:
-    """All tables and figures that need records and strips alone, as `xbench publish` makes them."""
+    """All tables and figures that need only records and strips, as `xbench publish` makes them."""
     from xbench.analysis import figures as plots
     from xbench.analysis.publish import make_views
 
-    folder = results_folder(dataset, profile, split, out)
-    _say([*make_views(folder), *plots.pairs(folder)])
+    results = _results(dataset, profile, split, out)
+    print(*make_views(results.folder, results.records), *plots.pairs(results), sep="\n")
 
 
 @plot_app.command("tradeoff")
@@ -122,7 +125,7 @@ def plot_tradeoff(
     """Structure against realism: points, curves of sweeps, Pareto front (the paper's Figure 3)."""
     from xbench.analysis import figures as plots
 
-    _say(plots.tradeoff(results_folder(dataset, profile, split, out), to, row or []))
+    print(*plots.tradeoff(_results(dataset, profile, split, out), to, row or []), sep="\n")
 
 
 @plot_app.command("pairs")
@@ -138,7 +141,7 @@ def plot_pairs(
     """Source × target heat maps of one metric."""
     from xbench.analysis import figures as plots
 
-    _say(plots.pairs(results_folder(dataset, profile, split, out), metric, to, row or []))
+    print(*plots.pairs(_results(dataset, profile, split, out), metric, to, row or []), sep="\n")
 
 
 @plot_app.command("samples")
@@ -157,8 +160,8 @@ def plot_samples(
     """Source, translations and true target side by side."""
     from xbench.analysis import figures as plots
 
-    folder = results_folder(dataset, profile, split, out)
-    print(plots.samples(folder, listed(pairs), to, row or [], difference=difference))
+    results = _results(dataset, profile, split, out)
+    print(plots.samples(results, listed(pairs), to, row or [], difference=difference))
 
 
 @plot_app.command("training")
@@ -170,10 +173,10 @@ def plot_training(
     row: Rows = None,
     to: To = None,
 ) -> None:
-    """How losses fell, one panel per method; needs the trainings, which are not published."""
+    """Losses during training, one panel per row; needs the trainings, which are not published."""
     from xbench.analysis import figures as plots
 
-    _say(plots.training(results_folder(dataset, profile, split, out), to, row or []))
+    print(*plots.training(_results(dataset, profile, split, out), to, row or []), sep="\n")
 
 
 @plot_app.command("spectra")
@@ -189,8 +192,8 @@ def plot_spectra(
     """Power spectra and edge profiles against the true target; needs images/, not published."""
     from xbench.analysis import figures as plots
 
-    folder = results_folder(dataset, profile, split, out)
-    _say(plots.spectra(folder, listed(pairs), to, row or []))
+    results = _results(dataset, profile, split, out)
+    print(*plots.spectra(results, listed(pairs), to, row or []), sep="\n")
 
 
 @plot_app.command("domains")
@@ -225,7 +228,7 @@ def plot_latents(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     to: To = None,
 ) -> None:
-    """Latents at several tau by domain, and how well they tell it (the paper's Figure 4)."""
+    """Latents at several tau, and how well they predict the domain (the paper's Figure 4)."""
     from xbench.analysis import figures as plots
     from xbench.analysis import latents
     from xbench.core.settings import parse
@@ -255,10 +258,10 @@ def plot_latents(
             "try: --method medshift",
         )
     _prepare(plan.dataset)
-    found = latents.encode(trained, plan.dataset, plan.split, values)
+    encoded = latents.encode(trained, plan.dataset, plan.split, values)
     title = f"{method}, {plan.dataset_label}, {profile}, {split} split"
     how: latents.Embedding = "umap" if embedding == "umap" else "pca"
-    _say(plots.latents(found, title, plan.folder, how, to))
+    print(*plots.latents(encoded, title, plan.folder, how, to), sep="\n")
 
 
 def _taus(text: str) -> list[float]:
@@ -277,7 +280,7 @@ def _taus(text: str) -> list[float]:
 
 
 def _prepare(dataset: "Dataset") -> None:
-    """Make a data set's images ready."""
+    """Make a data set's images, with a display of the progress."""
     from xbench.harness.progress import Display
 
     with Display(dataset.domains) as display:

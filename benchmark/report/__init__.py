@@ -1,4 +1,11 @@
-"""The whole comparison as one HTML file that needs no server and no network."""
+"""The whole comparison as one HTML file that needs no server and no network.
+
+`gather` collects what the page shows, `data` what its script computes with, `pictures` its images,
+`origin` where each row comes from; `page` fills the template in `page/` with all of it. `vendor/`
+has libraries of others, unchanged.
+
+May import `analysis` (but no figures) and all below it; neither torch nor a method is imported.
+"""
 
 from xbench.report.page import write
 

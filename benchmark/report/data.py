@@ -1,4 +1,4 @@
-"""What a report's script computes with: methods, units and metrics as JSON-able, finite values."""
+"""What a report's script computes with: rows, units and metrics as finite values for JSON."""
 
 import math
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
@@ -8,47 +8,49 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xbench.analysis.leaderboard import cross_group, ranked
+from xbench.analysis.columns import column
+from xbench.analysis.leaderboard import ranked
+from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
-from xbench.analysis.selection import SORT
+from xbench.analysis.selection import crossing
 from xbench.analysis.tradeoffs import Curve, curves
+from xbench.core.columns import SORT
 from xbench.core.errors import UserError
 from xbench.core.pairs import FLOOR, Pair
 from xbench.core.settings import name_of
-from xbench.methods import registry
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 
 #: Best and worst images of each method that are shown.
 EXTREMES = 6
-#: Colours of rows in plots, told apart by the colour-blind, on light and on dark ground.
-#: Their number and that of the shapes have no common divisor: a pair comes again after 28 rows.
+#: Colours of rows in plots, which colour-blind readers can distinguish, on light and dark ground.
+#: 7 colours and 4 shapes have no common divisor, so that 28 rows look different.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F5FBF")
 SHAPES = ("circle", "rect", "triangle", "rectRot")
-#: Digits of numbers that the page computes with; more would only make it larger.
+#: Significant digits of the numbers that the page computes with; more would make it larger.
 DIGITS = 5
 
 
-def finite(value: object) -> float | None:
-    """A number, or None where it is absent or not finite."""
+def finite(value: object, digits: int = DIGITS + 2) -> float | None:
+    """A number with so many significant digits; None where it is absent or not finite."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return float(f"{value:.{DIGITS + 2}g}")
+    return float(f"{value:.{digits}g}")
 
 
 def per_image(records: Iterable[Record]) -> list[str]:
-    """Metrics that say something about single images, those of the true target first."""
-    told = {name for record in records for name, value in record.metrics.items() if value.per_image}
-    known = [name for name in METRICS if name in told]
+    """Metrics with values of single images, those that compare with the true target first."""
+    stored = {n for record in records for n, value in record.metrics.items() if value.per_image}
+    known = [name for name in METRICS if name in stored]
     return sorted(known, key=lambda name: not METRICS[name].paired)
 
 
-def page_data(board: pd.DataFrame, by_label: Mapping[str, Row]) -> dict[str, Any]:
-    """Everything that the script needs; methods are named by their place in the leaderboard."""
+def page_data(board: pd.DataFrame, results: Results) -> dict[str, Any]:
+    """Everything that the script needs; rows are named by their place in the leaderboard."""
     labels = [str(label) for label in board["method"]]
-    records = [record for row in by_label.values() for record in row.records]
-    told = {n for r in records for n, v in r.metrics.items() if finite(v.value) is not None}
-    names = [name for name in METRICS if name in told]
+    by_label, records = results.by_label, results.records
+    stored = {n for r in records for n, v in r.metrics.items() if finite(v.value) is not None}
+    names = [name for name in METRICS if name in stored]
     ids: dict[tuple[str, ...], int] = {}
     units = [
         {"method": place, **_unit(by_label[label], pair, names, ids)}
@@ -59,19 +61,21 @@ def page_data(board: pd.DataFrame, by_label: Mapping[str, Row]) -> dict[str, Any
     for name in names:
         _shade(units, translated, name)
     swept = _curves(by_label)
-    knobs = _knobs(by_label, swept)
     return {
         "domains": records[0].data.domains,
-        "metrics": [*map(_metric, names), {**_metric("ftd"), "name": SORT, "label": "FTD cross"}],
+        "metrics": [
+            *map(_metric, names),
+            {**_metric("ftd"), "name": SORT, "label": column(SORT).label},
+        ],
         "perPair": names,
         "perImage": per_image(records),
         "extremes": EXTREMES,
         "start": _start(labels, by_label),
-        "methods": _methods(board, knobs, ranked(by_label), [*names, SORT]),
+        "methods": _methods(board, _knobs(swept), ranked(by_label), [*names, SORT]),
         "curves": [[labels.index(point.label) for point in curve.points] for curve in swept],
         "ids": [list(known) for known in ids],
         "units": units,
-        # Without views of the same anatomy there is no true target to show.
+        # Without aligned views there is no true target to show.
         "aligned": any(METRICS[name].paired for name in names),
     }
 
@@ -93,7 +97,7 @@ def _methods(
     takes_part: Container[str],
     names: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Label, knob, looks and means of every row; rows without all pairs have no means."""
+    """Label, knob, looks and means of every row; a row without all pairs has no means."""
     return [
         {
             "label": str(row["method"]),
@@ -113,14 +117,14 @@ def _methods(
 
 
 def _kind(row: Mapping[Hashable, Any], takes_part: Container[str]) -> str:
-    """The box on the page that shows or hides a row, if there is one."""
+    """The id of the box on the page that shows or hides a row; empty if none does."""
     if row["reference"]:
         return "references"
     return "" if str(row["method"]) in takes_part else "sweeps"
 
 
 def _looks(place: int, row: Mapping[Hashable, Any]) -> dict[str, str]:
-    """Colour and shape both change from row to row, so that grey prints can be read too."""
+    """Colour and shape; both change from row to row, so that grey prints are readable too."""
     if row["reference"]:
         floor = name_of(str(row["method"])) == FLOOR
         return {"colour": "#888888", "shape": "star" if floor else "crossRot"}
@@ -128,46 +132,35 @@ def _looks(place: int, row: Mapping[Hashable, Any]) -> dict[str, str]:
 
 
 def _curves(by_label: Mapping[str, Row]) -> list[Curve]:
-    """Rows that differ in one number alone; none where no row has all pairs."""
+    """Rows that differ in one number (`tradeoffs.curves`); none where no row has all pairs."""
     with suppress(UserError):
         return [curve for curve in curves(by_label)[1] if curve.knob]
     return []
 
 
-def _knobs(by_label: Mapping[str, Row], swept: Sequence[Curve]) -> dict[str, tuple[str, float]]:
-    """Label → trade-off knob and its value.
-
-    What rows differ in, else what a built-in method declares: nothing that a record names is
-    imported to find out.
-    """
-    found = {
+def _knobs(swept: Sequence[Curve]) -> dict[str, tuple[str, float]]:
+    """Label → knob and its value, of the first curve that the row is on."""
+    return {
         point.label: (curve.knob, point.value)
-        for curve in reversed(swept)  # a row may be on several: the first one counts
+        for curve in reversed(swept)
         for point in curve.points
         if point.value is not None
     }
-    for label, row in by_label.items():
-        method = row.records[0].method
-        knob = registry.get(method.name).knob if method.name in registry.BUILT_IN else None
-        value = finite(method.config.get(knob)) if knob else None
-        if knob and value is not None:
-            found.setdefault(label, (knob, value))
-    return found
 
 
 def _unit(
     row: Row, pair: Pair, names: Sequence[str], ids: dict[tuple[str, ...], int]
 ) -> dict[str, Any]:
-    """Values of one method and pair over its seeds; per image, of the first seed."""
+    """Values of one row and pair over its seeds; values per image of its lowest seed."""
     own = [record for record in row.records if (record.source, record.target) == pair]
     first, means = own[0], row.of_pair(pair)
     values = {
-        name: [_short(number) for number in (means[name], *_ends(row, own, name))]
+        name: [finite(number, DIGITS) for number in (means[name], *_ends(row, own, name))]
         for name in names
         if finite(means[name]) is not None
     }
     images = {
-        name: [_short(number) for number in value.per_image]
+        name: [finite(number, DIGITS) for number in value.per_image]
         for name, value in first.metrics.items()
         if name in METRICS and value.per_image
     }
@@ -182,7 +175,7 @@ def _unit(
 
 
 def _ends(row: Row, own: Sequence[Record], name: str) -> tuple[float | None, float | None]:
-    """The 95 % interval of one pair: the recorded one, or that of the mean over seeds."""
+    """The 95 % interval of one pair: the stored one, or of several seeds that of their mean."""
     if len(own) > 1:
         low, high = row.interval(name, [(own[0].source, own[0].target)])
         return low, high
@@ -191,7 +184,7 @@ def _ends(row: Row, own: Sequence[Record], name: str) -> tuple[float | None, flo
 
 
 def _shade(units: Sequence[dict[str, Any]], ranked: Sequence[dict[str, Any]], name: str) -> None:
-    """Add to each value how good it is among those of the methods, from 0 to 1."""
+    """Append to each value how good it is among the values of ranked units, from 0 to 1."""
     values = [unit["values"][name] for unit in units if name in unit["values"]]
     among = [unit["values"][name][0] for unit in ranked if name in unit["values"]]
     numbers = np.array([value[0] for value in values])
@@ -206,15 +199,10 @@ def _shade(units: Sequence[dict[str, Any]], ranked: Sequence[dict[str, Any]], na
 
 
 def _start(labels: Sequence[str], by_label: Mapping[str, Row]) -> dict[str, int]:
-    """What the page shows first: the best method, translating between groups if it did so."""
+    """What the page shows first: the best row, on a pair between two groups if it has one."""
     place = next((k for k, label in enumerate(labels) if not by_label[label].reference), 0)
     row = by_label[labels[place]]
-    cross = [pair for pair in cross_group(row.records[0]) if pair in row.pairs]
+    cross = [pair for pair in crossing(row.records[0]) if pair in row.pairs]
     domains = row.records[0].data.domains
     source, target = (cross or row.pairs)[0]
     return {"method": place, "source": domains.index(source), "target": domains.index(target)}
-
-
-def _short(value: float | None) -> float | None:
-    number = finite(value)
-    return None if number is None else float(f"{number:.{DIGITS}g}")

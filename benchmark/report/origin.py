@@ -1,4 +1,4 @@
-"""Where each row of a report comes from: settings, weights, code, machine, and its units."""
+"""Where each row of a report comes from: settings, weights, code, machine and units."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from xbench.records.schema import Record
 
 
 class Origin(NamedTuple):
-    """One row: facts by name, and its records."""
+    """One row: its facts by name, and its records."""
 
     label: str
     facts: dict[str, str]
@@ -17,7 +17,7 @@ class Origin(NamedTuple):
 
 
 def origins(records: Sequence[Record]) -> list[Origin]:
-    """Every label with what made its numbers, in the order of the records."""
+    """Every row with what made its numbers, in the order of the records."""
     rows: dict[str, list[Record]] = {}
     for record in records:
         rows.setdefault(record.method.label, []).append(record)
@@ -39,12 +39,12 @@ def data_facts(record: Record) -> dict[str, str]:
 
 def definitions(records: Iterable[Record]) -> dict[str, str]:
     """Label of each metric → identity of its definition."""
-    found = {name: value.identity for r in records for name, value in r.metrics.items()}
-    return {metric.label: found[name] for name, metric in METRICS.items() if name in found}
+    identities = {name: value.identity for r in records for name, value in r.metrics.items()}
+    return {m.label: identities[name] for name, m in METRICS.items() if name in identities}
 
 
 def _facts(records: Sequence[Record]) -> dict[str, str]:
-    """What the records of one row agree in, or all that they do not agree in."""
+    """Facts about the records of one row; where records differ, all values of a fact."""
     facts = {
         "method": _all(records, lambda r: f"{r.method.name}, version {r.method.version}"),
         "given": _all(records, lambda r: r.method.given),
@@ -65,17 +65,21 @@ def _facts(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _all(records: Iterable[Record], of: Callable[[Record], str]) -> str:
-    """Every different value once."""
+    """All different values, joined."""
     return "; ".join(dict.fromkeys(filter(None, map(of, records))))
 
 
 def _weights(records: Iterable[Record]) -> str:
-    found = {k: v for record in records for k, v in record.method.weights_sha256.items()}
-    return ", ".join(f"{key}: {value}" for key, value in found.items())
+    hashes = {k: v for record in records for k, v in record.method.weights_sha256.items()}
+    return ", ".join(f"{key}: {value}" for key, value in hashes.items())
 
 
 def text(value: Any) -> str:
-    """A stored value to read: `key value, key value`; nothing for what is absent."""
+    """A stored value for people; empty where it is absent.
+
+    >>> text({"tau": 0.1, "widths": [32, 64]})
+    'tau 0.1, widths [32, 64]'
+    """
     if value is None or value == [] or value == {}:
         return ""
     if isinstance(value, Mapping):

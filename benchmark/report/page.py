@@ -1,4 +1,4 @@
-"""The page: template, styles, scripts, data and pictures put into one file."""
+"""The page: template, styles, scripts, data and pictures in one file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from xbench.report.origin import data_facts, definitions, origins
 from xbench.report.pictures import Album, album
 
 HERE = Path(__file__).parent
-#: Libraries of other authors, unchanged; `vendor/README.md` tells versions and hashes.
+#: Libraries of other authors, unchanged; `vendor/README.md` has versions and hashes.
 SCRIPTS = (
     "dataTables.min.js",
     "dataTables.columnControl.min.js",
@@ -47,7 +47,7 @@ def write(folder: Path, to: Path | None = None, limit_mb: float = LIMIT_MB) -> P
     content = gather(folder)
     page = _Page(content)
     room = int(limit_mb * 1e6) - len(page.render(Album({}, {}, 0, 0)).encode())
-    # Pictures differ in size, and each has a tag around it: a little is kept free.
+    # Pictures differ in size, and each has a tag around it: 6 % are kept free.
     pictures = album(folder, content.first, extremes(content.first), int(room * 0.94))
     path = to or folder / "report.html"
     write_text(path, page.render(pictures))
@@ -55,7 +55,7 @@ def write(folder: Path, to: Path | None = None, limit_mb: float = LIMIT_MB) -> P
 
 
 class _Page:
-    """The filled template, apart from the pictures."""
+    """The filled template without pictures."""
 
     def __init__(self, content: Content) -> None:
         self.content = content
@@ -104,7 +104,7 @@ class _Page:
 
 
 def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page's lists offer, as (value, text), and what is chosen at first."""
+    """The options of the page's lists as (value, text), and what is chosen at first."""
     facts = {metric["name"]: metric for metric in data["metrics"]}
     domains = list(enumerate(data["domains"]))
     pairs = sorted({(unit["source"], unit["target"]) for unit in data["units"]})
@@ -115,7 +115,7 @@ def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
     complete = [method["means"] for method in data["methods"] if method["means"]]
     if complete:
         scopes.insert(0, ("means", "the means over all pairs"))
-    # One axis for all: the best known measure that every row has.
+    # One axis for all rows, so a metric that every row has.
     shared = [name for name in data["perPair"] if all(name in means for means in complete)]
     return {
         "facts": facts,
@@ -131,6 +131,6 @@ def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inlined(path: Path) -> Markup:
-    """A style or script of ours as it is, without the pointer to a file that is not there."""
+    """A style or script without its pointer to a source map, which the page has not."""
     lines = path.read_text("utf-8").splitlines()
     return Markup("\n".join(line for line in lines if not line.startswith("//# sourceMapping")))

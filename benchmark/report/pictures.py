@@ -1,4 +1,4 @@
-"""Pictures of a report: views of each unit side by side in one 8-bit PNG, within a size."""
+"""Pictures of a report: views of each unit side by side in one 8-bit PNG, up to a total size."""
 
 import base64
 import hashlib
@@ -18,19 +18,19 @@ from xbench.records.images import STRIP_VIEWS, make_strip, read_png, read_pngs, 
 from xbench.records.schema import Record
 from xbench.records.store import Store
 
-#: Units whose pictures are made to learn how large pictures get.
+#: Units whose pictures are made to estimate the size of a view.
 PROBES = 5
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is stored of one unit.
+    """The stored images of one unit.
 
     Attributes:
-        record: the unit.
-        views: which of its ids have a picture.
-        folder: where its 16-bit images lie; None if there is only the strip.
-        strip: its strip of some views.
+        record: of the unit.
+        views: places of the ids whose image is stored.
+        folder: where the 16-bit images lie; None if there is only the strip.
+        strip: the 8-bit strip of some views.
     """
 
     record: Record
@@ -62,9 +62,9 @@ class Album:
 
     Attributes:
         files: name → PNG in base64.
-        places: for each record: name of its picture, and which ids stand in it from left to right.
-        shown: views of each unit that all methods show.
-        stored: views of each unit that are stored.
+        places: (label, pair) → name of the picture, and places of its ids from left to right.
+        shown: number of views of each unit that all rows show.
+        stored: number of views of a unit that are stored.
     """
 
     files: dict[str, str]
@@ -76,12 +76,12 @@ class Album:
 def album(
     folder: Path, records: Sequence[Record], wanted: Mapping[tuple[str, Pair], set[str]], size: int
 ) -> Album:
-    """As many views of every unit as fit, the same ones for all; those wanted come first.
+    """As many views of every unit as fit, the same views of all; wanted ones come first.
 
     Args:
         folder: of the records.
         records: units to show.
-        wanted: (label, pair) → ids that are shown even where the other views of a unit are not.
+        wanted: (label, pair) → ids that are shown even where other views do not fit.
         size: characters that all pictures together may take.
     """
     sources = [source for record in records if (source := _stored(folder, record))]
@@ -100,7 +100,7 @@ def album(
         try:
             png = source.png(views)
         except OSError:
-            continue  # what is damaged is not shown; `verify` tells of it
+            continue  # damaged; `xbench verify` reports it
         name = "p" + hashlib.sha256(png).hexdigest()[:16]
         files[name] = base64.b64encode(png).decode()
         places[_unit(source.record)] = (name, views)
@@ -115,7 +115,7 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 
 def _stored(folder: Path, record: Record) -> Source | None:
-    """Where a unit's pictures are, if there are any."""
+    """Where a unit's images are; None if there are none."""
     store = Store(folder)
     images = store.images_path(record.unit)
     strip = store.strip_path(record.unit)
@@ -128,38 +128,34 @@ def _stored(folder: Path, record: Record) -> Source | None:
     except OSError:
         return None
     views = spread(len(ids), STRIP_VIEWS)
-    # A strip of another number of views would show each under a wrong name.
+    # In a strip with another number of views, each would have a wrong name.
     return Source(record, tuple(views), None, strip) if width == len(views) * height else None
 
 
 def _with_references(
     sources: Iterable[Source], wanted: Mapping[tuple[str, Pair], set[str]]
 ) -> dict[int, set[str]]:
-    """The ids wanted of each unit; references show whatever some method shows of their domains."""
+    """The ids wanted of each unit; a reference shows all ids that a row shows of its domains."""
     domains: dict[str, set[str]] = {}
     for (_, pair), ids in wanted.items():
         for domain in pair:
             domains.setdefault(domain, set()).update(ids)
-    found = {}
-    for source in sources:
-        record = source.record
-        found[id(source)] = (
-            domains.get(record.source, set()) | wanted.get(_unit(record), set())
-            if record.method.reference
-            else wanted.get(_unit(record), set())
-        )
-    return found
+    return {
+        id(source): wanted.get(_unit(source.record), set())
+        | (domains.get(source.record.source, set()) if source.record.method.reference else set())
+        for source in sources
+    }
 
 
 def _views(source: Source, count: int, wanted: set[str]) -> list[int]:
-    """Which views of a unit are shown: `count` spread ones, and those wanted."""
+    """Places of the views that are shown: `count` spread ones, and those wanted."""
     ids = source.record.data.ids
     common = set(range(len(ids)) if count >= len(ids) else spread(len(ids), count))
     return [view for view in source.views if view in common or ids[view] in wanted]
 
 
 def _sizes(sources: Sequence[Source]) -> Iterable[float]:
-    """Characters that one view takes in some of the units."""
+    """Characters per view, in some of the units."""
     for place in spread(len(sources), PROBES):
         source = sources[place]
         views = source.views[:STRIP_VIEWS]

@@ -1,65 +1,54 @@
-"""MedShift's latents at several tau, coloured by domain, and how well a probe tells them apart."""
+"""MedShift's latents at several tau, coloured by domain, and the accuracy of a linear probe."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
-from xbench.analysis.figures.style import MARKERS, PAGE, colours, paper, save_drawing
+from xbench.analysis.figures import style
 from xbench.analysis.latents import Array, Embedding, Latents, Separability, embed, separability
 from xbench.core.files import write_text
 
 
 def latents(
-    found: Latents, title: str, folder: Path, how: Embedding = "umap", to: Path | None = None
+    encoded: Latents, title: str, folder: Path, how: Embedding = "umap", to: Path | None = None
 ) -> list[Path]:
-    """A panel per tau and one with the probe's accuracy against tau (Figure 4).
+    """A panel per tau and one with the probe's accuracy against tau (the paper's Figure 4).
 
     Args:
-        found: what to draw.
+        encoded: what to draw.
         title: of the figure.
         folder: where `latents.png`, `.svg` and `.csv` go, unless `to` names a file.
         how: how latents become points in the plane.
-        to: file to write.
+        to: the one file to write.
 
     Raises:
         UserError: UMAP is not installed.
     """
-    told = separability(found)
-    panels = list(embed(found, how))
+    accuracies = separability(encoded)
+    panels = list(embed(encoded, how))
     columns = min(4, len(panels) + 1)
     lines = math.ceil((len(panels) + 1) / columns)
-    names = list(dict.fromkeys(found.domains))
-    with paper():
-        figure, grid = plt.subplots(
-            *(lines, columns),
-            figsize=(PAGE * columns / 4, 1.85 * lines + 0.7),
-            squeeze=False,
-            layout="constrained",
-        )
-        for axes in list(grid.flat)[len(panels) + 1 :]:
-            axes.set_visible(False)
-        for axes, (tau, points), row in zip(grid.flat, panels, told, strict=False):
-            handles = _points(axes, points, found.domains, names)
+    names = list(dict.fromkeys(encoded.domains))
+    size = style.PAGE * columns / 4, 1.85 * lines + 0.7
+    with style.panels(lines, columns, size, len(panels) + 1) as (figure, grid):
+        for axes, (tau, points), row in zip(grid.flat, panels, accuracies, strict=False):
+            handles = _points(axes, points, encoded.domains, names)
             axes.set_title(f"τ = {tau:g}: probe {row.accuracy:.2f}")
-        _accuracy(grid.flat[len(panels)], told)
+        _accuracy(grid.flat[len(panels)], accuracies)
         figure.legend(
-            handles,
-            names,
-            loc="outside lower center",
-            ncols=min(5, len(names)),
-            frameon=False,
+            handles, names, loc="outside lower center", ncols=min(5, len(names)), frameon=False
         )
         kind = {"umap": "UMAP", "pca": "two principal components"}[how]
         figure.suptitle(f"{title}: latents, {kind}", fontsize=8)
-        files = save_drawing(figure, folder, "latents", to)
+        files = style.save_drawing(figure, folder, "latents", to)
     if to is None:
-        table = pd.DataFrame([asdict(row) for row in told])
+        table = pd.DataFrame([asdict(row) for row in accuracies])
         write_text(folder / "latents.csv", table.to_csv(index=False, float_format="%.6g"))
         files.append(folder / "latents.csv")
     return files
@@ -68,21 +57,12 @@ def latents(
 def _points(
     axes: Axes, points: Array, domains: Sequence[str], names: Sequence[str]
 ) -> list[PathCollection]:
-    """One image is one point; returns a handle per domain for the legend."""
+    """Draw a point for each image; returns a handle per domain for the legend."""
     handles: list[PathCollection] = []
-    for place, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True)):
+    for name, (colour, marker) in zip(names, style.looks(len(names)), strict=True):
         own = points[[domain == name for domain in domains]]
-        handles.append(
-            axes.scatter(
-                own[:, 0],
-                own[:, 1],
-                s=7,
-                color=colour,
-                marker=MARKERS[place % len(MARKERS)],
-                linewidths=0,
-                alpha=0.8,
-            )
-        )
+        look: dict[str, Any] = {"color": colour, "marker": marker, "alpha": 0.8}
+        handles.append(axes.scatter(own[:, 0], own[:, 1], s=7, linewidths=0, **look))
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -90,8 +70,8 @@ def _points(
     return handles
 
 
-def _accuracy(axes: Axes, told: Sequence[Separability]) -> None:
-    rows = sorted(told, key=lambda row: row.tau)
+def _accuracy(axes: Axes, accuracies: Sequence[Separability]) -> None:
+    rows = sorted(accuracies, key=lambda row: row.tau)
     taus = [row.tau for row in rows]
     axes.plot(taus, [row.accuracy for row in rows], "o-", color="0.15", markersize=3.5)
     for row in rows:

@@ -1,7 +1,7 @@
-"""What all figures share: rows to draw, sizes, colours, and files that are the same each time."""
+"""What figures share: which rows they draw, sizes, colours, and files with the same bytes."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from xbench.analysis.leaderboard import comparable, ranked
-from xbench.analysis.rows import Row, make
+from xbench.analysis.leaderboard import ranked
+from xbench.analysis.results import Results
+from xbench.analysis.rows import Row
 from xbench.core.errors import UserError, nothing_finished, unknown
 from xbench.core.files import atomic
 from xbench.core.pairs import FLOOR
 from xbench.core.settings import name_of
-from xbench.records.schema import Record
-from xbench.records.store import Store
 
 matplotlib.use("Agg")
 
@@ -29,10 +28,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 #: Red, green and blue, or a grey as text.
 Colour = str | tuple[float, float, float]
-Pixels = NDArray[np.floating] | NDArray[np.uint8]
+#: Grey values of one image, `[H, W]`.
+Grey = NDArray[np.floating] | NDArray[np.unsignedinteger]
 
 DPI = 150
-#: Inches: one column of a paper, and its full width.
+#: Width of a paper's page in inches.
 PAGE = 7.0
 REFERENCE_COLOUR = "0.45"
 REFERENCE_MARKERS = {"identity": "X", FLOOR: "*"}
@@ -43,9 +43,9 @@ PALETTE = (
     *("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC"),
     *("#CA9161", "#FBAFE4", "#ECE133", "#56B4E9"),
 )
-#: Rows that one figure can show.
+#: Rows that one figure shows at most.
 MOST = 20
-#: Metadata that would differ from day to day or from version to version.
+#: Metadata that is left out, since it would differ from day to day or from version to version.
 UNDATED = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
@@ -55,22 +55,14 @@ UNDATED = {
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Fonts for a paper's column, no TeX in names, and SVG ids that are the same each time."""
+    """Fonts for a paper, no TeX in names, and the same SVG ids each time."""
     settings: dict[Any, Any] = {
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 7,
-        "legend.title_fontsize": 7,
-        "axes.linewidth": 0.6,
-        "axes.edgecolor": "0.3",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": "0.9",
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.2,
+        **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
+        **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 7),
+        **dict.fromkeys(("legend.fontsize", "legend.title_fontsize"), 7),
+        **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+        **{"axes.linewidth": 0.6, "grid.linewidth": 0.6, "lines.linewidth": 1.2},
+        **{"axes.edgecolor": "0.3", "grid.color": "0.9"},
         "text.parse_math": False,
         "svg.hashsalt": "xbench",
     }
@@ -78,33 +70,50 @@ def paper() -> Iterator[None]:
         yield
 
 
-def colours(number: int) -> list[tuple[float, float, float]]:
-    """Colours that colour-blind readers can tell apart, again from the start after nine.
+@contextmanager
+def panels(
+    lines: int, columns: int, size: tuple[float, float], filled: int | None = None, **options: Any
+) -> Iterator[tuple[Figure, Any]]:
+    """A figure of lines × columns panels in the style of `paper`.
 
-    Grey is left to references.
+    Args:
+        lines: number of lines of panels.
+        columns: number of panels in a line.
+        size: of the figure in inches.
+        filled: number of panels that are used; the others are hidden.
+        options: of `matplotlib.pyplot.subplots`.
+    """
+    with paper():
+        figure, grid = plt.subplots(
+            lines, columns, figsize=size, squeeze=False, layout="constrained", **options
+        )
+        for axes in list(grid.flat)[filled or grid.size :]:
+            axes.set_visible(False)
+        yield figure, grid
+
+
+def colours(number: int) -> list[tuple[float, float, float]]:
+    """Colours that colour-blind readers can distinguish; the tenth is the first again.
+
+    Grey is for references only.
     """
     return [to_rgb(PALETTE[place % len(PALETTE)]) for place in range(number)]
 
 
-def load(folder: Path) -> list[Record]:
-    """The comparable records of a folder.
+def looks(number: int) -> list[tuple[Colour, str]]:
+    """Colours with markers; 36 of them differ."""
+    return [(c, MARKERS[place % len(MARKERS)]) for place, c in enumerate(colours(number))]
+
+
+def chosen_rows(results: Results, labels: Sequence[str] = ()) -> dict[str, Row]:
+    """The rows with these labels, in their order; by default all but those of sweeps.
 
     Raises:
-        UserError: there are none.
+        UserError: there is no such row, or none at all.
     """
-    records, _ = comparable(Store(folder).records())
-    if not records:
-        raise nothing_finished(folder)
-    return records
-
-
-def chosen_rows(records: Sequence[Record], labels: Sequence[str]) -> dict[str, Row]:
-    """The rows with these labels, in their order; none means all but those of sweeps.
-
-    Raises:
-        UserError: there is no such row.
-    """
-    rows = make(records)
+    if not results.records:
+        raise nothing_finished(results.folder)
+    rows = results.by_label
     for label in labels:
         if label not in rows:
             raise unknown("finished row", label, rows, "see: xbench leaderboard")
@@ -112,31 +121,32 @@ def chosen_rows(records: Sequence[Record], labels: Sequence[str]) -> dict[str, R
 
 
 def at_most(labels: Sequence[str]) -> tuple[list[str], str]:
-    """As many labels as a figure can show, and what to say of the others."""
+    """The first `MOST` labels, and a remark on the others for the title."""
     left = len(labels) - MOST
     if left <= 0:
         return list(labels), ""
     return list(labels[:MOST]), f" ({MOST} of {len(labels)} rows; choose others with --row)"
 
 
-def translated(rows: dict[str, Row]) -> list[str]:
+def translated(rows: Mapping[str, Row]) -> list[str]:
     """Labels of rows other than identity and floor."""
     return [label for label in rows if name_of(label) not in ("identity", FLOOR)]
 
 
-def where(record: Record) -> str:
+def where(results: Results) -> str:
     """Data set, profile and split, for titles."""
+    record = results.records[0]
     return f"{record.data.label}, {record.profile}, {record.data.split} split"
 
 
 def wrapped(text: str, width: int) -> str:
-    """A label in lines of at most so many letters, broken at commas and brackets too."""
+    """A label in lines of at most `width` letters, which may end at commas and brackets too."""
     breakable = text.replace(",", ", ").replace("[", " [")
     return "\n".join(textwrap.wrap(breakable, width)) or text
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG, SVG or PDF, the same bytes for the same figure (no date, no version in it).
+    """Write a PNG, SVG or PDF without a date or version: the same bytes for the same figure.
 
     Raises:
         UserError: another suffix.
@@ -154,33 +164,31 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def save_drawing(figure: Figure, folder: Path, name: str, to: Path | None) -> list[Path]:
-    """Write lines and points as PNG and SVG, or the one file asked for."""
+    """Write a drawing as PNG and SVG into the folder, or as the one file asked for."""
     if to:
         return [save(figure, to)]
     png = save(figure, folder / f"{name}.png")
-    figure.set_layout_engine("none")  # everything has its place now
+    figure.set_layout_engine("none")  # all is in its place; to lay out again takes long
     return [png, save(figure, folder / f"{name}.svg")]
 
 
-def plain_log(axes: Axes, *, both: bool = False) -> None:
-    """A logarithmic x axis (or both) with numbers such as 0.1, 20 and 500."""
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
+def plain_log(axes: Axes) -> None:
+    """A logarithmic x axis with numbers such as 0.1, 20 and 500."""
     axes.set_xscale("log")
-    if both:
-        axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis)[: 1 + both]:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        axis.set_major_formatter(plain)
-        axis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
-def show_image(axes: Axes, picture: Pixels | None, absent: str = "not run") -> None:
-    """A grey image 0 … 255 without axes, or a word where there is none."""
+def show_image(
+    axes: Axes, image: Grey | None, absent: str = "not run", colours: str = "gray", top: float = 255
+) -> None:
+    """An image of values from 0 to `top`, without axes, or a word where there is none."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if picture is None:
+    if image is None:
         axes.text(0.5, 0.5, absent, ha="center", va="center", transform=axes.transAxes)
     else:
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(image, cmap=colours, vmin=0, vmax=top, interpolation="nearest")

@@ -23,7 +23,7 @@ function number(value, decimals) {
   return value === null || value === undefined ? "–" : value.toLocaleString("en-US", digits);
 }
 
-function told([value, low, high] = [], { decimals }) {
+function withInterval([value, low, high] = [], { decimals }) {
   return number(value, decimals) + (Number.isFinite(low) ? ` ± ${number((high - low) / 2, decimals)}` : "");
 }
 
@@ -68,7 +68,7 @@ function datasets() {
   return [...single, ...curves.filter((curve) => curve.data.length)];
 }
 
-function said(point) {
+function described(point) {
   const values = ["x", "y"].map((name) => {
     const { label, decimals } = metric[$(`${name}-metric`).value];
     const [value, low, high] = ["", "Min", "Max"].map((end) => number(point[name + end], decimals));
@@ -100,7 +100,7 @@ function drawPlot() {
       onClick: (_, [hit]) => hit && openPoint(drawn[hit.datasetIndex].data[hit.index]),
       plugins: {
         legend: { position: innerWidth > 700 ? "right" : "bottom", labels },
-        tooltip: { callbacks: { title: ([item]) => item?.raw.label, label: (item) => said(item.raw) } },
+        tooltip: { callbacks: { title: ([item]) => item?.raw.label, label: (item) => described(item.raw) } },
       },
     },
   });
@@ -120,7 +120,7 @@ $("plot").addEventListener("keydown", (event) => {
   active = points[active] ? (active + by + points.length) % points.length : 0;
   for (const part of [chart, chart.tooltip]) part.setActiveElements([{ datasetIndex: active, index: 0 }], {});
   chart.update();
-  $("point").textContent = [points[active].label, ...said(points[active])].join("; ");
+  $("point").textContent = [points[active].label, ...described(points[active])].join("; ");
 });
 
 // Pairs -----------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ function drawMatrix() {
   const facts = metric[$("matrix-metric").value] ?? {};
   const cell = (source, target) => {
     const values = units.get([state.method, source, target].join())?.values[facts.name];
-    const button = make("button", { type: "button", title: told(values, facts) }, number(values?.[0], facts.decimals));
+    const button = make("button", { type: "button", title: withInterval(values, facts) }, number(values?.[0], facts.decimals));
     button.addEventListener("click", () => choose({ source, target }, "pair-head"));
     const chosen = source === state.source && target === state.target;
     const td = make("td", { className: chosen ? "chosen" : "" }, source === target ? "" : button);
@@ -265,10 +265,10 @@ function choose(changes, goTo) {
   $("view").replaceChildren(...views.map((id) => make("option", { value: id, selected: id === state.view }, id)));
   for (const select of document.querySelectorAll("select[data-state]")) select.value = state[select.dataset.state];
   $("pair-head").textContent = `${domains[state.source]} → ${domains[state.target]}`;
-  table($("pair"), data.perPair, (unit, m) => told(unit.values[m.name], m));
+  table($("pair"), data.perPair, (unit, m) => withInterval(unit.values[m.name], m));
   table($("values"), data.perImage, (unit, m) => number(valueOf(unit, m.name), m.decimals));
   for (const draw of [drawMatrix, drawViewer, drawThumbs, drawExtremes]) draw();
-  // Those were drawn anew: who uses the keyboard stays where they were.
+  // Those were drawn again: keep the keyboard's focus where it was.
   if (held) document.querySelector(`#${held} .chosen button, #${held} button.chosen`)?.focus({ preventScroll: true });
   if (goTo) $(goTo).scrollIntoView();
 }

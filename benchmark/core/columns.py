@@ -1,0 +1,103 @@
+"""The columns of tables that are no metrics: one list from which all others are made.
+
+A metric declares its own column (`xbench.metrics.base`); `xbench.analysis.columns` joins both.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+#: What rows are ranked by: the mean of `ftd` over the pairs between groups of domains.
+SORT = "ftd_cross"
+#: Endings of further columns of a metric: ends of the 95 % interval, deviation over seeds.
+SPREADS = ("ci_low", "ci_high", "sd_seeds")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: what CSV files, JSON and `--sort` call it.
+        label: how tables for people head it; empty where they have no such column.
+        about: one line for the reader.
+        tables: files that have it: `leaderboard`, `pairs` (every unit), `parameters`.
+        decimals: digits after the point in tables for people.
+        factor: what a value is multiplied by there.
+        suffix: what follows a number other than 0 there.
+        higher_is_better: which way is better; None where neither is.
+        count: whether it is a whole number that may be unknown.
+        cost: whether it says what a method takes, and not how good it is.
+        all_pairs: whether it is of all pairs, whichever pairs a table is of.
+        in_tables: whether leaderboards for people have it; CSV files have all.
+    """
+
+    name: str
+    label: str = ""
+    about: str = ""
+    tables: tuple[str, ...] = ("leaderboard",)
+    decimals: int = 0
+    factor: float = 1
+    suffix: str = ""
+    higher_is_better: bool | None = None
+    count: bool = False
+    cost: bool = False
+    all_pairs: bool = False
+    in_tables: bool = True
+
+    @property
+    def head(self) -> str:
+        """The label, of columns that say how good a row is with an arrow towards the better values.
+
+        >>> Column("ssim", "SSIM", higher_is_better=True).head
+        'SSIM ↑'
+        """
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        return self.label + arrow
+
+    def text(self, value: object) -> str:
+        """A number as tables for people show it; empty where there is none.
+
+        >>> Column("params", decimals=2, factor=1e-6, suffix=" M").text(1_130_000)
+        '1.13 M'
+        """
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return ""
+        if self.suffix and value == 0:
+            return "0"
+        return f"{value * self.factor:,.{self.decimals}f}{self.suffix}"
+
+
+_cost = partial(Column, tables=("leaderboard", "parameters"), cost=True, all_pairs=True)
+_parameters = partial(_cost, count=True, decimals=2, factor=1e-6, suffix=" M")
+_FTD_CROSS = "mean FTD over the pairs between groups of domains"
+
+#: Columns from left to right, those in front of the metrics and those behind them.
+FRONT = (
+    Column("rank", "#", "place by FTD cross"),
+    Column("method", "method", "label of the row", ("leaderboard", "pairs", "parameters")),
+    Column("pairs"),
+    Column("seeds", "seeds", "how many were run", in_tables=False),
+    *(Column(name, tables=("pairs",)) for name in ("source", "target", "seed", "n")),
+)
+BACK = (
+    Column("polarity", tables=("pairs",)),
+    Column(SORT, "FTD cross", _FTD_CROSS, decimals=2, higher_is_better=False, all_pairs=True),
+    Column(
+        *("gap_closed", "gap closed", "share of the FTD gap: 0 identity, 1 floor"),
+        decimals=3,
+        higher_is_better=True,
+    ),
+    _parameters("params", "params", "parameters for one pair (live: those that have an effect)"),
+    _parameters("params_live"),
+    _parameters("params_total", "params, all pairs", "parameters for all pairs", in_tables=False),
+    _parameters("params_training", "params, training only", tables=("parameters",)),
+    _cost("nfe", "nfe", "network evaluations per image", count=True),
+    _cost("seconds_per_image", "ms/image", "time of a translation", decimals=1, factor=1000),
+    _cost("train_images", "train images", "images drawn per training", count=True),
+    _cost("train_seconds", "train s", "seconds of all trainings"),
+    Column("reference", tables=("leaderboard", "parameters")),
+    *(Column(name, tables=()) for name in ("published", "pair", "group", "images")),
+)
+#: Names that no metric may have.
+NAMES = frozenset(column.name for column in (*FRONT, *BACK))
