@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xbench.analysis import leaderboard, rows, tables
-from xbench.analysis.results import read
+from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.files import atomic
 from xbench.records.folders import profile_folders
@@ -45,7 +45,7 @@ def publish(out: Path, to: Path) -> list[Path]:
         for path, record in files:
             strip = pictured.get(record.method.label) == record.seed
             _copy_unit(folder, target, path, strip=strip)
-        make_views(target)
+        make_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
             warnings.warn(f"{target} has {size / 1e6:.0f} MB, more than {LIMIT_MB}", stacklevel=2)
@@ -77,20 +77,15 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
                 shutil.copyfile(folder / file, part)
 
 
-def make_views(folder: Path, records: Sequence[Record] | None = None) -> list[Path]:
+def make_views(results: Results) -> list[Path]:
     """Write tables and pictures of a folder; the trade-off plot once a method has all pairs.
-
-    Args:
-        folder: of one data set and profile.
-        records: all of its records, if they were read before.
 
     Returns:
         What was written: files, and the folder of further tables.
     """
     from xbench.analysis import figures as plots
 
-    results = read(folder, records)
-    written = tables.write(results)
+    written, folder = tables.write(results), results.folder
     made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
         made += plots.tradeoff(results)

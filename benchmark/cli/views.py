@@ -110,7 +110,7 @@ def plot_all(
     from xbench.analysis.publish import make_views
 
     results = _results(dataset, profile, split, out)
-    print(*make_views(results.folder, results.records), *plots.pairs(results), sep="\n")
+    print(*make_views(results), *plots.pairs(results), sep="\n")
 
 
 @plot_app.command("tradeoff")

@@ -12,12 +12,12 @@ from xbench.analysis import footnotes, publish, rows, tables
 from xbench.analysis import terminal as show
 from xbench.analysis.leaderboard import (
     board_of,
-    comparable,
     pairs_table,
     ranked,
     sweeps,
     with_published,
 )
+from xbench.analysis.results import read
 from xbench.analysis.rows import Row
 from xbench.core import processes
 from xbench.core.errors import UserError
@@ -28,7 +28,6 @@ from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
-from xbench.records.store import Store
 
 
 @dataclass(frozen=True)
@@ -158,11 +157,11 @@ def _preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, obje
 def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> pd.DataFrame:
     """Make the views and print the leaderboard with published rows; the leaderboard."""
     plan, console = runner.plan, runner.display.console
-    files = publish.make_views(plan.folder)
-    records, notes = comparable(Store(plan.folder).records())
-    notes += footnotes.inverted(records)
-    others = publish.matching(published, records[0]) if records else []
-    records, marked = with_published(records, others)
+    results = read(plan.folder)
+    files = publish.make_views(results)
+    notes = [*results.notes, *footnotes.inverted(results.records)]
+    others = publish.matching(published, results.records[0]) if results.records else []
+    records, marked = with_published(list(results.records), others)
     by_label = rows.make(records)
     board = board_of(by_label)
     board["published"] = board["method"].isin(marked)
