@@ -262,11 +262,7 @@ def _align(layout: Layout, split: str) -> bool:
 
 
 def _check(root: Path, layout: Layout) -> None:
-    """Check that every domain has images for training and for testing.
-
-    Raises:
-        UserError: a domain has none.
-    """
+    """Make sure that every domain has images for training and for testing."""
     counts = Counter((item.domain, item.split) for item in layout.items)
     totals = Counter(item.domain for item in layout.items)
     for domain in sorted(layout.domains, key=totals.__getitem__):  # blame the smallest

@@ -87,7 +87,7 @@ def test_a_run_goes_on_when_there_is_room_again(
     stopped = xbench(*SMOKE, "--method", "histogram", "--out", out)
     assert stopped.code == 2
     assert "No space left" in stopped.err
-    assert "give the same command" in stopped.err
+    assert "repeat the command" in stopped.err
     before = records(out)
     assert 0 < len(before) < 9
     assert leftovers(out) == []

@@ -256,11 +256,7 @@ def _same_images(records: Sequence[Record]) -> None:
 
 
 def _unit(label: str, records: Sequence[Record], metric: str) -> _Unit:
-    """A row on one pair, averaged over its seeds; the records are in their order.
-
-    Raises:
-        Unavailable: there is no record, or one has no value.
-    """
+    """A row on one pair, averaged over its seeds; `Unavailable` if a record has no value."""
     if not records:
         raise Unavailable(f"'{label}' has not translated it")
     values: list[Value] = []

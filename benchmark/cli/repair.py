@@ -154,11 +154,7 @@ def clean(
 
 
 def _agreed(out: Path) -> bool:
-    """Ask the user.
-
-    Raises:
-        UserError: there is no terminal to ask on.
-    """
+    """Ask the user, who must be at a terminal, or a UserError is raised."""
     if not sys.stdin.isatty():
         raise UserError(
             "nothing was removed, because there is no terminal to ask on",
@@ -169,11 +165,7 @@ def _agreed(out: Path) -> bool:
 
 
 def _read(path: Path) -> "Record":
-    """A record that the user named.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """A record that the user named; a UserError if it cannot be read."""
     from xbench.records.schema import Record, Unreadable, parse
 
     try:

@@ -125,11 +125,7 @@ def show_outcome(outcome: "Outcome") -> None:
 
 
 def _team(work: Work, context: typer.Context) -> "Team | None":
-    """The workers that do a command's plan; None if this process does it alone.
-
-    Raises:
-        UserError: an option for the executor cannot be read.
-    """
+    """The workers that do a command's plan; None if this process does it alone."""
     if work.workers == 1 and work.executor == "local":
         return None
     from xbench.harness.workers import Team, parse_options

@@ -28,20 +28,7 @@ def make_record(
     seconds: dict[str, float],
     device: str,
 ) -> Record:
-    """The record of a unit that has just been finished.
-
-    Args:
-        plan: its profile is recorded.
-        unit: where the record belongs.
-        key: of the unit.
-        method: facts of the method.
-        data: facts of the images that were translated.
-        pixels: of the translations, uint16 `[n, H, W]`, which are recorded by their hash.
-        metrics: values by name.
-        polarity: mean correlation with the source, where it has a meaning.
-        seconds: by what was done.
-        device: that did it.
-    """
+    """The record of a unit whose `pixels`, uint16 `[n, H, W]`, were just translated and scored."""
     return Record(
         key=key,
         method=method,

@@ -95,7 +95,7 @@ class Runner:
         with self.locks:
             with processes.first_before_others(self.device):
                 self._prepare_data()
-            self._check_split()
+            self.check_split()
             together = self._train_together(todo) if processes.number() > 1 else {}
             return self._work(todo, together) if processes.is_first() else []
 
@@ -174,7 +174,7 @@ class Runner:
             failed.append(self.fail(unit))
             return True
 
-    def _check_split(self) -> None:
+    def check_split(self) -> None:
         """Every domain must have images to translate, under names that can be files.
 
         Raises:
@@ -208,11 +208,7 @@ class Runner:
     def _do_source(
         self, units: list[Unit], kept: dict[tuple[str, int], Trained], failed: list[Unit]
     ) -> list[Unit]:
-        """Train what one source needs, translate it to all targets, score and store each unit.
-
-        Returns:
-            Units that wait for a training of another process.
-        """
+        """Translate one source to all targets and store the units; return those that must wait."""
         row = _row(units[0])
         busy, ready = [], []
         try:

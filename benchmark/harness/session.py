@@ -112,11 +112,7 @@ def _check_seconds(timeout: float | None) -> None:
 
 
 def _delegate(runner: Runner, team: Team, todo: Pending) -> list[Unit]:
-    """Let workers finish the plan; return the units that failed or that none of them did.
-
-    Raises:
-        UserError: a worker ended with exit code 2, and units are left.
-    """
+    """Let workers finish the plan; return the units that failed or that none of them did."""
     plan, console = runner.plan, runner.display.console
     wanted = [*todo.translate, *todo.rescore]
     if not wanted:

@@ -86,11 +86,7 @@ def _of_method(
 
 
 def _merged(plans: Sequence[Plan]) -> Plan:
-    """Plans of the same data as one; reference rows, and values given twice, come once.
-
-    Raises:
-        UserError: two values are so close that their rows have one label.
-    """
+    """Plans of the same data as one; reference rows, and values given twice, come once."""
     entries: dict[str, Entry] = {}
     units: dict[str, Unit] = {}
     for one in plans:

@@ -173,11 +173,7 @@ def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str
 
 
 def _check_recipe(log: TrainingLog, training: Training, folder: Path) -> None:
-    """Make sure that a stored training has the recipe that its folder is named after.
-
-    Raises:
-        UserError: it was copied from another method, network, size, domain list or pair.
-    """
+    """Refuse a stored training without the recipe that its folder is named after."""
     expected = json.loads(json.dumps(training.recipe))
     names = sorted({*log.recipe, *expected})
     wrong = [name for name in names if log.recipe.get(name) != expected.get(name)]

@@ -124,12 +124,7 @@ def _values(record: Record) -> list[Check]:
 
 
 def _planned(record: Record, folder: Path | None, method: str, dataset: str) -> tuple[Plan, Unit]:
-    """The plan of the record's unit, in the record's own folder.
-
-    Raises:
-        _Not: the record is stale.
-        UserError: it needs a plug-in that the user did not name, or a setting that is gone.
-    """
+    """The plan of the record's unit, in the record's own folder; `_Not` if it is stale."""
     here = folder or Path()
     todo = plan.make(request([record], here.parent.parent, method, dataset))
     name = here.name.removesuffix("-val")
@@ -150,11 +145,7 @@ def _translation(
     number: int,
     scorer: Scorer,
 ) -> Check:
-    """Translate images again, and compare them with the stored ones, or all with their hash.
-
-    Raises:
-        _Not: there is nothing to compare with.
-    """
+    """Translate images again; compare them with the stored ones, or all with their hash."""
     ids = record.data.ids
     if stored is None and number < len(ids):
         raise _Not(f"no images to compare with; all are compared by hash: --images {len(ids)}")
@@ -224,11 +215,7 @@ def _made_again(
 def _check_trainings(
     todo: Plan, unit: Unit, record: Record, method: Method
 ) -> list[tuple[Training, Path]]:
-    """The trainings, which must be here, and those of the record.
-
-    Raises:
-        _Not: one is not.
-    """
+    """The trainings, each of which must be here, and be the record's, or `_Not` is raised."""
     pair = (unit.source, unit.target)
     found = trainings.folders(todo, unit.entry, method, [pair], unit.seed)
     for training, folder in found:
@@ -243,11 +230,7 @@ def _check_trainings(
 def _metrics(
     todo: Plan, unit: Unit, record: Record, stored: Pixels | None, scorer: Scorer
 ) -> Check:
-    """Compute the metrics again from the stored images.
-
-    Raises:
-        _Not: there are none, or no metric that is defined as it was then.
-    """
+    """Compute the metrics again from the stored images; `_Not` if there are none."""
     if stored is None:
         raise _Not("they need all images, which are not stored")
     todo.dataset.prepare()

@@ -188,11 +188,7 @@ def _with_interval(metric: Metric, case: Case, statistic: Statistic) -> Value:
 
 
 def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
-    """The value of every image, `[n]`.
-
-    Raises:
-        Unavailable: the function of a plug-in fails.
-    """
+    """The value of every image, `[n]`; `Unavailable` if the function of a plug-in fails."""
     output, function = case.output, metric.function
     assert function is not None
     other = case.target if metric.paired else case.source

@@ -105,11 +105,7 @@ def _read_record(url: str, page: str) -> list[_File]:
 
 
 def _read_entry(entry: Any) -> _File:
-    """One file of a record's description.
-
-    Raises:
-        ValueError: an invalid value; KeyError, TypeError: another structure.
-    """
+    """One file of a record's description; a ValueError, KeyError or TypeError if malformed."""
     name, size, md5 = entry["key"], entry["size"], entry["checksum"]
     # No name that an operating system takes for a folder or a drive.
     if not re.fullmatch(r"[^/\\:\0-\x1f]+", name) or name in (".", ".."):
@@ -145,11 +141,7 @@ def _fetch_file(file: _File, to: Path, page: str, progress: "Progress | None") -
 
 
 def _resume(file: _File, part: Path, page: str, report: Callable[[int], None]) -> None:
-    """Download the missing bytes of a file into `part`.
-
-    Raises:
-        UserError: the download was interrupted; `part` stays unless it is useless.
-    """
+    """Download the missing bytes of a file into `part`, which stays unless it is useless."""
     part.touch()
     done, reason = part.stat().st_size, "the server sent a file of another size"
     try:
