@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from xbench.core.columns import NAMES
 from xbench.core.errors import UserError
 from xbench.core.hashing import file_digest
 from xbench.core.registry import source_file
@@ -24,12 +25,7 @@ FunctionT = TypeVar("FunctionT", bound=Function)
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(?<!_ci_low)(?<!_ci_high)(?<!_inf)(?<!_sd_seeds)")
 LABEL = re.compile(r"[^|\x00-\x1f]{1,24}")
 #: Other columns of the tables, and what `xbench score` adds.
-TAKEN = {
-    *("method", "pairs", "seeds", "seed", "source", "target", "n", "polarity", "rank"),
-    *("reference", "published", "ftd_cross", "gap_closed", "params", "params_live", "nfe"),
-    *("params_total", "params_training", "seconds_per_image", "train_images", "train_seconds"),
-    *("fd", "cfd", "kd", "pair", "group", "images"),
-}
+TAKEN = NAMES | {"fd", "cfd", "kd"}
 
 
 @dataclass(frozen=True)
