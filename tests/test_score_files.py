@@ -203,7 +203,7 @@ def test_a_bad_file_is_named_in_three_lines(xbench: Xbench, folders: Array, what
         ("--source given --group (patient)", "finds a group in no name"),
         ("", "nothing to compare"),
         ("--source given --dataset phantom", "--dataset belongs to --as"),
-        ("--as rival --target true", "--target is for folders"),
+        ("--as rival --target true", "--target is only for folders"),
         ("--as histogram", "'histogram' is taken"),
         ("--as floor", "'floor' is taken"),
         ("--as a:b", "'a:b' cannot name a row"),
