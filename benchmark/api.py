@@ -114,7 +114,7 @@ def leaderboard(
 
     For example:
 
-        xbench.leaderboard(profile="quick", out="results").set_index("method").ftd_cross
+        xbench.leaderboard(profile="quick", out="results").set_index("method").ltd_cross
 
     Args:
         dataset: a name, a folder of images, or a label as `phantom[noise=off]`.
@@ -175,6 +175,7 @@ def score(
     stats: Location | None = None,
     group: str | None = None,
     device: str = "auto",
+    train: Location | None = None,
 ) -> pd.DataFrame:
     """Metrics of a folder of translated images, whoever made them.
 
@@ -188,9 +189,11 @@ def score(
         target: folder of true images; the same names mean the same views.
         metrics: one name or several; all by default.
         extractor: `FILE.py:callable` or `FILE.pt`, for `fd`, `cfd` and `kd`.
-        stats: statistics of the texture descriptors, as a run keeps them.
+        stats: statistics of training images, as a run keeps them: `texture-v1.safetensors`, and
+            beside it `ltd-v1.safetensors`.
         group: regular expression; its first brackets name the group within a file's name.
         device: `auto`, `cpu`, `cuda`, …
+        train: folder of training images of the target domain, for `copied`.
 
     Returns:
         A row per metric, indexed by its name: value, ends of the 95 % interval, n, identity of the
@@ -201,7 +204,7 @@ def score(
     """
     names = None if metrics is None else _names(metrics)
     scores = score_folders(
-        translated, source, target, names, extractor, stats, group, pick_device(device)
+        translated, source, target, names, extractor, stats, group, pick_device(device), train
     )
     columns = ("value", "ci_low", "ci_high", "n", "identity", "reason")
     rows = {name: value.model_dump(include=set(columns)) for name, value in scores.values.items()}

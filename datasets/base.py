@@ -154,7 +154,11 @@ class Dataset(ABC):
         return None
 
     def masks(self, split: Split, domain: str) -> NDArray[np.bool_] | None:
-        """Bone masks of the images of `val` or `test`: bool `[n, H, W]`, or None if unknown."""
+        """Masks of dense bone of `val` or `test`: bool `[n, H, W]`, or None if unknown."""
+        return None
+
+    def sides_mm(self, split: Split, domain: str) -> list[float] | None:
+        """Side of each image of `val` or `test` in the plane of the isocentre; None if unknown."""
         return None
 
     def content(self, split: Split, domain: str) -> list[Box] | None:

@@ -10,10 +10,10 @@ from xbench.datasets.base import Box
 from xbench.datasets.decode import Grey, Picture, Undecodable
 
 Fit = Literal["pad", "crop", "stretch"]
-#: Sides below this show no anatomy.
+#: Sides below this show no anatomy, and metrics of texture and noise cannot use them.
 LEAST_SIDE = 16
-#: Least pixels of the shorter side at the working size: the window of SSIM.
-LEAST_CONTENT = 11
+#: Least pixels of the shorter side at the working size of images that are only translated.
+LEAST_TRANSLATED = 11
 
 
 def normalise(picture: Picture, window: tuple[float, float] | None, invert: bool) -> Grey:
@@ -45,7 +45,7 @@ def normalise(picture: Picture, window: tuple[float, float] | None, invert: bool
     return np.float32(1) - scaled if invert else scaled
 
 
-def to_square(image: Grey, size: int, fit: Fit) -> tuple[Pixels, Box]:
+def to_square(image: Grey, size: int, fit: Fit, least: int = LEAST_SIDE) -> tuple[Pixels, Box]:
     """An image `[H, W]` in [0, 1] as a square of the working size.
 
     `pad` keeps the whole image and its aspect ratio, and pads by reflection; `crop` takes the
@@ -56,7 +56,7 @@ def to_square(image: Grey, size: int, fit: Fit) -> tuple[Pixels, Box]:
         uint16 `[size, size]`, and the part of it that is not padding.
 
     Raises:
-        Undecodable: a side is shorter than `LEAST_SIDE`, or than `LEAST_CONTENT` after padding.
+        Undecodable: a side is shorter than `LEAST_SIDE`, or than `least` after scaling.
     """
     height, width = image.shape
     if min(height, width) < LEAST_SIDE:
@@ -68,7 +68,7 @@ def to_square(image: Grey, size: int, fit: Fit) -> tuple[Pixels, Box]:
     if fit == "pad":
         scale = size / max(height, width)
         scaled = round(height * scale), round(width * scale)
-        if min(scaled) < LEAST_CONTENT:
+        if min(scaled) < least:
             raise Undecodable(f"is too elongated for {size} pixels: {height} x {width} pixels")
         image = _resize(image, *scaled)
     else:

@@ -15,9 +15,12 @@ GROUP = "xbench.methods"
 BUILT_IN = {
     "identity": "xbench.methods.identity:Identity",
     "floor": "xbench.methods.floor:Floor",
+    "shuffle": "xbench.methods.shuffle:Shuffle",
+    "nearest": "xbench.methods.nearest:Nearest",
     "vae": "xbench.methods.vae:VaeRoundTrip",
     "histogram": "xbench.methods.histogram:Histogram",
     "fda": "xbench.methods.fda:FDA",
+    "filter": "xbench.methods.filter:Filter",
     "medshift": "xbench.methods.medshift:MedShift",
     "cyclegan": "xbench.methods.cyclegan:CycleGAN",
     "cut": "xbench.methods.cut:CUT",
@@ -29,7 +32,7 @@ BUILT_IN = {
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
 }
 #: Rows that other methods are compared with; `--method all` leaves them out.
-REFERENCES = ("identity", "floor", "vae")
+REFERENCES = ("identity", "floor", "shuffle", "nearest", "vae")
 #: Names that a plug-in may not have: methods and sections of `--set`.
 RESERVED = {*BUILT_IN, "all", "data", "budget"}
 

@@ -98,16 +98,16 @@ class Transformer(nn.Module):
 
 
 class Visual(nn.Module):
-    """The image encoder with 128 channels and 2 blocks instead of 768 and 12."""
+    """The image encoder with 128 channels and 2 blocks instead of 768 and 12, or 1024 and 24."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch: int, tokens: int, features: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 128, 32, stride=32, bias=False)
+        self.conv1 = nn.Conv2d(3, 128, patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(torch.zeros(128))
-        self.positional_embedding = nn.Parameter(torch.zeros(50, 128))
+        self.positional_embedding = nn.Parameter(torch.zeros(tokens, 128))
         self.ln_pre, self.ln_post = nn.LayerNorm(128), nn.LayerNorm(128)
         self.transformer = Transformer()
-        self.proj = nn.Parameter(torch.zeros(128, 512))
+        self.proj = nn.Parameter(torch.zeros(128, features))
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.conv1(x).flatten(2).permute(0, 2, 1)
@@ -122,11 +122,11 @@ class Visual(nn.Module):
 class Clip(nn.Module):
     """The interface of OpenAI's archive: `visual.*`, `encode_image`, and a text side beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch: int = 32, size: int = 224, features: int = 512) -> None:
         super().__init__()
-        self.visual = Visual()
-        self.token_embedding = nn.Embedding(10, 512)
-        self.register_buffer("input_resolution", torch.tensor(224))
+        self.visual = Visual(patch, (size // patch) ** 2 + 1, features)
+        self.token_embedding = nn.Embedding(10, features)
+        self.register_buffer("input_resolution", torch.tensor(size))
 
     @torch.jit.export
     def encode_image(self, image: Tensor) -> Tensor:
@@ -146,6 +146,32 @@ def inception() -> Inception:
 def clip() -> Clip:
     """The same stand-in at every call, with the half precision that the archive has."""
     return _filled(Clip()).half()
+
+
+def clip_l336() -> Clip:
+    """The same stand-in for ViT-L/14 at 336 px at every call."""
+    return _filled(Clip(14, 336, 768)).half()
+
+
+def lpips_tensors() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What the two files of LPIPS hold: the features of AlexNet, and the heads."""
+    network = _filled(alexnet_features())
+    backbone = {f"features.{name}": value for name, value in network.state_dict().items()}
+    rng = np.random.default_rng(1)
+    heads = {
+        f"lin{place}.model.1.weight": torch.from_numpy(rng.random((1, size, 1, 1), np.float32))
+        for place, size in enumerate((64, 192, 384, 256, 256))
+    }
+    return backbone, heads
+
+
+def alexnet_features() -> nn.Module:
+    """The convolutions of torchvision's AlexNet, without the classifier (58 of 61 M parameters)."""
+    from torchvision.models import AlexNet
+
+    with torch.device("meta"):
+        features: nn.Module = AlexNet().features
+    return features.to_empty(device="cpu")
 
 
 def _filled(network: Network) -> Network:
@@ -169,14 +195,38 @@ def place(name: str, network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def place_bytes(name: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put any bytes there."""
-    from xbench.core.weights import WEIGHTS, path_of
+    from xbench.core.weights import path_of
 
     path = path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    weight = replace(WEIGHTS[name][0], sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-    monkeypatch.setitem(WEIGHTS, name, (weight,))
+    keep_hashes(name, monkeypatch)
     return path
+
+
+def place_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put both files of LPIPS where they belong, and their hashes into the manifest."""
+    from xbench.core.weights import WEIGHTS
+
+    for weight, tensors in zip(WEIGHTS["lpips"], lpips_tensors(), strict=True):
+        weight.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(tensors, weight.path)
+    keep_hashes("lpips", monkeypatch)
+
+
+def keep_hashes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the hashes and sizes of the files that lie there into the manifest."""
+    from xbench.core.weights import WEIGHTS
+
+    found = [(weight, weight.path.read_bytes()) for weight in WEIGHTS[name]]
+    monkeypatch.setitem(
+        WEIGHTS,
+        name,
+        tuple(
+            replace(weight, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+            for weight, data in found
+        ),
+    )
 
 
 def inception_features(images: Array, weights: Path, folder: Path) -> Array:
@@ -224,10 +274,52 @@ def clip_features(
     return found
 
 
+def cmmd_embeddings(images: Array, network: Any) -> Array:
+    """Embeddings of images [n, H, W] of length 1, as the reference code of CMMD prepares them."""
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    prepared = []
+    for image in images:
+        high, wide = image.shape
+        side = min(high, wide)
+        top, left = (high - side) // 2, (wide - side) // 2
+        picture = Image.fromarray(_grey(image)).convert("RGB")
+        square = picture.crop((left, top, left + side, top + side))
+        pixels = np.asarray(square.resize((336, 336), Image.Resampling.BICUBIC)) / 255
+        prepared.append(((pixels - mean) / std).transpose(2, 0, 1).astype(np.float32))
+    with torch.no_grad():
+        found = network.float().encode_image(torch.from_numpy(np.stack(prepared))).double()
+    unit: Array = (found / found.norm(dim=1, keepdim=True)).numpy()
+    return unit
+
+
+def lpips_distances(images: Array, others: Array) -> Array:
+    """LPIPS of image pairs [n, H, W] by the package `lpips`, with the tensors of the stand-in."""
+    from lpips import LPIPS
+
+    network = LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
+    backbone, heads = lpips_tensors()
+    network.net.load_state_dict(
+        {name: backbone["features." + name.partition(".")[2]] for name in network.net.state_dict()}
+    )
+    missing, unexpected = network.load_state_dict(heads, strict=False)
+    assert not unexpected
+    assert not any(name.startswith("lin") and name[3].isdigit() for name in missing)
+    first, second = (
+        torch.from_numpy(x).float()[:, None].expand(-1, 3, -1, -1) for x in (images, others)
+    )
+    with torch.no_grad():
+        found: Array = network.eval()(first, second, normalize=True).double().flatten().numpy()
+    return found
+
+
+def _grey(image: Array) -> Array:
+    """8-bit greys of an image in [0, 1]."""
+    return np.round(image.astype(np.float64) * 255).astype(np.uint8)
+
+
 def _as_files(images: Array, folder: Path) -> str:
     """Images as 8-bit PNGs whose names sort in their order."""
     folder.mkdir(parents=True)
     for index, image in enumerate(images):
-        grey = np.round(image.astype(np.float64) * 255).astype(np.uint8)
-        Image.fromarray(grey).save(folder / f"{index:03d}.png")
+        Image.fromarray(_grey(image)).save(folder / f"{index:03d}.png")
     return str(folder)

@@ -2,20 +2,27 @@
 
 import json
 import runpy
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from PIL import Image
 from scipy import ndimage
 
+from xbench.analysis import families
+from xbench.analysis.figures.labels import label_points
 from xbench.analysis.figures.spectra import edge_profile, power_spectrum
 from xbench.analysis.latents import probe
-from xbench.analysis.tradeoffs import Point, hypervolume, pareto_front
+from xbench.analysis.rows import make
+from xbench.analysis.tradeoffs import Point, pareto_front
+from xbench.methods.registry import BUILT_IN, REFERENCES
 
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))
@@ -46,7 +53,7 @@ def sweep() -> list[Any]:
     return [*records, *row("ahead", {"ssim": 0.85, "ftd": 45.0})]
 
 
-def test_the_trade_off_has_curves_front_and_hypervolume(xbench: Xbench) -> None:
+def test_the_trade_off_has_curves_and_a_front(xbench: Xbench) -> None:
     write(FOLDER, sweep())
     plot(xbench, "tradeoff")
     table = pd.read_csv(FOLDER / "tradeoff.csv").set_index("method")
@@ -59,10 +66,74 @@ def test_the_trade_off_has_curves_front_and_hypervolume(xbench: Xbench) -> None:
         "shift[tau=0.5]",
         "shift[tau=0.9]",
     ]
-    # Of the unit square: 0.8 x 0.4, then 0.6 x 0.2 and 0.1 x 0.2 on top of it.
-    assert shift.hypervolume.tolist() == pytest.approx([0.8 * 0.4 + 0.6 * 0.2 + 0.1 * 0.2] * 3)
-    assert table.hypervolume["beaten"] == pytest.approx(0.5 * 0.5)
-    assert table.hypervolume[["identity", "floor"]].tolist() == [0, 0]
+
+
+def test_both_planes_are_drawn_where_records_have_their_values(xbench: Xbench) -> None:
+    write(FOLDER, sweep())
+    assert not any(file.stem == "perception-distortion" for file in plot(xbench, "tradeoff"))
+    result = xbench("plot", "tradeoff", "--plane", "perception-distortion", *SMOKE)
+    assert result.code == 2
+    assert "no psnr_ref in any row" in result.err
+    assert len(result.err.strip().splitlines()) == 3
+    values = {"ssim": 0.7, "cftd": 20.0, "ftd": 30.0, "psnr_ref": 25.0}
+    records = [*row("floor", {**values, "psnr_ref": 35.0}), *row("mine", values)]
+    records += row("expected", {**values, "psnr_ref": 38.0}, reference=True)
+    shutil.rmtree(FOLDER)
+    write(FOLDER, records)
+    files = plot(xbench, "tradeoff")
+    assert [file.name for file in files] == [
+        *(f"tradeoff.{ending}" for ending in ("png", "svg", "csv")),
+        *(f"perception-distortion.{ending}" for ending in ("png", "svg", "csv")),
+    ]
+    assert list(pd.read_csv(files[2]))[4:6] == ["cftd", "ssim"]
+    assert list(pd.read_csv(files[5]))[4:6] == ["ftd", "psnr_ref"]
+    assert all(file in plot(xbench, "all") for file in files)
+    one = plot(xbench, "tradeoff", "--plane", "perception-distortion", "--to", "plane.png")
+    assert one == [Path("plane.png")]
+    assert "--plane tradeoff" in xbench("plot", "tradeoff", "--plane", "other", *SMOKE).err
+
+
+def test_a_family_has_one_look_whichever_rows_there_are() -> None:
+    labels = ("medshift", "medshift[tau=0.3]", "cut[images=1024]", "identity", "my-own", "yours")
+    rows = make([r for label in labels for r in row(label, {"ssim": 0.5})])
+    looks = families.looks(rows)
+    assert list(looks) == ["cut", "identity", "medshift", "my-own", "yours"]
+    assert looks["identity"].colour == families.REFERENCE_COLOUR
+    assert len({look.colour for look in looks.values()}) == 5
+    alone = families.looks({"medshift": rows["medshift"]})
+    assert alone == {"medshift": looks["medshift"]}
+    built_in = [name for name in BUILT_IN if name not in REFERENCES]
+    everything = families.looks(make([r for name in built_in for r in row(name, {"ssim": 0.5})]))
+    assert len({look.colour for look in everything.values()}) == len(built_in)
+
+
+def test_another_training_budget_is_named_by_its_ratio() -> None:
+    rows = make(
+        [
+            *row("cut", {"ssim": 0.5}, train_images=512),
+            *row("cut[images=1024]", {"ssim": 0.5}, train_images=1024),
+            *row("unsb[images=64]", {"ssim": 0.5}),
+        ]
+    )
+    texts = [families.short(label, rows) for label in rows]
+    assert texts == ["cut", "cut ×2", "unsb[images=64]"]
+
+
+def test_labels_of_points_cover_neither_each_other_nor_points() -> None:
+    places = np.random.default_rng(0).uniform(0.2, 0.8, (20, 2))
+    figure, axes = plt.subplots(figsize=(3.4, 3.4))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    names = [f"method {k}" for k in range(20)]
+    label_points(figure, axes, [tuple(place) for place in places], names)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    assert len(boxes) == 20
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    points = axes.transData.transform(places)
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    frame = axes.get_window_extent()
+    assert all(frame.contains(*corner) for box in boxes for corner in box.corners())
+    plt.close(figure)
 
 
 def test_a_curve_joins_all_rows_that_differ_in_one_number(xbench: Xbench) -> None:
@@ -89,18 +160,9 @@ def test_a_curve_joins_all_rows_that_differ_in_one_number(xbench: Xbench) -> Non
     plot(xbench, "tradeoff", "--row", "shift", "--row", "shift[steps=1]", "--to", "steps.png")
 
 
-def test_the_hypervolume_is_a_union_within_the_references() -> None:
-    identity, floor = Point("identity", None, 100, 1.0), Point("floor", None, 0, 0.5)
-
-    def point(realism: float, structure: float) -> Point:
-        return Point("", None, realism, structure)
-
-    perfect, worse = point(-5, 1.2), point(200, 0.2)
-    assert hypervolume([perfect], identity, floor) == 1
-    assert hypervolume([worse], identity, floor) == 0
-    some = [point(50, 0.75), point(50, 0.75), point(60, 0.7)]
-    assert hypervolume(some, identity, floor) == pytest.approx(0.25)
-    assert pareto_front([*some, worse]) == [some[0]]
+def test_the_front_has_each_place_once() -> None:
+    some = [Point("", None, x, y) for x, y in ((50, 0.75), (50, 0.75), (60, 0.7), (200, 0.2))]
+    assert pareto_front(some) == [some[0]]
 
 
 def test_equal_records_draw_equal_files(xbench: Xbench) -> None:

@@ -30,7 +30,7 @@ PLOTTING = {"matplotlib", "seaborn"}
         ("leaderboard --table pairs --to pairs.md", NEVER | PLOTTING | {"scipy.stats"}),
         ("compare one other --metric ftd", NEVER | PLOTTING),
         ("report", NEVER | PLOTTING | {"scipy.stats"}),
-        ("plot tradeoff", NEVER),
+        ("plot tradeoff", NEVER),  # seaborn draws its points
         ("plot pairs", NEVER | {"seaborn", "scipy.stats"}),
         ("plot samples", NEVER | {"seaborn", "scipy.stats"}),
         ("plot all", NEVER),

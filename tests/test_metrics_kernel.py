@@ -1,4 +1,4 @@
-"""The kernel distance against the double sum, torchmetrics and the moments that it compares."""
+"""Kernel distances against double sums, torchmetrics, and the moments that they compare."""
 
 import runpy
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torchmetrics.image.kid import poly_mmd
 
 from xbench.metrics import kernel
-from xbench.metrics.kernel import kernel_distance
+from xbench.metrics.kernel import cmmd, kernel_distance
 
 independent = runpy.run_path(str(Path(__file__).with_name("references") / "independent.py"))
 pair_by_pair = independent["kernel_distance"]
@@ -83,3 +83,55 @@ def test_wrong_features_are_refused() -> None:
         kernel_distance(a, bad)
     with pytest.raises(ValueError, match="too large"):
         kernel_distance(a, b * 1e200)
+
+
+def embeddings(count: int, size: int = 16, seed: int = 0, shift: float = 0.0) -> Array:
+    """Vectors of length 1."""
+    rows = sample(count, size, seed, shift)
+    lengths: Array = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / lengths
+
+
+def test_cmmd_has_its_pinned_value() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(20, 16)), rng.normal(size=(12, 16)) + 0.3
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    assert cmmd(a, b) == pytest.approx(2.10229567, abs=1e-8)
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    assert 10 * gap @ gap == pytest.approx(2.1159, abs=5e-5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(30, 20), (2, 2), (7, 40)])
+def test_cmmd_is_the_mean_over_all_pairs(n: int, m: int) -> None:
+    a, b = embeddings(n, seed=1), embeddings(m, seed=2, shift=0.3)
+    assert cmmd(a, b) == pytest.approx(independent["cmmd"](a, b), rel=1e-9, abs=1e-10)
+    assert cmmd(b, a) == pytest.approx(cmmd(a, b), rel=1e-9)
+
+
+def test_cmmd_sees_mean_embeddings_alone() -> None:
+    a, b = embeddings(50, seed=1), embeddings(50, seed=2, shift=0.5)
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    assert cmmd(a, b) == pytest.approx(10 * gap @ gap, rel=0.02)
+    # Two modes on either side of one mean against a single one there: hardly anything is seen.
+    modes = np.concatenate([a, -a])
+    wide = np.concatenate([b[:25], -b[:25], b[25:], -b[25:]])
+    assert cmmd(modes, wide) < 0.05
+
+
+def test_cmmd_of_equal_sets_is_0_and_of_two_samples_above() -> None:
+    a = embeddings(64, 64, seed=1)
+    assert 0 <= cmmd(a, a[::-1]) < 1e-9
+    assert cmmd(a, a) == 0
+    # Of n spread-out vectors each: about 20 / n.
+    draws = [cmmd(embeddings(64, 64, k), embeddings(64, 64, k + 100)) for k in range(20)]
+    assert np.mean(draws) == pytest.approx(20 / 64, rel=0.1)
+
+
+def test_cmmd_refuses_wrong_features() -> None:
+    a, b = embeddings(20), embeddings(20, seed=2)
+    with pytest.raises(ValueError, match="a: expected at least 2 samples, got 1"):
+        cmmd(a[:1], b)
+    with pytest.raises(ValueError, match="one dimension, got 16 and 15"):
+        cmmd(a, b[:, :15])
+    with pytest.raises(ValueError, match="expected finite features"):
+        cmmd(a, np.full_like(b, np.inf))

@@ -20,7 +20,6 @@ from xbench.metrics.base import METRICS
 from xbench.metrics.physics import (
     DARKEST,
     POWER_FLOOR,
-    bone_dice,
     dark_gap,
     edge_sharpness,
     grey_distributions,
@@ -190,31 +189,6 @@ def test_thresholds_are_those_of_scikit_image() -> None:
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
-def test_bone_dice_is_the_overlap_of_dark_pixels_and_masks() -> None:
-    images = np.stack([head(seed, noise=0.02) for seed in range(5)])
-    masks = np.stack([scipy.ndimage.shift(image, (2, 1)) < 0.7 for image in images])
-    expected = []
-    for image, mask in zip(images, masks, strict=True):
-        bone = image < otsu(image)
-        expected.append(2 * (bone & mask).sum() / (bone.sum() + mask.sum()))
-    found = bone_dice(batch(*images), masks)
-    assert found.tolist() == pytest.approx(expected, abs=1e-12)
-    assert found.dtype == torch.float64
-    assert 0.5 < found.mean() < 1
-    # Thresholds come from the images as they are: half a grey step of float32 changes no pixel.
-    assert bone_dice(batch(*images).float(), torch.from_numpy(masks)) == pytest.approx(found)
-
-
-def test_bone_dice_of_perfect_wrong_and_empty_bone() -> None:
-    images = torch.stack([torch.full((1, 20, 20), 0.9), torch.full((1, 20, 20), 0.9)])
-    masks = torch.zeros(2, 20, 20, dtype=torch.bool)
-    masks[0, 5:15, 5:15] = True
-    images[0, 0][masks[0]] = 0.3
-    assert bone_dice(images, masks).tolist() == [1, 1]
-    assert bone_dice(1 - images, masks).tolist() == [0, 1]
-    assert bone_dice(images, masks.flip(0)).tolist() == [0, 0]
-
-
 def test_each_image_is_measured_for_itself() -> None:
     images = torch.cat([heads(5, noise=0.03), heads(4, seed=1, blur=2.0)])
     for name, (measure, gap) in MEASURES.items():
@@ -258,11 +232,6 @@ def test_wrong_input_is_refused() -> None:
             distance(good, good * 2)
         with pytest.raises(ValueError, match=r"finite values in \[0, 1\]"):
             distance(good, torch.full_like(good, torch.nan))
-    masks = np.zeros((2, 64, 64), dtype=bool)
-    others: list[Any] = [masks[:1], masks[None], masks.astype(np.uint8)]
-    for wrong in others:
-        with pytest.raises(ValueError, match="expected masks"):
-            bone_dice(good, wrong)
     for rows in (np.zeros((0, 3)), np.zeros((2, 2)), np.zeros(3)):
         with pytest.raises(ValueError, match="expected measures"):
             rms_gap(np.zeros((4, 3)), rows)
@@ -336,12 +305,3 @@ def test_a_second_exposure_is_much_closer_than_the_source(
                 name,
                 pair,
             )
-
-
-def test_bone_of_the_phantom_is_found_in_every_domain() -> None:
-    phantom = small_phantom()
-    masks = phantom.bone_masks("test", thicker_than=1.0)
-    for domain in phantom.domains:
-        images = phantom.images("test", domain)[:]
-        assert bone_dice(images, masks).mean() > 0.95, domain
-        assert bone_dice(images.roll(8, dims=3), masks).mean() < 0.9, domain

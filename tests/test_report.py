@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from xbench import report
+from xbench.analysis import families
+from xbench.analysis.results import read
 from xbench.core.settings import file_name
 from xbench.records.schema import Failure
 from xbench.records.store import Store
@@ -157,7 +159,7 @@ def test_the_best_and_worst_images_have_pictures_before_others(xbench: Xbench, r
 
     edit(runs, brighten, "histogram/seed0/real_low--real_normal")
     whole = Path(xbench("report", "--profile", "smoke").out.strip()).stat().st_size
-    small = round(whole / 1e6 - 0.25, 2)
+    small = round(whole / 1e6 - 0.12, 2)
     page = Page(Path(xbench("report", "--profile", "smoke", "--max-mb", small).out.strip()))
     views = {
         name: page.unit(name, "real_low", "real_normal")["picture"]["views"]
@@ -250,6 +252,21 @@ def test_rows_along_a_knob_make_a_curve(xbench: Xbench, runs: Path) -> None:
     assert knobs[0] == ["tau", 0.1]
     assert knobs[-1] == ["tau", 0.9]
     assert len(knobs) == 3
+
+
+def test_the_page_has_the_looks_of_the_figures(xbench: Xbench, runs: Path) -> None:
+    page = Page(Path(xbench("report", "--profile", "smoke").out.strip()))
+    looks = families.looks(read(runs).by_label)
+    rows = {method["label"]: method for method in page.data["methods"]}
+    assert {label: rows[label]["colour"] for label in ("floor", "histogram")} == {
+        name: looks[name].colour for name in ("floor", "histogram")
+    }
+    trained = rows["medshift[images=64]"]
+    assert (trained["colour"], trained["shape"]) == (
+        looks["medshift"].colour,
+        looks["medshift"].shape,
+    )
+    assert [label for label, row in rows.items() if row["hollow"]] == ["medshift[images=64]"]
 
 
 def test_no_records_are_explained_in_three_lines(xbench: Xbench) -> None:

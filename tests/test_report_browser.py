@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from xbench import report
+from xbench.analysis.columns import for_people
+from xbench.metrics.base import METRICS
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -76,7 +78,7 @@ def column(page: Any, head: str) -> list[str]:
     """The cells below a heading of the leaderboard, from top to bottom."""
     settle(page)
     heads = page.locator("#board thead th").all_inner_texts()
-    place = next(k for k, text in enumerate(heads) if text.strip() == head)
+    place = next(k for k, text in enumerate(heads) if " ".join(text.split()) == head)
     cells: list[str] = page.locator(f"#board tbody tr > :nth-child({place + 1})").all_inner_texts()
     return [text.split()[0] for text in cells]
 
@@ -116,7 +118,7 @@ def test_the_leaderboard_filters(visit: Callable[..., Any]) -> None:
     assert rows(page) == ["medshift[images=64]"]
     page.get_by_label("filter rows").fill("")
     page.get_by_label("reference rows").uncheck()
-    assert set(everything) - set(rows(page)) == {"identity", "floor"}
+    assert set(everything) - set(rows(page)) == {"identity", "floor", "shuffle", "nearest"}
     page.get_by_label("reference rows").check()
     page.locator("#board thead th", has_text="train images").locator("button").click()
     page.locator(".dtcc-dropdown select").first.select_option("greater")
@@ -135,14 +137,56 @@ def test_sweeps_are_shown_on_demand(visit: Callable[..., Any], tmp_path: Path) -
     records += made["row"]("shift[s=1]", {"ssim": 0.0, "ftd": 1e4}, config=config)
     made["write"](tmp_path, records)
     page = visit(report.write(tmp_path, tmp_path / "report.html"))
-    drawn = "chart.data.datasets.map((one) => one.label).filter(Boolean)"
-    assert rows(page) == ["floor", "shift", "identity"]
-    assert "shift[tau=0.4]" in page.evaluate(drawn), "it is on a curve"
-    assert "shift[s=1]" not in page.evaluate(drawn)
+    labels = "chart.data.datasets.map((one) => one.label).filter(Boolean)"
+    lines = "chart.data.datasets.filter((one) => one.type === 'line').map((one) => one.data.length)"
+    everything = ["floor", "shift", "identity"]
+    assert rows(page) == everything
+    assert sorted(page.evaluate(labels)) == ["floor (reference)", "identity (reference)", "shift"]
+    assert page.evaluate(lines) == []
     page.get_by_label("sweeps").check()
     assert len(rows(page)) == 7
     assert column(page, "#").count("–") == 6, "they have no rank"
-    assert "shift[s=1]" in page.evaluate(drawn)
+    assert "shift[s=1]" in page.evaluate(labels)
+    assert page.evaluate(lines) == [4]
+    colours = "[...new Set(chart.data.datasets.slice(1, 6).map((one) => one.borderColor))]"
+    assert len(page.evaluate(colours)) == 2, "one for the method, grey for the references"
+    page.get_by_label("sweeps").uncheck()
+    assert rows(page) == everything
+    assert page.evaluate(lines) == []
+
+
+def test_all_usual_columns_fit_into_1300_pixels(visit: Callable[..., Any], tmp_path: Path) -> None:
+    made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
+    usual = [name for name, metric in METRICS.items() if metric.in_tables]
+    values = dict.fromkeys([*usual, "ftd"], 107.4321)
+    costs = {"params": 113_810_000, "params_total": 1_138_100_000, "train_images": 20_480}
+    seconds = {"train_seconds": 1216.0, "seconds": 5.0}
+    records = made["row"]("identity", values) + made["row"]("floor", dict.fromkeys(values, 1.0))
+    for label in ("mine", "cyclediffusion[images=20480]", "unsb-official[images=1024]"):
+        records += made["row"](label, values, **costs, **seconds)
+    made["write"](tmp_path, records)
+    page = visit(
+        report.write(tmp_path, tmp_path / "report.html"), viewport={"width": 1300, "height": 900}
+    )
+    heads = page.locator("#board thead th").all_inner_texts()
+    shown = {" ".join(text.split()) for text in heads}
+    assert {column.head for column in for_people()} <= shown
+    room = "(({ scrollWidth, clientWidth }) => clientWidth - scrollWidth)"
+    assert page.evaluate(f"{room}(document.querySelector('#leaderboard .scroll'))") >= 0
+
+
+def test_the_plot_changes_its_plane(visit: Callable[..., Any]) -> None:
+    page = visit()
+    axes = "['x', 'y'].map((name) => document.getElementById(`${name}-metric`).value)"
+    assert page.evaluate(axes) == ["cftd", "ssim"]
+    page.get_by_role("button", name="distortion and realism").click()
+    assert page.evaluate(axes) == ["ftd", "psnr_ref"]
+    assert "PSNR ref" in page.evaluate("chart.options.scales.y.title.text")
+    texts = "chart.data.datasets.map((one) => one.data[0].text)"
+    assert any("floor (anchor)" in text for text in page.evaluate(texts))
+    page.get_by_role("button", name="structure and realism").click()
+    assert page.evaluate(axes) == ["cftd", "ssim"]
+    assert not any("anchor" in text for text in page.evaluate(texts))
 
 
 def test_further_metrics_can_be_shown(visit: Callable[..., Any]) -> None:
@@ -211,20 +255,16 @@ def test_the_viewer_shows_what_was_chosen(visit: Callable[..., Any]) -> None:
     page = visit()
     page.locator("#method").select_option("identity")
     page.locator("#against").select_option("source")
-    page.wait_for_function(
-        "document.getElementById('difference-caption').textContent.includes('0.0 %')"
-    )
+    caption = api.expect(page.locator("#difference-caption"))
+    caption.to_contain_text(" 0.0 %", timeout=PATIENCE)
     assert set(pixels(page, "#difference")) == {255}
     source = pixels(page, "#before")
     assert source == pixels(page, "#after")
     page.locator("#against").select_option("true target")
-    page.wait_for_function(
-        "!document.getElementById('difference-caption').textContent.includes(' 0.0 %')"
-    )
+    caption.not_to_contain_text(" 0.0 %", timeout=PATIENCE)
     page.locator("#thumbs button", has_text="histogram").click()
-    page.wait_for_function(
-        "document.getElementById('slider-caption').textContent.includes('histogram')"
-    )
+    slider = page.locator("#slider-caption")
+    api.expect(slider).to_contain_text("histogram", timeout=PATIENCE)
     page.wait_for_timeout(100)
     assert pixels(page, "#after") != source
     assert pixels(page, "#before") == source

@@ -92,7 +92,7 @@ def records(folder: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_records_images_tables_and_pictures(finished: Path) -> None:
     found = records(finished)
-    assert len(found) == 4 * 20  # identity, floor, medshift, histogram
+    assert len(found) == 6 * 20  # medshift, histogram and four references
     record = found["medshift[images=64]/seed0/synthetic_low--real_normal"]
     assert record["method"]["config"]["tau"] == 0.1
     assert record["method"]["train_images"] == 64
@@ -121,7 +121,10 @@ def test_pairs_csv_has_one_row_per_method_seed_and_pair(finished: Path) -> None:
         == "method,source,target,seed,n,ssim,psnr,ssim_ref,psnr_ref,ftd,cftd,fid,cfid"
     )
     assert not table.duplicated(["method", "source", "target", "seed"]).any()
-    assert set(table["method"]) == {"identity", "floor", "histogram", "medshift[images=64]"}
+    assert set(table["method"]) == {
+        *("identity", "floor", "shuffle", "nearest"),
+        *("histogram", "medshift[images=64]"),
+    }
     identity = table[table["method"] == "identity"]
     assert (identity["ssim"] == 1).all()
     assert identity["psnr"].to_numpy() == pytest.approx(96.33, abs=0.01)
@@ -151,7 +154,7 @@ def test_a_run_can_be_extended_pair_by_pair(xbench: Xbench) -> None:
     done = {unit["name"]: unit["done"] for unit in plan["units"]}
     assert done["histogram/seed0/synthetic_low--real_normal"]
     assert not done["histogram/seed0/real_low--real_normal"]
-    assert len(records(FOLDER)) == 3  # the dry run did nothing
+    assert len(records(FOLDER)) == 5  # the dry run did nothing
     board = pd.read_csv(FOLDER / "leaderboard.csv").set_index("method")
     assert board.loc["histogram", "pairs"] == "1/20"
     assert board.loc["histogram", ["rank", "ssim", "ftd", "gap_closed"]].isna().all()
@@ -161,7 +164,7 @@ def test_a_dry_run_writes_nothing(xbench: Xbench) -> None:
     result = xbench("run", "--method", "medshift", "--profile", "smoke", "--dry-run", "--json")
     plan = json.loads(result.out)
     assert result.code == 0
-    assert len(plan["units"]) == 3 * 20
+    assert len(plan["units"]) == 5 * 20
     assert len(plan["trainings"]) == 1
     assert not Path("runs").exists()
 

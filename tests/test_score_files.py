@@ -159,6 +159,10 @@ DAMAGES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: of_size(Path("true/head0-00.png"), 24),
         "made/head0-00.png has 32 x 32 pixels, true/head0-00.png 24 x 24",
     ),
+    "mixed sizes of training images": (
+        lambda: of_size(Path("pool/head0-00.png"), 24),
+        "made/head0-00.png has 32 x 32 pixels, pool/head0-00.png 24 x 24",
+    ),
     "tiny": (lambda: of_size(FIRST, 8), "made/head0-00.png has 8 x 8 pixels"),
     "two of one name": (
         lambda: shutil.copy(FIRST, FIRST.with_suffix(".tif")),
@@ -180,8 +184,9 @@ DAMAGES: dict[str, tuple[Callable[[], object], str]] = {
 @pytest.mark.parametrize("what", DAMAGES)
 def test_a_bad_file_is_named_in_three_lines(xbench: Xbench, folders: Array, what: str) -> None:
     spoil, named = DAMAGES[what]
+    write("pool", views(seed=2))
     spoil()
-    result = xbench("score", *FOLDERS, "--json")
+    result = xbench("score", *FOLDERS, "--train", "pool", "--json")
     assert result.code == 2
     assert result.out == ""
     assert len(result.err.strip().splitlines()) == 3
@@ -198,12 +203,14 @@ def test_a_bad_file_is_named_in_three_lines(xbench: Xbench, folders: Array, what
         ("--source given --extractor inception", "xbench fetch inception"),
         ("--source given --stats nothing.safetensors", "nothing.safetensors is not there"),
         ("--source given --stats made/head0-00.png", "cannot be read"),
+        ("--source given --train nothing", "there is no folder nothing"),
         ("--source given --group head[0-9]", "no bracketed part"),
         ("--source given --group (head", "no regular expression"),
         ("--source given --group (patient)", "finds a group in no name"),
         ("", "nothing to compare"),
         ("--source given --dataset phantom", "--dataset belongs to --as"),
         ("--as rival --target true", "--target is only for folders"),
+        ("--as rival --train true", "--train is only for folders"),
         ("--as histogram", "'histogram' is taken"),
         ("--as floor", "'floor' is taken"),
         ("--as a:b", "'a:b' cannot name a row"),

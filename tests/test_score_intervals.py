@@ -11,7 +11,8 @@ from torch import Tensor
 
 from xbench.metrics.base import METRICS
 from xbench.metrics.extractors import Extractor
-from xbench.scoring.measure import Case, Sample, Space, measure
+from xbench.scoring.cases import Case, Sample
+from xbench.scoring.measure import Space, measure
 
 world = runpy.run_path(str(Path(__file__).with_name("score_world.py")))
 FEW, MANY, VIEWS = 16, 64, 4

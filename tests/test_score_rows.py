@@ -46,6 +46,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 RESULTS = Path("runs/heads/smoke")
+#: All but what needs weights, or masks, which a folder has not.
+FREE = {
+    name
+    for name, metric in METRICS.items()
+    if metric.space in ("pixels", "texture") and not metric.weights and metric.against != "masks"
+}
+#: Metrics that the first records did not have.
+NEW = {
+    *("ltd", "match", "copied", "ngf", "ngf_signed", "edge_shift", "edges_lost", "edges_invented"),
+    *("coverage", "density", "coverage_inception", "cmmd", "lpips", "bone_shift", "bone_shift_mm"),
+}
 #: Where the filter's images lie.
 IMAGES = RESULTS / "images/histogram/seed0"
 
@@ -59,11 +70,12 @@ def record(folder: Path, row: str, pair: str = PAIRS[0], seed: int = 0) -> dict[
 def test_a_folder_is_scored_as_a_run_does(xbench: Xbench, world: Path) -> None:
     wanted = record(world / RESULTS, "histogram")
     features = Path(os.environ["XBENCH_HOME"], "features", wanted["data"]["key"])
+    assert xbench("data", "export", world / "heads", "files", "--profile", "smoke").code == 0
     found = scored(
         xbench,
-        *("--translated", world / IMAGES / PAIRS[0], "--source", world / "heads/test/dim"),
-        *("--target", world / "heads/test/lit", "--group", "^(head[0-9])"),
-        *("--stats", features / "texture-v1.safetensors"),
+        *("--translated", world / IMAGES / PAIRS[0], "--source", "files/test/dim"),
+        *("--target", "files/test/lit", "--group", "^(head[0-9])"),
+        *("--stats", features / "texture-v1.safetensors", "--train", "files/train/lit"),
     )
     compared = set()
     for name, value in wanted["metrics"].items():
@@ -73,9 +85,76 @@ def test_a_folder_is_scored_as_a_run_does(xbench: Xbench, world: Path) -> None:
             expected = [value["ci_low"], value["ci_high"]]
             assert found["intervals"][name] == pytest.approx(expected, rel=1e-6, abs=1e-9)
             compared.add(name)
-    # All but what needs weights, or masks, which a folder has not.
-    free = {name for name, metric in METRICS.items() if metric.space in ("pixels", "texture")}
-    assert compared == {name for name in free if METRICS[name].against != "masks"}
+    assert compared == FREE
+    assert {"ltd", "match", "copied", "ngf", "edge_shift", "coverage"} <= compared
+
+
+def test_statistics_without_those_of_cells_leave_one_column_empty(
+    xbench: Xbench, world: Path
+) -> None:
+    key = record(world / RESULTS, "histogram")["data"]["key"]
+    features = Path(os.environ["XBENCH_HOME"], "features", key)
+    stats, cells = features / "texture-v1.safetensors", features / "ltd-v1.safetensors"
+    known = cells.read_bytes()
+    options = (
+        *("--translated", world / IMAGES / PAIRS[0], "--source", world / "heads/test/dim"),
+        *("--target", world / "heads/test/lit", "--stats", stats),
+    )
+    before = scored(xbench, *options)
+    for spoil in (
+        cells.unlink,
+        lambda: cells.write_bytes(b"nothing"),
+        lambda: shutil.copy(stats, cells),
+    ):
+        spoil()
+        found = scored(xbench, *options)
+        assert found["ltd"] is None
+        assert found["ftd"] == before["ftd"]
+        assert found["reasons"]["ltd"].startswith(str(cells))
+        assert "xbench run --method identity --force" in found["reasons"]["ltd"]
+    command = ("run", "--method", "identity", "--force", "--dataset", world / "heads")
+    assert xbench(*command, "--profile", "smoke").code == 0
+    assert cells.read_bytes() == known
+    assert scored(xbench, *options) == before
+
+
+def test_records_without_a_metric_are_filled_from_stored_images(
+    xbench: Xbench, world: Path
+) -> None:
+    shutil.copytree(world / "runs", "runs")
+    paths = sorted(RESULTS.glob("records/**/*.json"))
+    complete = {path: json.loads(path.read_text()) for path in paths}
+    images = {path: path.stat().st_mtime_ns for path in RESULTS.glob("images/**/*.png")}
+    labels = {known["method"]["label"] for known in complete.values()}
+    assert {"identity", "floor[n/2]", "histogram"} <= labels
+    assert images
+    for path, known in complete.items():
+        old = {name: value for name, value in known["metrics"].items() if name not in NEW}
+        path.write_text(json.dumps(known | {"metrics": old}))
+    board = xbench("leaderboard", "--dataset", world / "heads", "--profile", "smoke", "--json")
+    assert {row["ltd"] for row in json.loads(board.out)} == {None}  # readable as they are
+    run = ("run", "--method", "histogram", "--dataset", world / "heads", "--profile", "smoke")
+    assert xbench(*run).code == 0
+    for path, known in complete.items():
+        filled = json.loads(path.read_text())
+        assert filled["metrics"] == known["metrics"]
+        assert filled["finished"] == known["finished"]  # scored again, not translated again
+        assert filled["seconds"] == known["seconds"]
+    assert {path: path.stat().st_mtime_ns for path in images} == images
+
+
+def test_records_without_images_stay_readable(xbench: Xbench, world: Path) -> None:
+    shutil.copytree(world / "runs", "runs")
+    shutil.rmtree(RESULTS / "images")
+    for path in RESULTS.glob("records/**/*.json"):
+        known = json.loads(path.read_text())
+        known["metrics"] = {n: v for n, v in known["metrics"].items() if n not in NEW}
+        path.write_text(json.dumps(known))
+    board = xbench("leaderboard", "--dataset", world / "heads", "--profile", "smoke", "--json")
+    assert board.code == 0, board.err
+    row = next(row for row in json.loads(board.out) if row["method"] == "histogram")
+    assert row["ltd"] is None
+    assert row["ssim"] > 0
 
 
 def add(xbench: Xbench, world: Path, translated: Path, *options: object) -> Any:
@@ -91,12 +170,16 @@ def test_images_of_any_program_become_a_row(xbench: Xbench, world: Path) -> None
     for pair in PAIRS:
         ours, known = record(RESULTS, "rival", pair), record(world / RESULTS, "histogram", pair)
         assert ours["metrics"] == known["metrics"]
+        assert {
+            name for name, value in ours["metrics"].items() if value["value"] is not None
+        } == FREE
+        assert ours["metrics"]["ltd"]["identity"] == "ltd-v1"  # of the data set's training images
         assert ours["polarity"] == known["polarity"]
         assert ours["images_sha256"] == known["images_sha256"]
         assert ours["method"]["version"] == "external"
         assert ours["method"]["params"] is None
     rows = {row["method"]: row for row in json.loads(result.out)}
-    assert {"identity", "floor[n/2]", "rival"} == set(rows)
+    assert {"identity", "floor[n/2]", "shuffle", "nearest", "rival"} == set(rows)
     assert rows["rival"]["pairs"] == "2/2"
     assert rows["rival"]["rank"] == 1
     unknown = ("params", "params_total", "nfe", "train_images", "seconds_per_image")

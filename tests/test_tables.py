@@ -49,7 +49,7 @@ def test_the_best_is_marked_where_the_difference_is_no_chance(xbench: Xbench) ->
     board(xbench)
     text = (FOLDER / "leaderboard.md").read_text()
     good, fair, poor = (
-        next(line for line in text.splitlines() if f"| {name} |" in line)
+        next(line for line in text.splitlines() if f"| {name} † |" in line)
         for name in ("good", "fair", "poor")
     )
     assert "| **10.00** ± " in good
@@ -88,16 +88,17 @@ def test_several_seeds_show_their_deviation(xbench: Xbench) -> None:
     write(
         FOLDER,
         [
-            *row("one", {"ftd": 10.0}, seed=0),
-            *row("one", {"ftd": 12.0}, seed=1),
-            *row("other", {"ftd": 50.0}),
+            *row("one", {"ftd": 40.0}, seed=0),
+            *row("one", {"ftd": 42.0}, seed=1),
+            *row("other", {"ftd": 90.0}),
         ],
     )
     board(xbench)
     text = (FOLDER / "leaderboard.md").read_text()
-    assert re.search(r"\*\*11.00\*\* ± 0.2\d \(σ 1.41\)", text)
+    # Half of the interval over two seeds is t(1) · 1.41 / √2 = 12.7; that over heads adds 0.0.
+    assert re.search(r"\*\*41.00\*\* ± 12.7\d \(σ 1.41\)", text)
     assert "σ is the standard deviation over seeds" in text
-    assert re.search(r"50.00 ± 0.2\d \|", text)
+    assert re.search(r"90.00 ± 0.2\d \|", text)
 
 
 def test_filters_change_what_is_shown_and_no_file(xbench: Xbench) -> None:
@@ -221,7 +222,7 @@ def test_many_settings_of_one_training_are_shown_and_not_ranked(
     else:
         assert ranks["shift[tau=0.3]"] == 1
         assert "shift[tau=0.3]" in board(xbench).out
-        assert "| shift[tau=0.3] |" in lines
+        assert "| shift[tau=0.3] † |" in lines
 
 
 def test_a_long_table_is_set_on_several_pages(xbench: Xbench) -> None:
@@ -270,11 +271,11 @@ def test_names_are_shown_as_text_whatever_is_in_them(xbench: Xbench) -> None:
     write(FOLDER, row(name, {"ftd": 1.0}, name="odd"))
     assert name in board(xbench).out
     markdown = (FOLDER / "leaderboard.md").read_text()
-    assert "&lt;script&gt;a\\_b&amp;\\$x^2\\$\\|50%#{c}\\~\\\\ |" in markdown
+    assert "&lt;script&gt;a\\_b&amp;\\$x^2\\$\\|50%#{c}\\~\\\\ † |" in markdown
     latex = (FOLDER / "tables" / "leaderboard.tex").read_text()
     expected = (
         r"\textless{}script\textgreater{}a\_b\&\$x\textasciicircum{}2\$\textbar{}50\%\#\{c\}"
-        r"\textasciitilde{}\textbackslash{} &"
+        r"\textasciitilde{}\textbackslash{} \textdagger{} &"
     )
     assert expected in latex
 
@@ -284,7 +285,7 @@ def test_one_method_on_one_pair_and_missing_metrics_make_tables(xbench: Xbench) 
     for table in ("leaderboard", "pairs", "groups", "parameters"):
         board(xbench, "--table", table)
     text = (FOLDER / "leaderboard.md").read_text()
-    assert "| one (pairs 1/6) |" in text
+    assert "| one † (pairs 1/6) |" in text
     assert "Empty: FTD: not computed" in text
     (pair,) = pd.read_csv(FOLDER / "tables" / "by-pair.csv").to_dict("records")
     assert pair["ssim"] == 0.5

@@ -23,6 +23,7 @@ Xbench = Callable[..., Any]
 
 row = runpy.run_path(str(Path(__file__).with_name("made_records.py")))["row"]
 
+REFERENCES = {"identity", "floor", "shuffle", "nearest"}
 VIEWS = (
     *("leaderboard.csv", "leaderboard.md", "pairs.csv"),
     *(f"tables/{name}" for name in ("leaderboard.tex", "by-pair.csv", "by-group.md")),
@@ -73,9 +74,9 @@ def test_published_rows_rank_with_a_new_method(xbench: Xbench, runs: Path) -> No
     shutil.rmtree("runs")
     result = xbench("run", "--method", "identity", "--profile", "smoke", "--json")
     rows = {row["method"]: row for row in json.loads(result.out)}
-    assert set(rows) == {"identity", "floor", "histogram", "medshift[images=64]"}
+    assert set(rows) == {*REFERENCES, "histogram", "medshift[images=64]"}
     own = pd.read_csv("runs/phantom/smoke/leaderboard.csv")
-    assert set(own["method"]) == {"identity", "floor"}
+    assert set(own["method"]) == REFERENCES
 
 
 def test_a_row_is_own_or_published_and_published_sweeps_stay_unranked() -> None:
@@ -113,19 +114,22 @@ def test_gap_closed_is_zero_for_identity_and_one_for_the_floor(finished: Path) -
     board = pd.read_csv(finished / "leaderboard.csv").set_index("method")
     assert board.loc["identity", "gap_closed"] == pytest.approx(0, abs=1e-9)
     assert board.loc["floor", "gap_closed"] == pytest.approx(1)
-    gap = board.loc["identity", "ftd_cross"] - board.loc["floor", "ftd_cross"]
-    closed = board.loc["identity", "ftd_cross"] - board.loc["histogram", "ftd_cross"]
+    gap = board.loc["identity", "ltd_cross"] - board.loc["floor", "ltd_cross"]
+    closed = board.loc["identity", "ltd_cross"] - board.loc["histogram", "ltd_cross"]
     assert board.loc["histogram", "gap_closed"] == pytest.approx(closed / gap, rel=1e-4)
 
 
-def test_references_have_no_rank_and_methods_are_ranked_by_cross_group_ftd(
-    finished: Path,
-) -> None:
-    board = pd.read_csv(finished / "leaderboard.csv")
-    assert board["ftd_cross"].is_monotonic_increasing
-    ranks = board.set_index("method")["rank"]
-    assert ranks[["identity", "floor"]].isna().all()
-    assert sorted(ranks.dropna()) == [1, 2]
+def test_rows_are_ranked_by_local_texture_and_cheats_stand_below(finished: Path) -> None:
+    board = pd.read_csv(finished / "leaderboard.csv").set_index("method")
+    cheats = board.loc[["shuffle", "nearest"]]
+    assert set(board.index[-2:]) == set(cheats.index)
+    assert cheats["match"].max() < 0.8
+    assert board["ltd_cross"][:-2].is_monotonic_increasing
+    assert board.loc[list(REFERENCES), "rank"].isna().all()
+    assert sorted(board["rank"].dropna()) == [1, 2]
+    assert (
+        "shuffle: anatomy not recognised on 20 pairs" in (finished / "leaderboard.md").read_text()
+    )
 
 
 def test_the_terminal_table_keeps_the_settings_in_the_label(xbench: Xbench, runs: Path) -> None:
@@ -172,7 +176,8 @@ def test_the_trade_off_plot_uses_one_realism_metric_for_all(
 ) -> None:
     """CFID only if every row has it; a picture is drawn either way."""
     pictures = []
-    for labels in ((), ("histogram",), ("identity", "floor", "histogram", "medshift[images=64]")):
+    everything = {record.method.label for record in records}
+    for labels in (set(), {"histogram"}, everything):
         for record in records:
             value = 5.0 if record.method.label in labels else None
             record.metrics["cfid"].value = value

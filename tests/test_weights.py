@@ -112,7 +112,7 @@ def left(tmp_path: Path) -> list[str]:
 
 
 def test_the_manifest_is_complete() -> None:
-    assert set(WEIGHTS) == {"inception", "clip", "vae"}
+    assert set(WEIGHTS) == {"inception", "clip", "clip_l336", "lpips", "vae"}
     for name, weights in WEIGHTS.items():
         for weight in weights:
             assert weight.name == name

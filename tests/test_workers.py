@@ -141,7 +141,7 @@ def test_shards_make_the_whole(xbench: Xbench, tmp_path: Path) -> None:
         answer = xbench(*plan, "--shard", shard, "--out", "parts", "--dry-run", "--json")
         planned += [unit["name"] for unit in json.loads(answer.out)["units"]]
         assert xbench(*plan, "--shard", shard, "--out", "parts").code == 0
-    assert len(planned) == len(set(planned)) == 9
+    assert len(planned) == len(set(planned)) == 15
     assert xbench(*plan, "--out", "whole").code == 0
     assert csv(tmp_path / "parts") == csv(tmp_path / "whole")
 
@@ -173,7 +173,13 @@ def test_the_command_starts_workers_and_shows_the_leaderboard(
     plan = ("run", *SMOKE, "--method", f"{noting}:Noting", "--pairs", PAIRS)
     answer = xbench(*plan, "--workers", 2, "--json")
     assert answer.code == 0, answer.err
-    assert {row["method"] for row in json.loads(answer.out)} == {"identity", "floor", "noting"}
+    assert {row["method"] for row in json.loads(answer.out)} == {
+        "identity",
+        "floor",
+        "shuffle",
+        "nearest",
+        "noting",
+    }
     assert Counter((tmp_path / "calls").read_text().split()) == Counter(PAIRS.split(","))
     assert xbench(*plan, "--workers", 2, "--executor-option", "partition=gpu").code == 0  # all done
     mistaken = xbench(*plan, "--force", "--workers", 2, "--executor-option", "partition=gpu")

@@ -7,18 +7,20 @@ import pandas as pd
 
 from xbench.analysis import tradeoffs
 from xbench.analysis.columns import columns, spreads
-from xbench.analysis.leaderboard import board_of, known
+from xbench.analysis.leaderboard import board_of, known, other_budgets
 from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import Selection, directions
-from xbench.core.columns import SORT
+from xbench.core.columns import RANKING, crossed
 from xbench.core.pairs import Pair, parse_pairs
+from xbench.core.settings import name_of
 
 
 def blocks(
     by_label: Mapping[str, Row], named: Mapping[str, tuple[Pair, ...]], sort: str = ""
 ) -> dict[str, pd.DataFrame]:
-    """A leaderboard for each set of pairs, ranked by its mean `ftd` or by `sort`."""
-    overall = [column.name for column in columns() if column.all_pairs] + spreads(SORT)
+    """A leaderboard for each set of pairs, ranked by its means or by `sort`."""
+    overall = [column.name for column in columns() if column.all_pairs]
+    overall += spreads(*map(crossed, RANKING))
     return {
         name: board_of(by_label, Selection(pairs, sort)).drop(columns=overall)
         for name, pairs in named.items()
@@ -51,6 +53,21 @@ def stacked(named: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame()
     return pd.concat(frames, names=[column]).reset_index(level=column)
+
+
+def budgets(by_label: Mapping[str, Row], selection: Selection) -> pd.DataFrame:
+    """The rows of methods with several budgets that differ from their plain row in nothing else."""
+    several = set(map(name_of, other_budgets(by_label)))
+    plain = {
+        label: row
+        for label, row in by_label.items()
+        if name_of(label) in several
+        and all(text.startswith("budget.") for text in row.records[0].method.assignments)
+    }
+    board = board_of(by_label, selection)
+    board = board[board["method"].isin(plain)].drop(columns="rank")
+    names = board["method"].map(name_of)
+    return board.assign(name=names).sort_values(["name", "train_images"]).drop(columns="name")
 
 
 def ablations(by_label: Mapping[str, Row], selection: Selection) -> dict[str, pd.DataFrame]:

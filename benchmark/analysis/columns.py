@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from xbench.core.columns import BACK, FRONT, SPREADS, Column
+from xbench.core.columns import BACK, FRONT, RANKING, SPREADS, Column, crossed
 from xbench.core.errors import unknown
 from xbench.metrics.base import METRICS, Metric
 
 #: What a narrow terminal leaves out, in this order.
 DISPENSABLE = (
-    *("train_seconds", "train_images", "nfe", "psnr", "psnr_ref", "params", "seconds_per_image"),
+    *("train_seconds", "nfe", "psnr", "ssim", "cftd", "cfid", "nps", "train_images_total"),
+    *("psnr_ref", "seconds_per_image", "params_total"),
 )
 
 
@@ -40,17 +41,24 @@ def known_metric(name: str) -> Metric:
 def of_metric(metric: Metric) -> Column:
     """The column that a metric declares."""
     return Column(
-        *(metric.name, metric.label, metric.about, ("leaderboard", "pairs")),
+        *(metric.name, metric.label, metric.text, ("leaderboard", "pairs")),
         decimals=metric.decimals,
         higher_is_better=metric.higher_is_better,
         in_tables=metric.in_tables,
     )
 
 
-def for_people(metrics: Sequence[str] = ()) -> list[Column]:
-    """The columns of leaderboards for people, with these metrics or the usual ones."""
-    usual = [name for name, metric in METRICS.items() if metric.in_tables]
-    everything = columns(metrics=metrics or usual)
+def for_people(metrics: Sequence[str] = (), ranks: str = "") -> list[Column]:
+    """The columns of leaderboards for people.
+
+    Args:
+        metrics: those to show, or the usual ones.
+        ranks: the metric whose mean over the pairs between groups of domains is shown in place of
+            its mean over all pairs; without one, only means over the pairs of the table are shown.
+    """
+    usual = [name for name, metric in METRICS.items() if metric.in_tables and name != ranks]
+    hidden = {crossed(name) for name in RANKING if name != ranks}
+    everything = [c for c in columns(metrics=metrics or usual) if c.name not in hidden]
     return [c for c in everything if c.label and (c.in_tables or c.name in metrics)]
 
 

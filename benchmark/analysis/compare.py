@@ -1,5 +1,6 @@
 """Two rows of a leaderboard compared: where they differ, and whether it may be chance."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -143,7 +144,11 @@ class _Difference:
     reason: str | None = None
 
 
-def compare(folder: Path, a: str, b: str, metric: str = "ssim_ref") -> Comparison:
+#: What rows are compared by: the first of which both have values; else by that of sets.
+DEFAULTS = ("ltd", "ssim_ref", "ftd")
+
+
+def compare(folder: Path, a: str, b: str, metric: str = "") -> Comparison:
     """Compare two rows on all pairs that both have.
 
     Tests count groups, since images of one group resemble one another. For a metric with a value
@@ -155,14 +160,15 @@ def compare(folder: Path, a: str, b: str, metric: str = "ssim_ref") -> Compariso
         folder: results of one data set and profile.
         a: label of a finished row.
         b: label of another.
-        metric: see `xbench list metrics`.
+        metric: see `xbench list metrics`; by default one of `DEFAULTS`.
 
     Raises:
         UserError: an unknown label or metric, rows that share no pair with a value, or whose
             images differ.
     """
-    facts = known_metric(metric)
+    named = known_metric(metric) if metric else None
     results = _results(folder, a, b)
+    facts = named or known_metric(_default(results.by_label[a], results.by_label[b]))
     notes, record = list(results.notes), results.records[0]
     units = _shared(results.by_label, (a, b), facts, notes)
     differences = {pair: _difference(*both) for pair, both in units.items()}
@@ -170,9 +176,9 @@ def compare(folder: Path, a: str, b: str, metric: str = "ssim_ref") -> Compariso
     notes += _power(pairs)
     mean = float(np.mean([row.difference for row in pairs]))
     low, high = _mean_interval(mean, units, differences, notes) or (None, None)
-    per_image = [metric] if facts.kind == "per image" else ["ssim_ref", "ssim"]
+    per_image = [facts.name] if facts.per_image else ["ssim_ref", "ssim"]
     return Comparison(
-        *(a, b, metric, facts.identity, facts.higher_is_better),
+        *(a, b, facts.name, facts.identity, facts.higher_is_better),
         *(record.data.key, record.profile, record.data.split),
         aligned=results.aligned,
         pairs=pairs,
@@ -186,6 +192,16 @@ def compare(folder: Path, a: str, b: str, metric: str = "ssim_ref") -> Compariso
         views=views({pair: (x.first, y.first) for pair, (x, y) in units.items()}, per_image),
         notes=notes,
     )
+
+
+def _default(a: Row, b: Row) -> str:
+    """The first default metric with a value of both rows on a pair, or the last one."""
+    shared = set(a.pairs) & set(b.pairs)
+
+    def known(name: str) -> bool:
+        return any(not math.isnan(a.of_pair(p)[name] + b.of_pair(p)[name]) for p in shared)
+
+    return next((name for name in DEFAULTS if known(name)), DEFAULTS[-1])
 
 
 def _results(folder: Path, a: str, b: str) -> Results:

@@ -5,11 +5,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from xbench.analysis import rows
+from xbench.analysis import ranking, rows
 from xbench.analysis.columns import column, columns, spreads
+from xbench.analysis.ranking import Ranking
 from xbench.analysis.rows import Row
 from xbench.analysis.selection import ALL, Selection, crossing
-from xbench.core.columns import SORT
+from xbench.core.columns import RANKING, crossed
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
@@ -90,19 +91,55 @@ def sweeps(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
     return {n: labels for n, labels in variants(by_label).items() if len(labels) >= SWEEP}
 
 
-def ranked(by_label: Mapping[str, Row]) -> dict[str, Row]:
+def without_sweeps(by_label: Mapping[str, Row]) -> dict[str, Row]:
     """The rows without those of sweeps."""
     left_out = {label for labels in sweeps(by_label).values() for label in labels}
     return {label: row for label, row in by_label.items() if label not in left_out}
 
 
-def not_ranked(by_label: Mapping[str, Row]) -> list[str]:
-    """Notes on the rows that `ranked` leaves out."""
-    return [
+def ranked(by_label: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows that may have a rank: without those of sweeps and of other budgets."""
+    others = other_budgets(by_label)
+    return {n: row for n, row in without_sweeps(by_label).items() if n not in others}
+
+
+def other_budgets(by_label: Mapping[str, Row]) -> list[str]:
+    """Labels of the rows that were not trained with the usual budget: one table has one budget.
+
+    None where no other row was trained.
+    """
+    trained = [row for row in by_label.values() if row.records[0].method.train_images]
+    changed = [row.label for row in trained if _budget_changed(row) and not row.reference]
+    usual = [row for row in trained if not _budget_changed(row) and not row.reference]
+    return changed if usual else []
+
+
+def _budget_changed(row: Row) -> bool:
+    return any(text.startswith("budget.") for text in row.records[0].method.assignments)
+
+
+def not_ranked(by_label: Mapping[str, Row], selection: Selection = ALL) -> list[str]:
+    """Notes on the rows that `ranked` leaves out, and on those that fail a gate."""
+    notes = [
         f"not ranked: {len(labels)} rows of {name} at other settings; "
         "see: xbench leaderboard --table ablation"
         for name, labels in sweeps(by_label).items()
     ]
+    if others := other_budgets(by_label):
+        notes.append(
+            f"not ranked: {len(others)} rows of other budgets; "
+            "see: xbench leaderboard --table budgets"
+        )
+    return [*notes, *ranking_of(ranked(by_label), selection).notes]
+
+
+def ranking_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> Ranking:
+    """What ranks these rows, and which rows fail a gate."""
+    if not by_label:
+        return Ranking("ltd")
+    record = rows.first(by_label)
+    pairs = selection.pairs or parse_pairs((), record.data.domains)
+    return ranking.make(by_label, pairs, crossing(record, pairs))
 
 
 def variants(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
@@ -161,17 +198,18 @@ def board_table(records: Sequence[Record], selection: Selection = ALL) -> pd.Dat
 def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.DataFrame:
     """The frame of the leaderboard: a line per row, means over pairs, sorted by rank.
 
-    `pairs` says `k/20`; a row without all pairs has no means and no rank. Reference rows and those
-    of sweeps have no rank.
+    `pairs` says `k/20`; a row without all pairs has no means and no rank. Reference rows, those of
+    sweeps and other budgets, and those that fail a gate (`ranking`) have no rank.
     """
-    names = [*METRICS, SORT]
-    heads = [*(column.name for column in columns()), *spreads(*names)]
+    averaged = [(n, n, False) for n in METRICS] + [(crossed(n), n, True) for n in RANKING]
+    heads = [*(column.name for column in columns()), *spreads(*(name for name, *_ in averaged))]
     if not by_label:
         return pd.DataFrame(columns=heads)
     record = rows.first(by_label)
     pairs = selection.pairs or parse_pairs((), record.data.domains)
     wanted, cross = set(pairs), crossing(record, pairs)
-    bounds = [_reference(by_label, name, cross) for name in ("identity", FLOOR)]
+    order = ranking.make(by_label, pairs, cross)
+    bounds = [_reference(by_label, name, order.metric, cross) for name in ("identity", FLOOR)]
     lines = []
     for label, row in by_label.items():
         own = [r for r in row.records if (r.source, r.target) in wanted]
@@ -186,42 +224,63 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
         }
         # A mean over some of the pairs would not compare: all or none.
         if row.has(pairs):
-            for name, metric, over in (*((n, n, pairs) for n in METRICS), (SORT, "ftd", cross)):
+            for name, metric, is_cross in averaged:
+                over = cross if is_cross else pairs
                 line[name] = row.mean(metric, over)
                 line |= zip(spreads(name), row.spread(metric, over), strict=True)
-            line["gap_closed"] = _gap_closed(row.mean("ftd", cross), *bounds)
+            line["gap_closed"] = _gap_closed(row.mean(order.metric, cross), *bounds)
         lines.append(line)
     counts = [c.name for c in columns() if c.cost and c.count]
-    board = pd.DataFrame(lines).reindex(columns=heads).astype(dict.fromkeys(counts, "Int64"))
-    return _sorted(board, selection.column, ranked(by_label))
+    board = pd.DataFrame(lines).reindex(columns=heads)
+    for name in counts:
+        board[name] = board[name].astype("Int64")
+    sort = selection.sort or (order.metric if selection.pairs else order.column)
+    return _sorted(board, sort, order, ranked(by_label))
 
 
-def _sorted(board: pd.DataFrame, sort: str, labels: Container[str]) -> pd.DataFrame:
-    """Sorted by a column, the best first, with ranks of the rows that have one of the labels."""
+def _sorted(board: pd.DataFrame, sort: str, order: Ranking, labels: Container[str]) -> pd.DataFrame:
+    """Sorted by a column, the best first; rows that fail a gate below all others.
+
+    Rows have a rank if they pass the gates, have one of the labels and are no reference.
+    """
     rising = not column(sort).higher_is_better
-    board = board.sort_values(
-        [sort, "method"], ascending=[rising, True], na_position="last", ignore_index=True
+    refused = board["method"].isin(list(order.refused))
+    board = board.assign(refused=refused).sort_values(
+        ["refused", sort, "method"],
+        ascending=[True, rising, True],
+        na_position="last",
+        ignore_index=True,
     )
     takes_part = board["method"].map(lambda label: label in labels).astype(bool)
-    values = board[sort].where(takes_part & ~board["reference"].astype(bool))
-    board["rank"] = values.rank(method="min", ascending=rising).astype("Int64")
-    return board
+    takes_part &= ~board["reference"].astype(bool) & ~board["refused"] & (not order.reason)
+    places = board[sort].where(takes_part).rank(method="min", ascending=rising)
+    board["rank"] = places.astype("Int64")
+    return board.drop(columns="refused")
 
 
-def _reference(by_label: Mapping[str, Row], name: str, pairs: Sequence[Pair]) -> float:
-    """Mean `ftd` of a reference row; NaN if a pair is missing."""
+def _reference(by_label: Mapping[str, Row], name: str, metric: str, pairs: Sequence[Pair]) -> float:
+    """Mean of a reference row; NaN if a pair is missing.
+
+    The halves of a target's images show different views: without second exposures the floor of
+    `ltd` is 0.
+    """
     row = {name_of(label): row for label, row in by_label.items()}.get(name)
-    return row.mean("ftd", pairs) if row and row.has(pairs) else math.nan
+    if row is None or not row.has(pairs):
+        return math.nan
+    return 0.0 if metric == "ltd" and name == FLOOR != row.label else row.mean(metric, pairs)
 
 
 def _gap_closed(method: float, identity: float, floor: float) -> float:
-    """(identity − method) / (identity − floor) of the mean `ftd`: a ratio of means."""
+    """(identity − method) / (identity − floor) of means: a ratio of means, not a mean of ratios."""
     return (identity - method) / (identity - floor) if identity != floor else math.nan
 
 
 def _cost(records: Sequence[Record]) -> dict[str, object]:
     """Parameters and evaluations of a row's method; seconds of the records that `timed` chooses."""
     method, timed = records[0].method, rows.timed(records)
+    # Two networks of one seed may serve one pair, and one network may serve all pairs.
+    networks = {(r.seed, name) for r in records for name in r.method.weights_sha256}
+    drawn = known(method.train_images) * len(networks) / len({r.seed for r in records})
     seconds = [r.seconds.get("translate", math.nan) / max(1, len(r.data.ids)) for r in timed]
     # The networks of all pairs are added up; a network for all pairs counts once.
     trained = {
@@ -235,6 +294,7 @@ def _cost(records: Sequence[Record]) -> dict[str, object]:
         "nfe": known(method.nfe),
         "seconds_per_image": sum(seconds) / len(seconds),
         "train_images": known(method.train_images),
+        "train_images_total": drawn if math.isnan(drawn) else round(drawn),
         "train_seconds": sum(trained.values()) / len({r.seed for r in timed}),
     }
 

@@ -26,7 +26,7 @@ class Summary(NamedTuple):
 
     Attributes:
         mean: over seeds, then over pairs.
-        low: lower end of the 95 % interval over groups.
+        low: lower end of the 95 % interval over groups, and over seeds where there are several.
         high: its upper end.
         over_seeds: standard deviation over seeds.
         without: the mean without each block of groups, [metrics, blocks].
@@ -161,7 +161,7 @@ class Row:
         return float(self.summary(pairs).mean[self._column(metric)])
 
     def interval(self, metric: str, pairs: Sequence[Pair]) -> Interval:
-        """95 % interval of the mean over groups; NaN where there is none."""
+        """95 % interval of the mean over groups and seeds; NaN where there is none."""
         return Interval(*self.spread(metric, pairs)[:2])
 
     def spread(self, metric: str, pairs: Sequence[Pair]) -> tuple[float, float, float]:
@@ -180,15 +180,21 @@ class Row:
         # A group has images in all pairs: it is left out of all of them at once.
         same = {self._groups[pair] for pair in pairs}
         groups = same.pop() if len(same) == 1 else None
+        over_seeds, seeds = self._over_seeds(set(pairs))
         reach = half_widths(mean, without, groups)
+        if seeds > 1:
+            # Groups and seeds are drawn independently: the variances of both means add up.
+            reach = np.hypot(reach, stdtrit(seeds - 1, 0.975) * over_seeds / math.sqrt(seeds))
         spans = [METRICS[name].span[0] for name in self.metrics]
         least = np.array([-math.inf if low is None else low for low in spans])
         low, high = np.maximum(mean - reach, least), np.maximum(mean + reach, least)
-        summary = Summary(mean, low, high, self._over_seeds(set(pairs)), without, groups)
+        summary = Summary(mean, low, high, over_seeds, without, groups)
         return self._summaries.setdefault(key, summary)
 
-    def _over_seeds(self, pairs: set[Pair]) -> Array:
-        """Standard deviation over seeds of the means; NaN unless two seeds have all pairs.
+    def _over_seeds(self, pairs: set[Pair]) -> tuple[Array, int]:
+        """Standard deviation over seeds of the means, and the number of seeds with all pairs.
+
+        The deviations are NaN for fewer than two.
 
         The mean of a seed with some of the pairs would differ for that reason alone.
         """
@@ -198,9 +204,9 @@ class Row:
                 seeds.setdefault(record.seed, []).append(values)
         means = [np.mean(values, axis=0) for values in seeds.values() if len(values) == len(pairs)]
         if len(means) < 2:
-            return np.full(len(self.metrics), math.nan)
+            return np.full(len(self.metrics), math.nan), len(means)
         deviations: Array = np.std(means, axis=0, ddof=1)
-        return deviations
+        return deviations, len(means)
 
     def _column(self, metric: str) -> int:
         return self.metrics.index(metric)

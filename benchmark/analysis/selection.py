@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xbench.analysis.columns import columns
-from xbench.core.columns import SORT
 from xbench.core.errors import UserError, unknown
 from xbench.core.pairs import Pair, parse_pairs
 from xbench.records.schema import Record
@@ -16,17 +15,11 @@ class Selection:
 
     Attributes:
         pairs: the pairs over which means are taken; none for all.
-        sort: the column by which rows are ranked; by default the mean `ftd` over the pairs between
-            groups of domains, or over the chosen pairs.
+        sort: the column by which rows are ranked; by default that of `ranking`.
     """
 
     pairs: tuple[Pair, ...] = ()
     sort: str = ""
-
-    @property
-    def column(self) -> str:
-        """The column by which rows are ranked."""
-        return self.sort or ("ftd" if self.pairs else SORT)
 
 
 ALL = Selection()

@@ -13,7 +13,6 @@ from xbench.analysis.results import Results
 from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import ALL, Selection
 from xbench.analysis.typeset import Cell, Line, Table, dictionaries, latex, lines, markdown, marked
-from xbench.core.columns import SORT
 from xbench.core.errors import UserError
 from xbench.core.files import write_text
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
@@ -21,7 +20,7 @@ from xbench.core.settings import file_name
 from xbench.records.schema import Record
 
 #: Names of the tables that `shown` makes.
-TABLES = ("leaderboard", "pairs", "groups", "ablation", "parameters")
+TABLES = ("leaderboard", "pairs", "groups", "budgets", "ablation", "parameters")
 #: Rows up to which the table by pair is written; a longer one is made when it is asked for.
 MOST_BY_PAIR = 50
 #: Further tables lie in this folder, beside `leaderboard.*` and `pairs.csv`.
@@ -53,11 +52,12 @@ def board(
     The frame has the rows of sweeps too, without a rank.
     """
     frame = leaderboard.board_of(by_label, selection)
-    notes = leaderboard.not_ranked(by_label)
+    notes = leaderboard.not_ranked(by_label, selection)
     by_label = leaderboard.ranked(by_label)
     pairs = selection.pairs or parse_pairs((), first(by_label).data.domains)
-    # Over chosen pairs, FTD cross is the same as FTD, or rests on fewer pairs.
-    chosen = [c for c in for_people(metrics) if not (selection.pairs and c.name == SORT)]
+    ranks = leaderboard.ranking_of(by_label, selection).metric
+    # Over chosen pairs, LTD cross is the same as LTD, or rests on fewer pairs.
+    chosen = for_people(metrics, ranks="" if selection.pairs else ranks)
     text = lines(frame[frame["method"].isin(by_label)], chosen, marked(by_label, chosen, pairs))
     remarks = [f"{note[0].upper()}{note[1:]}" for note in notes]
     if not frame.empty:
@@ -127,6 +127,17 @@ def _settings(row: Mapping[str, object], names: Sequence[str]) -> Line:
     }
 
 
+def budgets(
+    by_label: Mapping[str, Row], selection: Selection = ALL, metrics: Sequence[str] = ()
+) -> Made:
+    """Methods that were trained with several budgets: a line per budget, without ranks."""
+    frame = breakdowns.budgets(by_label, selection)
+    ranks = leaderboard.ranking_of(by_label, selection).metric
+    text = lines(frame, for_people(metrics, ranks="" if selection.pairs else ranks))
+    caption = f"{_caption(by_label, selection)} By training budget."
+    return Made(frame, Table("budgets", caption, {"": text}))
+
+
 def parameters(by_label: Mapping[str, Row]) -> Made:
     """Parameters for one pair and for all pairs, of training, evaluations, budget and times."""
     frame = breakdowns.parameters(leaderboard.ranked(by_label))
@@ -153,11 +164,17 @@ def write(results: Results) -> Written:
         _text(folder / FOLDER / "leaderboard.tex", latex(made.text)),
     ]
     further = [groups(by_label), parameters(by_label), *ablations(by_label)]
+    if leaderboard.other_budgets(by_label):
+        further.append(budgets(by_label))
     if len(leaderboard.ranked(by_label)) <= MOST_BY_PAIR:
         further.append(pairs(by_label))
     for table in further:
         files += _save(table, folder / FOLDER)
-    old = {file for name in ("by-pair.*", "ablation-*") for file in (folder / FOLDER).glob(name)}
+    old = {
+        file
+        for name in ("by-pair.*", "budgets.*", "ablation-*")
+        for file in (folder / FOLDER).glob(name)
+    }
     for stale in old - {*files}:
         stale.unlink()
     return Written(made.frame, [*notes, *leaderboard.not_ranked(by_label)], files)
@@ -184,7 +201,13 @@ def shown(
                 "for example: xbench sweep --method medshift --knob 0:1:0.1",
             )
         return made
-    make = {"leaderboard": board, "pairs": pairs, "groups": groups}[table]
+    if table == "budgets" and not leaderboard.other_budgets(by_label):
+        raise UserError(
+            "no method has finished with two training budgets",
+            "expected: rows that differ in the number of training images",
+            "for example: xbench run --method medshift --set budget.factor=2",
+        )
+    make = {"leaderboard": board, "pairs": pairs, "groups": groups, "budgets": budgets}[table]
     return [make(by_label, selection, metrics)]
 
 

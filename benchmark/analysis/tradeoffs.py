@@ -1,4 +1,4 @@
-"""Structure against realism: curves along a knob, the Pareto front, and the hypervolume."""
+"""Two qualities against each other: planes, points, curves along a knob, and the Pareto front."""
 
 import json
 import math
@@ -8,21 +8,52 @@ from dataclasses import dataclass, replace
 from xbench.analysis.rows import Row, first
 from xbench.core.errors import UserError
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
-from xbench.core.settings import name_of
 
-#: Metrics for the axis of realism; the first that every row has is taken.
-REALISM = ("cfid", "cftd", "fid", "ftd")
-STRUCTURE = "ssim"
+
+@dataclass(frozen=True)
+class Plane:
+    """What a trade-off is drawn on: a distance across, and a similarity up.
+
+    Attributes:
+        name: of its files, and in lists.
+        about: what it shows.
+        realism: metrics for the axis across (lower is better); the first that every row has.
+        up: metric of the axis up (higher is better).
+        meaning: what the axis up says.
+        anchors: reference rows that bound what a method can reach.
+    """
+
+    name: str
+    about: str
+    realism: tuple[str, ...]
+    up: str
+    meaning: str
+    anchors: tuple[str, ...] = ()
+
+
+#: Figure 3 of the MedShift paper.
+PAPER = Plane(
+    *("tradeoff", "structure and realism", ("cfid", "cftd", "fid", "ftd"), "ssim"),
+    meaning="structure: SSIM to the source",
+)
+#: Blau & Michaeli 2018, https://arxiv.org/abs/1711.06077. The floor bounds realism, and the
+#: noise-free target (`expected`) distortion; a good method lies between them.
+DISTORTION = Plane(
+    *("perception-distortion", "distortion and realism", ("ftd",), "psnr_ref"),
+    meaning="distortion: PSNR to the true target (dB)",
+    anchors=(FLOOR, "expected"),
+)
+PLANES = {plane.name: plane for plane in (PAPER, DISTORTION)}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One row: value of its knob (None off a curve), realism (lower is better) and structure."""
+    """One row: value of its knob (None off a curve), realism (lower is better) and similarity."""
 
     label: str
     value: float | None
-    realism: float
-    structure: float
+    x: float
+    y: float
 
 
 @dataclass(frozen=True)
@@ -34,17 +65,17 @@ class Curve:
         knob: the setting that differs; empty for a single row.
         points: the rows.
         reference: whether the row is a reference.
-        hypervolume: see `hypervolume`; None where a reference row is missing.
     """
 
     name: str
     knob: str
     points: tuple[Point, ...]
     reference: bool
-    hypervolume: float | None
 
 
-def curves(by_label: Mapping[str, Row], pairs: Sequence[Pair] = ()) -> tuple[str, list[Curve]]:
+def curves(
+    by_label: Mapping[str, Row], plane: Plane = PAPER, pairs: Sequence[Pair] = ()
+) -> tuple[str, list[Curve]]:
     """The metric of realism, one for all rows, and the rows with all pairs as curves.
 
     A curve joins the rows of one method, version and budget that differ in one number and agree in
@@ -52,39 +83,44 @@ def curves(by_label: Mapping[str, Row], pairs: Sequence[Pair] = ()) -> tuple[str
 
     Args:
         by_label: label → row.
+        plane: what the rows are drawn on.
         pairs: the pairs over which means are taken; none for all.
 
     Raises:
-        UserError: no row has all pairs, or no metric of realism has a value in all rows.
+        UserError: no row has all pairs and a value of the axis up, or no metric of realism has a
+            value in all rows.
     """
     pairs = pairs or parse_pairs((), first(by_label).data.domains)
-    rows = {
-        label: row
-        for label, row in by_label.items()
-        if row.has(pairs) and math.isfinite(row.mean(STRUCTURE, pairs))
-    }
-    if not rows:
+    complete = {label: row for label, row in by_label.items() if row.has(pairs)}
+    if not complete:
         raise UserError(
             "no method has all pairs",
             "expected: at least one method with every pair finished",
             "try: xbench run --method NAME (without --pairs)",
         )
+    rows = {n: row for n, row in complete.items() if math.isfinite(row.mean(plane.up, pairs))}
     realism = next(
         (
             name
-            for name in REALISM
-            if all(math.isfinite(r.mean(name, pairs)) for r in rows.values())
+            for name in plane.realism
+            if rows and all(math.isfinite(r.mean(name, pairs)) for r in rows.values())
         ),
         None,
     )
     if realism is None:
+        empty = (
+            f"no value of {' or '.join(plane.realism)} in every"
+            if rows
+            else f"no {plane.up} in any"
+        )
         raise UserError(
-            f"no metric of realism ({', '.join(REALISM)}) has a value in every row",
-            "expected: enough test images in every domain, 16 at least",
+            f"the plane {plane.name} cannot be drawn: {empty} row",
+            "expected: enough test images in every domain, 16 at least, and aligned ones for "
+            "metrics against the true target",
             "see the reasons in leaderboard.md",
         )
     points = {
-        label: Point(label, None, row.mean(realism, pairs), row.mean(STRUCTURE, pairs))
+        label: Point(label, None, row.mean(realism, pairs), row.mean(plane.up, pairs))
         for label, row in rows.items()
     }
     return realism, [_curve(labels, knob, rows, points) for knob, labels in _lines(rows)]
@@ -100,51 +136,15 @@ def _curve(
             for point in own
         ]
         own.sort(key=lambda point: point.value or 0.0)
-    identity, floor = (
-        next((p for p in points.values() if name_of(p.label) == n), None)
-        for n in ("identity", FLOOR)
-    )
-    return Curve(
-        name=_without(knob, min(labels, key=len)) if knob else labels[0],
-        knob=knob,
-        points=tuple(own),
-        reference=rows[labels[0]].reference,
-        hypervolume=hypervolume(own, identity, floor) if identity and floor else None,
-    )
-
-
-def hypervolume(points: Iterable[Point], identity: Point, floor: Point) -> float:
-    """Share of the area between the reference rows that a curve dominates, in [0, 1].
-
-    Realism is rescaled so that the identity has 0 and the floor 1 (the share of the gap that is
-    closed), structure so that the floor has 0 and the identity 1; values outside are cut off.
-    The hypervolume (Zitzler and Thiele 1999, IEEE Trans. Evol. Comput. 3, 257-271) against the
-    worst of both references is the area of the union of the rectangles between (0, 0) and each
-    point. Either reference alone has 0; 1 would be as real as the target with nothing changed.
-
-    >>> identity, floor = Point("identity", None, 100, 1.0), Point("floor", None, 0, 0.5)
-    >>> hypervolume([Point("halfway", None, 50, 0.75)], identity, floor)
-    0.25
-    """
-    scaled = [
-        (
-            _share(point.realism, identity.realism, floor.realism),
-            _share(point.structure, floor.structure, identity.structure),
-        )
-        for point in points
-    ]
-    area, reached = 0.0, 0.0
-    for x, y in sorted(scaled, reverse=True):
-        area += x * max(0.0, y - reached)
-        reached = max(reached, y)
-    return area
+    name = without(knob, min(labels, key=len)) if knob else labels[0]
+    return Curve(name, knob, tuple(own), rows[labels[0]].reference)
 
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
     """The points that no other point surpasses in both numbers, the most real one first."""
     front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.realism, -p.structure)):
-        if math.isfinite(point.structure) and (not front or point.structure > front[-1].structure):
+    for point in sorted(points, key=lambda p: (p.x, -p.y)):
+        if math.isfinite(point.y) and (not front or point.y > front[-1].y):
             front.append(point)
     return front
 
@@ -188,15 +188,12 @@ def _numeric(rows: Iterable[Row], key: str) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _without(knob: str, label: str) -> str:
-    """A label without one of its settings."""
+def without(key: str, label: str) -> str:
+    """A label without one of its settings.
+
+    >>> without("images", "cut[images=1024]"), without("tau", "medshift[tau=0.6,steps=2]")
+    ('cut', 'medshift[steps=2]')
+    """
     name, _, inner = label.partition("[")
-    rest = [part for part in inner.removesuffix("]").split(",") if not part.startswith(f"{knob}=")]
+    rest = [part for part in inner.removesuffix("]").split(",") if not part.startswith(f"{key}=")]
     return f"{name}[{','.join(rest)}]" if any(rest) else name
-
-
-def _share(value: float, worst: float, best: float) -> float:
-    """How far a value lies from worst to best, in [0, 1]."""
-    if worst == best or not math.isfinite(value):
-        return 0.0
-    return min(1.0, max(0.0, (value - worst) / (best - worst)))

@@ -14,7 +14,7 @@ from xbench.analysis import rows
 from xbench.analysis.columns import spreads
 from xbench.analysis.rows import Mark, Row
 from xbench.analysis.selection import crossing
-from xbench.core.columns import SORT, Column
+from xbench.core.columns import RANKING, Column, crossed
 from xbench.core.pairs import Pair
 from xbench.metrics.base import METRICS
 
@@ -23,9 +23,12 @@ Marks = Mapping[str, Mapping[str, Mark]]
 
 #: What the signs in cells mean.
 LEGEND = (
-    "± is half of the 95 % interval over groups (heads, acquisitions) of the mean over pairs; σ is "
-    "the standard deviation over seeds, where there are several."
+    "± is half of the 95 % interval over groups (heads, acquisitions) of the mean over pairs, and "
+    "over seeds where there are several (variances add up); σ is the standard deviation over seeds."
 )
+#: What the sign behind the label of a row means that was trained once.
+ONE_SEED = "†"
+TRAINED_ONCE = f"{ONE_SEED} one seed: another training of the method may differ by more than ±."
 #: What marks mean, to be filled with how they look.
 MARKED = (
     "{} is better than every other row and {} than all but that one, by 95 % intervals of the "
@@ -80,6 +83,7 @@ class Table:
         """What the signs in its cells mean, given how marks look, and its notes."""
         cells = [cell for block in self.blocks.values() for line in block for cell in line.values()]
         signs = [LEGEND] * any(cell.half or cell.sigma for cell in cells)
+        signs += [TRAINED_ONCE] * any(f" {ONE_SEED}" in cell.text for cell in cells)
         signs += [MARKED.format(best, second)] * any(cell.mark for cell in cells)
         return [*signs, *self.notes]
 
@@ -87,8 +91,10 @@ class Table:
 def marked(by_label: Mapping[str, Row], columns: Sequence[Column], pairs: Sequence[Pair]) -> Marks:
     """Best and second row of each column that says how good rows are (`rows.marks`)."""
     marks = {c.name: rows.marks(by_label, c.name, pairs) for c in columns if c.name in METRICS}
-    if any(column.name == SORT for column in columns):
-        marks[SORT] = rows.marks(by_label, "ftd", crossing(rows.first(by_label), pairs))
+    cross = crossing(rows.first(by_label), pairs)
+    for metric in RANKING:
+        if crossed(metric) in {column.name for column in columns}:
+            marks[crossed(metric)] = rows.marks(by_label, metric, cross)
     return marks
 
 
@@ -121,10 +127,12 @@ def _cell(row: Mapping[str, object], column: Column, marks: Marks) -> Cell:
 
 
 def _name(row: Mapping[str, object]) -> str:
-    """The label, whether the row is a reference, and how many pairs it has if not all."""
+    """The label, whether it is a reference or trained once, and its pairs if it has not all."""
     text = str(row["method"])
     if row.get("reference"):
         text += " (reference)"
+    elif row.get("seeds") == 1 and str(row.get("train_images")) not in ("0", "None"):
+        text += f" {ONE_SEED}"
     done, _, total = str(row.get("pairs", "")).partition("/")
     return text if done == total else f"{text} (pairs {done}/{total})"
 
@@ -189,6 +197,7 @@ _LATEX = {
     "→": r"$\rightarrow$",
     "±": r"$\pm$",
     "σ": r"$\sigma$",
+    "†": r"\textdagger{}",
     "–": "--",
     "\n": " ",
 }

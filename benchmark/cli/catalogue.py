@@ -137,7 +137,7 @@ def metrics() -> list[dict[str, Any]]:
             "range": "…".join("" if end is None else f"{end:g}" for end in metric.span),
             "min_n": metric.min_n,
             "paired": metric.paired,
-            "about": metric.about,
+            "about": metric.text,
         }
         for metric in METRICS.values()
     ]

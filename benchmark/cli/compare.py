@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def compare(
     a: Annotated[str, typer.Argument(help="Label of a finished row, as in the leaderboard.")],
     b: Annotated[str, typer.Argument(help="Label of another.")],
-    metric: Annotated[str, typer.Option(help="see: xbench list metrics")] = "ssim_ref",
+    metric: Annotated[
+        str, typer.Option(help="By default ltd, or what both rows have; see: xbench list metrics")
+    ] = "",
     dataset: DatasetName = "phantom",
     profile: ProfileName = "quick",
     split: SplitName = "test",
@@ -48,7 +50,7 @@ def compare(
         from xbench.analysis.figures import differences
 
         names = "--".join(map(file_name, (a, b)))
-        path = differences(result, panels, to or folder / f"compare-{names}-{metric}.png")
+        path = differences(result, panels, to or folder / f"compare-{names}-{result.metric}.png")
     if json:
         answer({**asdict(result), "picture": str(path) if path else None})
     else:

@@ -34,7 +34,10 @@ class Folders:
         str | None, typer.Option(help="FILE.py:callable or FILE.pt, for fd, cfd and kd")
     ] = None
     stats: Annotated[
-        Path | None, typer.Option(help="Statistics of texture descriptors, as a run keeps them.")
+        Path | None, typer.Option(help="Statistics of training images, as a run keeps them.")
+    ] = None
+    train: Annotated[
+        Path | None, typer.Option(help="Training images of the target domain, for copied.")
     ] = None
     group: Annotated[
         str | None, typer.Option(help="Regular expression; its first brackets name the group.")

@@ -54,7 +54,7 @@ def leaderboard(
     """
     from xbench.analysis import tables
     from xbench.analysis import terminal as show
-    from xbench.analysis.leaderboard import ranked
+    from xbench.analysis.leaderboard import ranked, ranking_of
     from xbench.analysis.selection import Selection, chosen_pairs, sort_column
     from xbench.core.console import make_console
 
@@ -74,7 +74,9 @@ def leaderboard(
         frames = [made.board] if whole else [one.frame for one in shown]
         answer([row for frame in frames for row in frame_rows(frame.assign(published=False))])
     elif whole:
-        show.board(make_console(), made.board[made.board["method"].isin(ranked(results.by_label))])
+        compared = ranked(results.by_label)
+        rows = made.board[made.board["method"].isin(compared)]
+        show.board(make_console(), rows, ranking_of(compared).metric)
     else:
         for one in shown:
             show.table(make_console(), one.text)
@@ -120,12 +122,19 @@ def plot_tradeoff(
     split: SplitName = "test",
     out: Out = Path("runs"),
     row: Rows = None,
+    plane: Annotated[
+        str, typer.Option(help="tradeoff or perception-distortion; both by default")
+    ] = "",
     to: To = None,
 ) -> None:
-    """Structure against realism: points, curves of sweeps, Pareto front (the paper's Figure 3)."""
+    """Structure against realism (the paper's Figure 3), and distortion against realism."""
     from xbench.analysis import figures as plots
+    from xbench.analysis.tradeoffs import PLANES
 
-    print(*plots.tradeoff(_results(dataset, profile, split, out), to, row or []), sep="\n")
+    if plane:
+        choice("plane", plane, tuple(PLANES))
+    results = _results(dataset, profile, split, out)
+    print(*plots.tradeoff(results, to, row or [], plane), sep="\n")
 
 
 @plot_app.command("pairs")

@@ -7,10 +7,20 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-#: What rows are ranked by: the mean of `ftd` over the pairs between groups of domains.
-SORT = "ftd_cross"
+#: Metrics that rank rows, by their means over the pairs between groups of domains, and the labels
+#: of these means. Which one ranks depends on the data (`analysis.ranking`).
+RANKING = {"ltd": "LTD cross", "fid": "FID cross", "ftd": "FTD cross"}
 #: Endings of further columns of a metric: ends of the 95 % interval, deviation over seeds.
 SPREADS = ("ci_low", "ci_high", "sd_seeds")
+
+
+def crossed(metric: str) -> str:
+    """The column with a metric's mean over the pairs between groups of domains.
+
+    >>> crossed("ltd")
+    'ltd_cross'
+    """
+    return f"{metric}_cross"
 
 
 @dataclass(frozen=True)
@@ -70,11 +80,10 @@ class Column:
 
 _cost = partial(Column, tables=("leaderboard", "parameters"), cost=True, all_pairs=True)
 _parameters = partial(_cost, count=True, decimals=2, factor=1e-6, suffix=" M")
-_FTD_CROSS = "mean FTD over the pairs between groups of domains"
 
 #: Columns from left to right, those in front of the metrics and those behind them.
 FRONT = (
-    Column("rank", "#", "place by FTD cross"),
+    Column("rank", "#", "place among the rows that translate"),
     Column("method", "method", "label of the row", ("leaderboard", "pairs", "parameters")),
     Column("pairs"),
     Column("seeds", "seeds", "how many were run", in_tables=False),
@@ -82,19 +91,32 @@ FRONT = (
 )
 BACK = (
     Column("polarity", tables=("pairs",)),
-    Column(SORT, "FTD cross", _FTD_CROSS, decimals=2, higher_is_better=False, all_pairs=True),
+    *(
+        Column(
+            *(crossed(metric), label, f"mean {label.split()[0]} over pairs between domain groups"),
+            decimals=3 if metric == "ltd" else 2,
+            higher_is_better=False,
+            all_pairs=True,
+        )
+        for metric, label in RANKING.items()
+    ),
     Column(
-        *("gap_closed", "gap closed", "share of the FTD gap: 0 identity, 1 floor"),
+        *(
+            "gap_closed",
+            "gap closed",
+            "share of the gap in the ranking column: 0 identity, 1 floor",
+        ),
         decimals=3,
         higher_is_better=True,
     ),
-    _parameters("params", "params", "parameters for one pair (live: those that have an effect)"),
+    _parameters("params_total", "params, all pairs", "parameters of all networks for all pairs"),
+    _parameters("params", "params", "parameters for one pair", in_tables=False),
     _parameters("params_live"),
-    _parameters("params_total", "params, all pairs", "parameters for all pairs", in_tables=False),
     _parameters("params_training", "params, training only", tables=("parameters",)),
     _cost("nfe", "nfe", "network evaluations per image", count=True),
     _cost("seconds_per_image", "ms/image", "time of a translation", decimals=1, factor=1000),
-    _cost("train_images", "train images", "images drawn per training", count=True),
+    _cost("train_images_total", "train images", "images drawn in all trainings", count=True),
+    _cost("train_images", "images/training", "images drawn in one", count=True, in_tables=False),
     _cost("train_seconds", "train s", "seconds of all trainings"),
     Column("reference", tables=("leaderboard", "parameters")),
     *(Column(name, tables=()) for name in ("published", "pair", "group", "images")),

@@ -91,6 +91,38 @@ WEIGHTS: dict[str, tuple[Weight, ...]] = {
             "OpenAI's CLIP ViT-B/32 in TorchScript: clip_fid, clip_cfid",
         ),
     ),
+    "clip_l336": (
+        Weight(
+            "clip_l336",
+            "ViT-L-14-336px.pt",
+            "https://openaipublic.azureedge.net/clip/models/"
+            "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt",
+            "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+            "MIT",
+            934_088_680,
+            "OpenAI's CLIP ViT-L/14 at 336 px in TorchScript: cmmd",
+        ),
+    ),
+    "lpips": (
+        Weight(
+            "lpips",
+            "lpips/alexnet-owt-7be5be79.pth",
+            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            "BSD-3-Clause",
+            244_408_911,
+            "torchvision's AlexNet: lpips",
+        ),
+        Weight(
+            "lpips",
+            "lpips/alex.pth",
+            "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
+            "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+            "BSD-2-Clause",
+            6_009,
+            "heads of LPIPS 0.1 on AlexNet: lpips",
+        ),
+    ),
     "vae": (
         Weight(
             "vae",

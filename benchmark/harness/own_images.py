@@ -22,7 +22,7 @@ from xbench.datasets.base import Box, Dataset, Images
 from xbench.datasets.decode import Grey, Picture, Undecodable, is_image, read
 from xbench.datasets.folder import FolderConfig
 from xbench.datasets.layout import is_junk
-from xbench.datasets.prepare import Fit, normalise, to_square
+from xbench.datasets.prepare import LEAST_TRANSLATED, Fit, normalise, to_square
 from xbench.harness.translation import translate
 from xbench.methods.base import Method
 
@@ -212,7 +212,7 @@ def _translate_file(
 ) -> None:
     picture = read(job.file)
     grey = normalise(picture, prepared.window, prepared.bone_bright)
-    square, box = to_square(grey, prepared.size, prepared.fit)
+    square, box = to_square(grey, prepared.size, prepared.fit, LEAST_TRANSLATED)
     images, (source, target) = Images([square[np.newaxis]]), pair
     with undisturbed():
         made = translate(method, images, [job.file.name], source, [target], seed=seed, batch=1)

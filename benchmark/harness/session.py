@@ -12,8 +12,10 @@ from xbench.analysis import footnotes, publish, rows, tables
 from xbench.analysis import terminal as show
 from xbench.analysis.leaderboard import (
     board_of,
+    not_ranked,
     pairs_table,
     ranked,
+    ranking_of,
     sweeps,
     with_published,
 )
@@ -155,7 +157,6 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     plan, console = runner.plan, runner.display.console
     results = read(plan.folder)
     files = publish.make_views(results)
-    notes = [*results.notes, *footnotes.inverted(results.records)]
     others = publish.matching(published, results.records[0]) if results.records else []
     records, marked = with_published(list(results.records), others)
     by_label = rows.make(records)
@@ -164,12 +165,14 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     for table in _ablations(plan, by_label):
         show.table(console, table.text)
     shown = board[board["method"].isin(ranked(by_label))]
-    show.board(console, shown, f"{plan.dataset_label}, {plan.profile.name}")
+    ranks = ranking_of(ranked(by_label)).metric
+    show.board(console, shown, ranks, f"{plan.dataset_label}, {plan.profile.name}")
     if marked:
         console.print(f"rows marked (published) come from {published}; the files hold this run's")
     if len(plan.pairs) < len(parse_pairs((), plan.dataset.domains)):
         own = [record for record in records if (record.source, record.target) in plan.pairs]
         show.pairs(console, pairs_table(own))
+    notes = [*results.notes, *footnotes.inverted(results.records), *not_ranked(by_label)]
     for note in notes:
         console.print(note, soft_wrap=True)
     for file in files:

@@ -1,23 +1,23 @@
 """What a metric declares, the decorator that makes one, and the list of all of them.
 
-Built-in metrics (`definitions`) and those of plug-ins are made alike. Importing this module imports
-neither torch nor numpy.
+Built-in metrics (`definitions`, `local`) and those of plug-ins are made alike. Importing this
+module imports neither torch nor numpy.
 """
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from xbench.core.columns import NAMES
 from xbench.core.errors import UserError
 from xbench.core.hashing import file_digest
 from xbench.core.registry import source_file
 
-SpaceName = Literal["pixels", "texture", "inception", "clip", "user"]
-Kind = Literal["per image", "measures", "features", "conditional"]
-Against = Literal["source", "target", "masks"]
+SpaceName = Literal["pixels", "texture", "inception", "clip", "clip_l336", "user"]
+Kind = Literal["per image", "described", "measures", "features", "conditional"]
+Against = Literal["source", "target", "anatomy", "masks", "training"]
 #: Takes and returns what its kind says, see `Metric`.
 Function = Callable[..., Any]
 FunctionT = TypeVar("FunctionT", bound=Function)
@@ -36,6 +36,9 @@ class Metric:
     kind:
 
     - `per image`: output and `against` (masks are bool `[B, H, W]`) → one value per image `[B]`.
+    - `described`: descriptions `[n, …]` of outputs and of `against` (of training images batches of
+      them), and a `Context` → one value per image `[n]`; `describe` makes descriptions of images
+      and of where these are no padding.
     - `measures`: images → measures `[n, k]`; `gap` compares those of output and target.
     - `features`: features of output and target → a distance.
     - `conditional`: features of source, target and output, row by row → a distance.
@@ -46,20 +49,29 @@ class Metric:
         identity: definition and version; two identities never share a table.
         about: one line for the user.
         kind: what the function is given.
-        against: what outputs are compared with: what they were made of, images of the target
-            domain, or true bone masks.
+        against: what outputs are compared with: what they were made of (`source`), images of the
+            target domain, the aligned target image or, without alignment, the source (`anatomy`),
+            true bone masks, or training images of the target domain.
         space: where features come from; `pixels` where there are none.
         higher_is_better: which way the column is ranked.
         unit: unit of the value, empty for a pure number.
         span: least and greatest possible value; None where there is no end.
         decimals: digits after the point in tables.
         min_n: fewest images for which the value is computed; below, the field stays empty.
+        min_groups: the same for groups of images.
+        min_side: least height and width of images in pixels.
+        weights: pretrained network that the function needs, as `xbench fetch` names it.
+        scaled: whether descriptors are divided by their deviations over training images.
         extrapolates: whether the value falls with the number of images, so that its limit for
             endless images is reported too.
         in_tables: whether leaderboards for people have the column; CSV files have all.
+        blind_to: perturbations of the true target whose value is not clearly worse than that of a
+            second exposure, by the names in `tests/test_metrics_against_cheats.py`; empty for
+            metrics on pretrained networks, which are not tried there.
         built_in: whether it is part of xbench.
         function: see above.
         gap: see above.
+        describe: see above.
     """
 
     name: str
@@ -74,21 +86,49 @@ class Metric:
     span: tuple[float | None, float | None] = (0, None)
     decimals: int = 2
     min_n: int = 1
+    min_groups: int = 1
+    min_side: int = 1
+    weights: str = ""
+    scaled: bool = False
     extrapolates: bool = False
     in_tables: bool = True
+    blind_to: tuple[str, ...] = ()
     built_in: bool = True
     function: Function | None = field(default=None, repr=False, compare=False)
     gap: Function | None = field(default=None, repr=False, compare=False)
+    describe: Function | None = field(default=None, repr=False, compare=False)
 
     @property
     def paired(self) -> bool:
         """Whether target images aligned with the sources are needed."""
-        return self.against == "target" and self.kind in ("per image", "conditional")
+        return self.against == "target" and self.kind in ("per image", "described", "conditional")
+
+    @property
+    def text(self) -> str:
+        """What tables, lists and pages say of the column: `about`, and what it does not see."""
+        blind = f" Blind to: {', '.join(self.blind_to)}." if self.blind_to else ""
+        return f"{self.about}{'' if self.about.endswith(('.', '?')) else '.'}{blind}"
+
+    @property
+    def per_image(self) -> bool:
+        """Whether every image has a value, and the set their mean."""
+        return self.kind in ("per image", "described")
 
     @property
     def of_source(self) -> bool:
-        """Whether outputs are compared with what they were made of, and not with targets."""
+        """Whether the value needs no images of the target domain beside the outputs' own views."""
         return self.against != "target"
+
+
+class Context(Protocol):
+    """What a `described` metric may ask for besides descriptions."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Head, patient or acquisition of each output."""
+
+    def deviations(self) -> Any:
+        """Standard deviation of each descriptor over the descriptions of training images."""
 
 
 #: All metrics by name, in the order of columns: built-in ones, then those of plug-ins. A plan is
@@ -108,8 +148,14 @@ def metric(
     span: tuple[float | None, float | None] = (None, None),
     decimals: int = 3,
     min_n: int = 1,
+    min_groups: int = 1,
+    min_side: int = 1,
+    weights: str = "",
+    describe: Function | None = None,
+    scaled: bool = False,
     extrapolates: bool = False,
     in_tables: bool = True,
+    blind_to: tuple[str, ...] = (),
     name: str | None = None,
     version: str | None = None,
     identity: str | None = None,
@@ -148,9 +194,15 @@ def metric(
             span=span,
             decimals=decimals,
             min_n=min_n,
+            min_groups=min_groups,
+            min_side=min_side,
+            weights=weights,
+            describe=describe,
+            scaled=scaled,
             extrapolates=extrapolates,
             in_tables=in_tables,
-            built_in=str(getattr(function, "__module__", "")) == "xbench.metrics.definitions",
+            blind_to=blind_to,
+            built_in=str(getattr(function, "__module__", "")).startswith("xbench.metrics."),
             function=function,
             gap=gap,
         )
@@ -169,8 +221,7 @@ def _check(declared: Metric) -> None:
         f"a metric may not be called '{declared.name}'": not NAME.fullmatch(declared.name)
         or declared.name in TAKEN,
         f"{declared.label!r} cannot head a column": not LABEL.fullmatch(declared.label),
-        f"against='{declared.against}' is unknown": declared.against
-        not in ("source", "target", "masks"),
+        f"against='{declared.against}' is unknown": declared.against not in get_args(Against),
         f"span={declared.span} is no range": None not in (low, high) and not low < high,  # type: ignore[operator]
         f"decimals={declared.decimals} cannot be shown": declared.decimals not in range(10),
     }

@@ -1,4 +1,4 @@
-"""CLIP ViT-B/32 features as clean-fid computes them (`clip_vit_b_32`), from images in memory.
+"""CLIP features of images in memory: ViT-B/32 as clean-fid has them, ViT-L/14 at 336 px for CMMD.
 
 Radford et al., "Learning transferable visual models from natural language supervision" (2021);
 the image encoder is the vision transformer of Dosovitskiy et al. (2021) with a layer norm before
@@ -8,15 +8,16 @@ built around them in float32, which is what clean-fid computes with on a CPU (on
 precision).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xbench.core.errors import Unavailable
 from xbench.core.weights import obtain
@@ -24,13 +25,10 @@ from xbench.metrics.images import check_images
 from xbench.metrics.inception import eight_bit
 from xbench.metrics.torchscript import load_torchscript
 
-SIZE = 512
-
 #: Mean and standard deviation of red, green and blue in CLIP's training images.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-_SIDE = 224
 _BATCH = 32
 _HEAD = 64
 # What the archive calls the parts of a block → what they are called here.
@@ -41,56 +39,73 @@ _NAMES = {
 }
 
 
+class Variant(NamedTuple):
+    """A network of CLIP and how images are prepared for it.
+
+    Attributes:
+        weights: what `xbench fetch` calls it.
+        prepare: 8-bit greys [H, W] to the square that the encoder takes.
+        normalise: whether features get length 1.
+    """
+
+    weights: str
+    prepare: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    normalise: bool
+
+
 @dataclass(frozen=True)
 class ClipExtractor:
-    """The image encoder, ready on a device: normalised images [B, 3, 224, 224] to [B, 512]."""
+    """The image encoder, ready on a device."""
 
     encoder: nn.Module
     device: torch.device
+    variant: Variant
 
     @classmethod
-    def load(cls, device: torch.device | str = "cpu") -> Self:
+    def load(cls, device: torch.device | str = "cpu", variant: Variant | None = None) -> Self:
         """The extractor from the weights folder, fetching the archive once where it is missing.
 
         Args:
             device: where the encoder runs.
+            variant: `CLEAN_FID` by default.
 
         Raises:
             Unavailable: the file is missing and not fetched, or is another one.
         """
-        path = obtain("clip")
+        variant = variant or CLEAN_FID
+        path = obtain(variant.weights)
         try:
             encoder = _encoder(load_torchscript(path, "cpu").state_dict())
         except (RuntimeError, KeyError, ValueError) as error:
             raise Unavailable(f"{path.name} is not the TorchScript archive of CLIP") from error
-        return cls(encoder.to(device), torch.device(device))
+        return cls(encoder.to(device), torch.device(device), variant)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Features of images, as clean-fid has them from 8-bit grey PNG files of these images.
+        """Features of images, as from 8-bit grey PNG files of these images.
 
         Args:
             images: [B, 1, H, W] in [0, 1].
 
         Returns:
-            [B, 512], float64 on the CPU, as projected: not normalised to length 1.
+            [B, 512] or, of ViT-L/14, [B, 768] of length 1, float64 on the CPU.
 
         Raises:
             ValueError: the shape is another, a value is not finite or outside [0, 1], or the
                 encoder returned values that are not finite.
         """
         check_images(images, 1, "CLIP features")
-        grey = eight_bit(images)
+        grey, prepare = eight_bit(images), self.variant.prepare
         mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         parts = []
         for start in range(0, len(grey), _BATCH):
-            batch = torch.from_numpy(np.stack([_resized(x) for x in grey[start : start + _BATCH]]))
+            batch = torch.from_numpy(np.stack([prepare(x) for x in grey[start : start + _BATCH]]))
             normalised = (batch[:, None].float() / 255 - mean) / std
             parts.append(self.encoder(normalised.to(self.device)).double().cpu())
         result = torch.cat(parts)
         if not result.isfinite().all():
             raise ValueError("the CLIP encoder returned values that are not finite")
-        return result
+        return functional.normalize(result, dim=1) if self.variant.normalise else result
 
 
 class _Block(nn.Module):
@@ -158,9 +173,21 @@ def _encoder(state: Mapping[str, Tensor]) -> _Encoder:
 
 def _resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """224 x 224 as `cleanfid.clip_features.img_preprocess_clip`: bicubic, rounded, centre cut."""
+    side, short = 224, min(grey.shape)
+    high, wide = (int(side * length / short) for length in grey.shape)
+    image = Image.fromarray(grey).resize((wide, high), Image.Resampling.BICUBIC)
+    top, left = round((high - side) / 2), round((wide - side) / 2)
+    return np.asarray(image)[top : top + side, left : left + side]
+
+
+def _square(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """336 x 336 as the reference code of CMMD: the square in the middle, bicubic, rounded."""
     height, width = grey.shape
     short = min(height, width)
-    high, wide = (int(_SIDE * side / short) for side in (height, width))
-    image = Image.fromarray(grey).resize((wide, high), Image.Resampling.BICUBIC)
-    top, left = round((high - _SIDE) / 2), round((wide - _SIDE) / 2)
-    return np.asarray(image)[top : top + _SIDE, left : left + _SIDE]
+    top, left = (height - short) // 2, (width - short) // 2
+    image = Image.fromarray(grey[top : top + short, left : left + short])
+    return np.asarray(image.resize((336, 336), Image.Resampling.BICUBIC))
+
+
+CLEAN_FID = Variant("clip", _resized, normalise=False)
+CMMD = Variant("clip_l336", _square, normalise=True)

@@ -1,8 +1,9 @@
 """The built-in metrics, in the order of their columns: a decorated function each.
 
-A new metric is one more function here, and its value in `tests/references/values.json`. What a
-function computes lies in a module of its own, imported when it is called: tables need the
-declarations without torch. Identities are frozen: whoever changes a value changes the identity.
+Here are those of pixels and of sets of images; `local` has those that compare place by place. A new
+metric is one more function, and its value in `tests/references/values.json`. What a function
+computes lies in a module of its own, imported when it is called: tables need the declarations
+without torch. Identities are frozen: whoever changes a value changes the identity.
 """
 
 from functools import partial
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 # A covariance of fewer images says next to nothing, and at 16 the conditional forms still have
 # 16 // 4 = 4 dimensions.
 FRECHET_MIN_N = 16
+
+# What metrics may be blind to, measured by tests/test_metrics_against_cheats.py.
+TURNED = ("mirrored", "upside down")
+MOVED = ("moved by 1 px", "moved by 2 px")
+CELLS = ("cells swapped", "pasted")
+NOISE = ("noise added", "noise removed")
+# Sets of such images have the texture of the target domain.
+SAME_TEXTURE = (*TURNED, *MOVED, "shuffled", "nearest", "other head")
+# Each such image shows the anatomy of its source, in whatever look.
+SAME_ANATOMY = ("identity", "blurred", *NOISE, "grey curve")
 
 similarity = partial(metric, identity="ssim-gauss11-v1", higher_is_better=True, span=(-1, 1))
 signal_to_noise = partial(
@@ -36,7 +47,7 @@ kernel = partial(metric, against="target", kind="features", min_n=FRECHET_MIN_N,
 measures = partial(metric, against="target", kind="measures", in_tables=False)
 
 
-@similarity("SSIM", against="source")
+@similarity("SSIM", against="source", blind_to=SAME_ANATOMY)
 def ssim(output: "Tensor", source: "Tensor") -> "Tensor":
     """Structural similarity of output and source: is the anatomy kept?"""
     from xbench.metrics.structural import ssim
@@ -44,7 +55,7 @@ def ssim(output: "Tensor", source: "Tensor") -> "Tensor":
     return ssim(output, source)
 
 
-@signal_to_noise("PSNR", against="source")
+@signal_to_noise("PSNR", against="source", blind_to=SAME_ANATOMY)
 def psnr(output: "Tensor", source: "Tensor") -> "Tensor":
     """Peak signal-to-noise ratio of output and source."""
     from xbench.metrics.structural import psnr
@@ -52,17 +63,17 @@ def psnr(output: "Tensor", source: "Tensor") -> "Tensor":
     return psnr(output, source)
 
 
-@similarity("SSIM ref", against="target")
+@similarity("SSIM ref", against="target", blind_to=("blurred", *NOISE, "grey curve"))
 def ssim_ref(output: "Tensor", target: "Tensor") -> "Tensor":
-    """Structural similarity of output and aligned target image."""
+    """Structural similarity of output and aligned target image; rewards denoising."""
     from xbench.metrics.structural import ssim
 
     return ssim(output, target)
 
 
-@signal_to_noise("PSNR ref", against="target")
+@signal_to_noise("PSNR ref", against="target", blind_to=("noise removed",))
 def psnr_ref(output: "Tensor", target: "Tensor") -> "Tensor":
-    """Peak signal-to-noise ratio of output and aligned target image."""
+    """Peak signal-to-noise ratio of output and aligned target image; rewards denoising."""
     from xbench.metrics.structural import psnr
 
     return psnr(output, target)
@@ -86,13 +97,15 @@ def _kernel(output: Any, target: Any) -> float:
     return kernel_distance(output, target)
 
 
-@frechet("FTD", space="texture", identity="ftd-v1", decimals=2)
+@frechet("FTD", space="texture", identity="ftd-v1", decimals=2, blind_to=SAME_TEXTURE)
 def ftd(output: Any, target: Any) -> float:
     """Fréchet texture distance: 62 standardised descriptors, no weights needed."""
     return _frechet(output, target)
 
 
-@conditional("CFTD", space="texture", identity="cftd-v1", decimals=2)
+@conditional(
+    "CFTD", space="texture", identity="cftd-v1", decimals=2, blind_to=(*TURNED, *MOVED, "nearest")
+)
 def cftd(source: Any, target: Any, output: Any) -> float:
     """Conditional Fréchet texture distance: given the source, is it this target?"""
     return _conditional(source, target, output)
@@ -110,7 +123,7 @@ def cfid(source: Any, target: Any, output: Any) -> float:
     return _conditional(source, target, output)
 
 
-@kernel("KTD", space="texture", identity="ktd-v1")
+@kernel("KTD", space="texture", identity="ktd-v1", blind_to=SAME_TEXTURE)
 def ktd(output: Any, target: Any) -> float:
     """Kernel texture distance: unbiased for any number of images."""
     return _kernel(output, target)
@@ -136,6 +149,65 @@ def clip_cfid(source: Any, target: Any, output: Any) -> float:
     return _conditional(source, target, output)
 
 
+balls = partial(metric, against="target", kind="features", min_n=FRECHET_MIN_N, in_tables=False)
+
+
+def _coverage(output: Any, target: Any) -> float:
+    from xbench.metrics.manifold import coverage
+
+    n = min(len(output), len(target))
+    return coverage(output[:n], target[:n])
+
+
+@balls(
+    "coverage",
+    space="texture",
+    identity="coverage-texture-k5-v1",
+    higher_is_better=True,
+    span=(0, 1),
+    blind_to=SAME_TEXTURE,
+)
+def coverage(output: Any, target: Any) -> float:
+    """Share of target images that an output is close to, by texture descriptors."""
+    return _coverage(output, target)
+
+
+@balls(
+    "density",
+    space="texture",
+    identity="density-texture-k5-v1",
+    higher_is_better=True,
+    span=(0, None),
+    blind_to=SAME_TEXTURE,
+)
+def density(output: Any, target: Any) -> float:
+    """Number of target images that outputs are close to, over 5, by texture descriptors."""
+    from xbench.metrics.manifold import density
+
+    n = min(len(output), len(target))
+    return density(output[:n], target[:n])
+
+
+@balls(
+    "cov. Inception",
+    space="inception",
+    identity="coverage-inception-k5-v1",
+    higher_is_better=True,
+    span=(0, 1),
+)
+def coverage_inception(output: Any, target: Any) -> float:
+    """Share of target images that an output is close to, by Inception features."""
+    return _coverage(output, target)
+
+
+@balls("CMMD", space="clip_l336", identity="cmmd-clip-l14-336-v1", span=(0, None), decimals=2)
+def cmmd(output: Any, target: Any) -> float:
+    """Distance between the mean CLIP embeddings of two sets, as the paper's table has it."""
+    from xbench.metrics.kernel import cmmd
+
+    return cmmd(output, target)
+
+
 def _rms_gap(a: Any, b: Any) -> float:
     from xbench.metrics.physics import rms_gap
 
@@ -148,7 +220,16 @@ def _dark_gap(a: Any, b: Any) -> float:
     return dark_gap(a, b)
 
 
-@measures("NPS", gap=_rms_gap, identity="nps-v1", unit="dB", span=(0, None), decimals=2)
+@measures(
+    "NPS",
+    gap=_rms_gap,
+    identity="nps-v1",
+    unit="dB",
+    span=(0, None),
+    decimals=2,
+    in_tables=True,
+    blind_to=(*SAME_TEXTURE, *CELLS, "grey curve"),
+)
 def nps(images: "Tensor") -> "Tensor":
     """Noise power spectrum: difference from the target's, no weights needed."""
     from xbench.metrics.physics import noise_spectra
@@ -156,7 +237,14 @@ def nps(images: "Tensor") -> "Tensor":
     return noise_spectra(images)
 
 
-@measures("grey EMD", gap=_dark_gap, identity="hist-emd-dark25-v1", span=(0, 1), decimals=4)
+@measures(
+    "grey EMD",
+    gap=_dark_gap,
+    identity="hist-emd-dark25-v1",
+    span=(0, 1),
+    decimals=4,
+    blind_to=(*SAME_TEXTURE, *CELLS, "blurred", *NOISE),
+)
 def hist_emd(images: "Tensor") -> "Tensor":
     """Attenuation: how far the darkest quarter of the grey values lies from the target's."""
     from xbench.metrics.physics import grey_distributions
@@ -164,32 +252,30 @@ def hist_emd(images: "Tensor") -> "Tensor":
     return grey_distributions(images)
 
 
-@measures("edges", gap=_rms_gap, identity="edge-ratio-v1", span=(0, None))
+@measures(
+    "edges",
+    gap=_rms_gap,
+    identity="edge-ratio-v1",
+    span=(0, None),
+    blind_to=(*SAME_TEXTURE, *CELLS, *NOISE, "grey curve", "inverted"),
+)
 def edge_ratio(images: "Tensor") -> "Tensor":
-    """Sharpness of the steepest edges: |log2| of the ratio to the target's."""
+    """Sharpness of the steepest edges: absolute log2 of the ratio to the target's."""
     from xbench.metrics.physics import edge_sharpness
 
     return edge_sharpness(images)
 
 
-@measures("tissue", gap=_rms_gap, identity="tissue-share-v1", span=(0, 1), decimals=4)
+@measures(
+    "tissue",
+    gap=_rms_gap,
+    identity="tissue-share-v1",
+    span=(0, 1),
+    decimals=4,
+    blind_to=(*SAME_TEXTURE, *CELLS, "blurred", *NOISE, "grey curve"),
+)
 def tissue_contrast(images: "Tensor") -> "Tensor":
     """Soft tissue that shows beside bone: difference from the target's share."""
     from xbench.metrics.physics import tissue_shares
 
     return tissue_shares(images)
-
-
-@metric(
-    "bone Dice",
-    against="masks",
-    identity="bone-dice-otsu-v1",
-    higher_is_better=True,
-    span=(0, 1),
-    in_tables=False,
-)
-def bone_dice(output: "Tensor", masks: Any) -> "Tensor":
-    """Overlap of the output's dark part with the true bone: does it keep its place?"""
-    from xbench.metrics.physics import bone_dice
-
-    return bone_dice(output, masks)

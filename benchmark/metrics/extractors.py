@@ -121,11 +121,19 @@ def _clip(device: torch.device) -> Extractor:
     return Extractor("clip", "clip-b32-v1", device, network.features)
 
 
+def _clip_l336(device: torch.device) -> Extractor:
+    from xbench.metrics.clip import CMMD, ClipExtractor
+
+    network = ClipExtractor.load(device, CMMD)
+    return Extractor("clip_l336", "clip-l14-336-v1", device, network.features)
+
+
 #: Name → what loads the extractor onto a device.
 BUILT_IN: dict[str, Callable[[torch.device], Extractor]] = {
     "texture": _texture,
     "inception": _inception,
     "clip": _clip,
+    "clip_l336": _clip_l336,
 }
 
 

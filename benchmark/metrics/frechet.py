@@ -31,11 +31,7 @@ def frechet_distance(a: Features, b: Features) -> float:
     Raises:
         ValueError: fewer than 2 samples, different d, or features that are not finite.
     """
-    first, second = feature_matrix(a, "a"), feature_matrix(b, "b")
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(
-            f"expected features of one dimension, got {first.shape[1]} and {second.shape[1]}"
-        )
+    first, second = feature_matrices(a, b, ("a", "b"))
     gap = first.mean(axis=0) - second.mean(axis=0)
     return max(0.0, float(gap @ gap) + _covariance_distance(_centred(first), _centred(second)))
 
@@ -100,6 +96,16 @@ def feature_matrix(features: Features, name: str) -> Array:
             f"{name}: expected finite features, {bad} of {len(matrix)} samples have NaN or infinity"
         )
     return matrix
+
+
+def feature_matrices(a: Features, b: Features, names: tuple[str, str]) -> tuple[Array, Array]:
+    """Two sets of features as by `feature_matrix`, of one dimension, or a ValueError."""
+    first, second = feature_matrix(a, names[0]), feature_matrix(b, names[1])
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"expected features of one dimension, got {first.shape[1]} and {second.shape[1]}"
+        )
+    return first, second
 
 
 def _centred(matrix: Array) -> Array:

@@ -1,5 +1,7 @@
 """What every metric asks of the images it is given."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 
@@ -26,3 +28,18 @@ def check_images(images: Tensor, smallest: int, what: str) -> None:
         raise ValueError(
             f"{what}: expected finite values in [0, 1], got {low.item():.6g} to {high.item():.6g}"
         )
+
+
+def chunks(images: Tensor, smallest: int, what: str, pixels: int) -> Iterator[Tensor]:
+    """Checked images, a few at a time, float64 [n, H, W] on the CPU.
+
+    Args:
+        images: see `check_images`, as for `smallest` and `what`.
+        smallest: least height and width.
+        what: the metric.
+        pixels: of all images of a chunk together, at most, unless a single image has more.
+    """
+    check_images(images, smallest, what)
+    step = max(1, pixels // (images.shape[2] * images.shape[3]))
+    for part in images.detach()[:, 0].split(step):
+        yield part.cpu().double()

@@ -1,4 +1,4 @@
-"""Physics of X-ray images: noise, attenuation, edges, soft tissue; and does bone keep its place?
+"""Physics of X-ray images: noise, attenuation, edges, soft tissue.
 
 Noise, attenuation and soft tissue are the causes of the gap between simulator and fluoroscope that
 the MedShift paper names (arXiv 2508.21435); edges show what the image formation does to bone.
@@ -14,7 +14,6 @@ float64 [n, k] on the CPU, always finite, whatever the other images of the batch
 """
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -24,10 +23,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from xbench.metrics.filters import filter_axis, gaussian_taps
-from xbench.metrics.images import check_images
+from xbench.metrics.images import chunks
 from xbench.metrics.quantiles import quantiles
 
-Mask = Tensor | NDArray[np.bool_]
 Measured = Tensor | NDArray[np.floating]
 
 MIN_SIZE = 16
@@ -62,36 +60,6 @@ AIR, BONE = 0.99, 0.05
 _CHUNK = 2**16
 
 
-def bone_dice(output: Tensor, masks: Mask) -> Tensor:
-    """Overlap of the dark part of each image, below Otsu's threshold, with true bone (Dice 1945).
-
-    Args:
-        output: images.
-        masks: where there is bone, bool [n, H, W].
-
-    Returns:
-        Dice coefficient of each image, float64 [n] on the CPU, in [0, 1]; 1 where both are empty.
-
-    Raises:
-        ValueError: wrong images, or masks of another shape or type.
-    """
-    check_images(output, MIN_SIZE, "bone Dice")
-    truth, expected = torch.as_tensor(masks).cpu(), output[:, 0].shape
-    if truth.shape != expected or truth.dtype != torch.bool:
-        raise ValueError(
-            f"bone Dice: expected masks {list(expected)} of bool, "
-            f"got {list(truth.shape)} of {str(truth.dtype).removeprefix('torch.')}"
-        )
-    rows = []
-    for x in _chunks(output, "bone Dice"):
-        true, truth = truth[: len(x)], truth[len(x) :]
-        found = x < otsu_thresholds(x)[:, None, None]
-        both = (found & true).sum((1, 2)).double()
-        total = found.sum((1, 2)) + true.sum((1, 2))
-        rows.append(torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0))
-    return torch.cat(rows)
-
-
 def noise_spectra(images: Tensor) -> Tensor:
     """Noise power spectrum of each image at .5 cycles/px and, along the diagonals, above (.63).
 
@@ -108,7 +76,7 @@ def noise_spectra(images: Tensor) -> Tensor:
     """
     operator, rings = _patch_spectrum()
     rows = []
-    for x in _chunks(images, "noise power spectrum"):
+    for x in chunks(images, MIN_SIZE, "noise power spectrum", _CHUNK):
         tiles = x.unfold(1, PATCH, PATCH // 2).unfold(2, PATCH, PATCH // 2)
         patches = tiles.reshape(len(x), -1, PATCH**2)
         power = (patches @ operator).square_() @ rings
@@ -125,7 +93,7 @@ def grey_distributions(images: Tensor) -> Tensor:
         [n, 1024], the share of the pixels below 1/1024, 2/1024, …, 1 (the last one with 1).
     """
     rows = []
-    for x in _chunks(images, "grey value distribution"):
+    for x in chunks(images, MIN_SIZE, "grey value distribution", _CHUNK):
         bins = (x * GREY_BINS).long().clamp_(max=GREY_BINS - 1)
         rows.append(_histograms(bins, GREY_BINS).cumsum(1) / x[0].numel())
     return torch.cat(rows)
@@ -145,7 +113,7 @@ def edge_sharpness(images: Tensor) -> Tensor:
         [n, 1], log2 of the ratio: 0 for an image without edges, about 1.2 for a perfect one.
     """
     rows = []
-    for x in _chunks(images, "edge sharpness"):
+    for x in chunks(images, MIN_SIZE, "edge sharpness", _CHUNK):
         fine, coarse = (_gradient(x, sigma).flatten(1) for sigma in (FINE, COARSE))
         steepest, where = coarse.topk(max(1, round(STEEPEST * coarse.shape[1])), sorted=False)
         sharp = fine.gather(1, where).mean(1) + GRADIENT_FLOOR
@@ -165,7 +133,7 @@ def tissue_shares(images: Tensor) -> Tensor:
         [n, 1], in [0, 1]; 0 for a constant image.
     """
     rows = []
-    for x in _chunks(images, "soft-tissue contrast"):
+    for x in chunks(images, MIN_SIZE, "soft-tissue contrast", _CHUNK):
         flat = x.flatten(1)
         air, bone = torch.from_numpy(quantiles(flat.numpy(), (AIR, BONE))).T[:, :, None]
         bright, dark = (air - part * (air - bone) for part in TISSUE)
@@ -235,14 +203,6 @@ def _means(a: Measured, b: Measured) -> tuple[Tensor, Tensor]:
         if not x.isfinite().all():
             raise ValueError("expected finite measures")
     return first.mean(0), second.mean(0)
-
-
-def _chunks(images: Tensor, what: str) -> Iterator[Tensor]:
-    """Checked images, a few at a time, float64 [n, H, W] on the CPU."""
-    check_images(images, MIN_SIZE, what)
-    step = max(1, _CHUNK // (images.shape[2] * images.shape[3]))
-    for part in images.detach()[:, 0].split(step):
-        yield part.cpu().double()
 
 
 def _histograms(bins: Tensor, size: int) -> Tensor:

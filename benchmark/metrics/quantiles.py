@@ -13,8 +13,8 @@ _BUCKETS = 4096
 def quantiles(rows: Array, levels: Sequence[float]) -> Array:
     """Quantiles of each row with linear interpolation, as `numpy.quantile` gives them.
 
-    Counting the values into buckets tells which few buckets hold the wanted ranks; only their
-    values are sorted. For long rows this is several times faster than a partition.
+    For a single level a partition is fastest. For several, values are counted into buckets, which
+    says which few of them hold the wanted ranks; only their values are sorted.
 
     Args:
         rows: [n, P], finite.
@@ -25,6 +25,12 @@ def quantiles(rows: Array, levels: Sequence[float]) -> Array:
     """
     position = np.asarray(levels) * (rows.shape[1] - 1)
     below = np.floor(position).astype(np.intp)
+    if len(levels) == 1:
+        parted = np.partition(rows, below[0], axis=1)[:, below[0] :]
+        low = parted[:, :1]
+        high = parted[:, 1:].min(axis=1, keepdims=True) if parted.shape[1] > 1 else low
+        single: Array = low + (high - low) * (position - below)
+        return single
     ranks = np.unique(np.minimum([below, below + 1], rows.shape[1] - 1))
     found = np.stack([_ordered(row, ranks) for row in rows])
     low = found[:, np.searchsorted(ranks, below)]

@@ -8,25 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xbench.analysis import families
 from xbench.analysis.columns import column
-from xbench.analysis.leaderboard import ranked
+from xbench.analysis.leaderboard import other_budgets, ranked, ranking_of
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.analysis.selection import crossing
 from xbench.analysis.tradeoffs import Curve, curves
-from xbench.core.columns import SORT
+from xbench.core.columns import crossed
 from xbench.core.errors import UserError
-from xbench.core.pairs import FLOOR, Pair
+from xbench.core.pairs import Pair
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 
 #: Best and worst images of each method that are shown.
 EXTREMES = 6
-#: Colours of rows in plots, which colour-blind readers can distinguish, on light and dark ground.
-#: 7 colours and 4 shapes have no common divisor, so that 28 rows look different.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F5FBF")
-SHAPES = ("circle", "rect", "triangle", "rectRot")
 #: Significant digits of the numbers that the page computes with; more would make it larger.
 DIGITS = 5
 
@@ -61,17 +58,18 @@ def page_data(board: pd.DataFrame, results: Results) -> dict[str, Any]:
     for name in names:
         _shade(units, translated, name)
     swept = _curves(by_label)
+    ranks = ranking_of(ranked(by_label)).metric
     return {
         "domains": records[0].data.domains,
         "metrics": [
             *map(_metric, names),
-            {**_metric("ftd"), "name": SORT, "label": column(SORT).label},
+            {**_metric(ranks), "name": crossed(ranks), "label": column(crossed(ranks)).label},
         ],
         "perPair": names,
         "perImage": per_image(records),
         "extremes": EXTREMES,
         "start": _start(labels, by_label),
-        "methods": _methods(board, _knobs(swept), ranked(by_label), [*names, SORT]),
+        "methods": _methods(board, by_label, _knobs(swept), [*names, crossed(ranks)]),
         "curves": [[labels.index(point.label) for point in curve.points] for curve in swept],
         "ids": [list(known) for known in ids],
         "units": units,
@@ -85,7 +83,7 @@ def _metric(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "label": metric.label + (f" ({metric.unit})" if metric.unit else ""),
-        "about": metric.about,
+        "about": metric.text,
         "decimals": metric.decimals,
         "higher": metric.higher_is_better,
     }
@@ -93,42 +91,42 @@ def _metric(name: str) -> dict[str, Any]:
 
 def _methods(
     board: pd.DataFrame,
+    by_label: Mapping[str, Row],
     knobs: Mapping[str, tuple[str, float]],
-    takes_part: Container[str],
     names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Label, knob, looks and means of every row; a row without all pairs has no means."""
+    takes_part, looks = ranked(by_label), families.looks(by_label)
+    budgets = other_budgets(by_label)
+    own = [looks[by_label[str(label)].records[0].method.name] for label in board["method"]]
     return [
         {
             "label": str(row["method"]),
             "name": name_of(str(row["method"])),
             "reference": bool(row["reference"]),
-            "kind": _kind(row, takes_part),
+            "kind": _kind(row, takes_part, budgets),
             "knob": knobs.get(str(row["method"])),
-            **_looks(place, row),
+            "text": families.short(str(row["method"]), by_label),
+            "hollow": families.other_budget(str(row["method"])),
+            "colour": look.colour,
+            "shape": look.shape,
             "means": {
                 name: [finite(row[key]) for key in (name, f"{name}_ci_low", f"{name}_ci_high")]
                 for name in names
                 if finite(row[name]) is not None
             },
         }
-        for place, row in enumerate(board.to_dict("records"))
+        for row, look in zip(board.to_dict("records"), own, strict=True)
     ]
 
 
-def _kind(row: Mapping[Hashable, Any], takes_part: Container[str]) -> str:
+def _kind(row: Mapping[Hashable, Any], takes_part: Container[str], budgets: Container[str]) -> str:
     """The id of the box on the page that shows or hides a row; empty if none does."""
     if row["reference"]:
         return "references"
+    if str(row["method"]) in budgets:
+        return "budgets"
     return "" if str(row["method"]) in takes_part else "sweeps"
-
-
-def _looks(place: int, row: Mapping[Hashable, Any]) -> dict[str, str]:
-    """Colour and shape; both change from row to row, so that grey prints are readable too."""
-    if row["reference"]:
-        floor = name_of(str(row["method"])) == FLOOR
-        return {"colour": "#888888", "shape": "star" if floor else "crossRot"}
-    return {"colour": COLOURS[place % len(COLOURS)], "shape": SHAPES[place % len(SHAPES)]}
 
 
 def _curves(by_label: Mapping[str, Row]) -> list[Curve]:
@@ -200,7 +198,8 @@ def _shade(units: Sequence[dict[str, Any]], ranked: Sequence[dict[str, Any]], na
 
 def _start(labels: Sequence[str], by_label: Mapping[str, Row]) -> dict[str, int]:
     """What the page shows first: the best row, on a pair between two groups if it has one."""
-    place = next((k for k, label in enumerate(labels) if not by_label[label].reference), 0)
+    compared = [label for label, row in ranked(by_label).items() if not row.reference]
+    place = next((k for k, label in enumerate(labels) if label in compared), 0)
     row = by_label[labels[place]]
     cross = [pair for pair in crossing(row.records[0]) if pair in row.pairs]
     domains = row.records[0].data.domains

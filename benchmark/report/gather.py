@@ -8,11 +8,18 @@ from typing import Any
 
 from xbench.analysis import footnotes
 from xbench.analysis.columns import columns
-from xbench.analysis.leaderboard import board_of, ranked
+from xbench.analysis.leaderboard import (
+    board_of,
+    not_ranked,
+    other_budgets,
+    ranked,
+    ranking_of,
+    sweeps,
+)
 from xbench.analysis.results import read
 from xbench.analysis.rows import Mark
 from xbench.analysis.typeset import marked
-from xbench.core.columns import Column
+from xbench.core.columns import RANKING, Column, crossed
 from xbench.core.errors import nothing_finished
 from xbench.core.pairs import Pair, parse_pairs
 from xbench.metrics.base import METRICS
@@ -51,6 +58,7 @@ class Content:
         data: what the page computes with, finite and ready for JSON.
         failures: units that failed.
         swept: whether there are rows of sweeps.
+        budgets: whether there are rows of other budgets than the usual one.
         notes: what was left out, what is empty and why, what looks wrong.
     """
 
@@ -60,6 +68,7 @@ class Content:
     data: dict[str, Any]
     failures: list[Failure]
     swept: bool
+    budgets: bool
     notes: list[str]
 
     @property
@@ -84,10 +93,13 @@ def gather(folder: Path) -> Content:
     by_label, notes = results.by_label, list(results.notes)
     board = board_of(by_label)
     records = [record for row in by_label.values() for record in row.records]
-    numbers = [
-        c for c in columns() if c.label and c.name != "method" and board[c.name].notna().any()
-    ]
     compared = ranked(by_label)
+    hidden = {crossed(name) for name in RANKING if name != ranking_of(compared).metric}
+    numbers = [
+        c
+        for c in columns()
+        if c.label and c.name not in {"method", *hidden} and board[c.name].notna().any()
+    ]
     marks = marked(compared, numbers, parse_pairs((), records[0].data.domains))
     lines = [
         (
@@ -104,14 +116,15 @@ def gather(folder: Path) -> Content:
         notes.append(times)
     if any("[n/2]" in label for label in by_label):
         notes.append(footnotes.HALVES)
-    notes += footnotes.inverted(records)
+    notes += [*not_ranked(by_label), *footnotes.inverted(records)]
     return Content(
         records,
         numbers,
         lines,
         page_data(board, results),
         [failure for _, failure in Store(folder).failures()],
-        len(compared) < len(by_label),
+        bool(sweeps(by_label)),
+        bool(other_budgets(by_label)),
         notes,
     )
 

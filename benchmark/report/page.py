@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from xbench.analysis.reproduce import commands
-from xbench.analysis.tradeoffs import REALISM, STRUCTURE
+from xbench.analysis.tradeoffs import PLANES
 from xbench.core.files import write_text
 from xbench.report.gather import Content, extremes, gather
 from xbench.report.origin import data_facts, definitions, origins
@@ -117,6 +117,12 @@ def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
         scopes.insert(0, ("means", "the means over all pairs"))
     # One axis for all rows, so a metric that every row has.
     shared = [name for name in data["perPair"] if all(name in means for means in complete)]
+    planes = [
+        (plane.about, realism, plane.up, plane.anchors)
+        for plane in PLANES.values()
+        if (realism := next((name for name in plane.realism if name in shared), ""))
+        and plane.up in shared
+    ]
     return {
         "facts": facts,
         "methods": [(place, method["label"]) for place, method in enumerate(data["methods"])],
@@ -125,8 +131,9 @@ def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": [(name, metric["label"]) for name, metric in facts.items()],
         "pair_metrics": [(name, facts[name]["label"]) for name in data["perPair"]],
         "image_metrics": [(name, facts[name]["label"]) for name in data["perImage"]],
-        "realism": next((name for name in REALISM if name in shared), ""),
-        "structure": STRUCTURE if STRUCTURE in shared else "",
+        "planes": planes,
+        "across": planes[0][1] if planes else "",
+        "up": planes[0][2] if planes else "",
     }
 
 

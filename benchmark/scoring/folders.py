@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xbench.core.errors import Unavailable, UserError, unknown
 from xbench.core.pixels import Pixels
@@ -21,15 +22,18 @@ from xbench.metrics.extractors import Extractor
 from xbench.metrics.statistics import FeatureStatistics
 from xbench.metrics.texture import DESCRIPTOR_NAMES
 from xbench.records.schema import Value
+from xbench.scoring.cases import Case, Sample
 from xbench.scoring.image_files import Location, image_files, read_images, size_of
-from xbench.scoring.measure import Case, Sample, empty, polarity
+from xbench.scoring.measure import empty, polarity
 from xbench.scoring.scorer import score
-from xbench.scoring.spaces import Spaces
+from xbench.scoring.spaces import FITTED, POOLED, Spaces, deviations_file, load_deviations
 
 #: Distances on the features of a user's extractor: Fréchet, conditional Fréchet, kernel.
 OWN = ("fd", "cfd", "kd")
-#: End of the identity of a metric whose statistics were fitted on the very images of the call.
-FITTED = "+fit"
+#: Why `copied` is empty without training images.
+NO_TRAINING = "needs the training images of the target: --train DIR"
+#: Why `ltd` is empty where nothing says how much descriptors vary.
+NO_POOL = "needs the source images beside the target, or --stats"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def score_folders(
     stats: Location | None = None,
     group: str | None = None,
     device: torch.device | str = "cpu",
+    train: Location | None = None,
 ) -> Scores:
     """Metrics of a folder of translated images.
 
@@ -72,13 +77,15 @@ def score_folders(
             they are taken to show the same views, else the two are compared as sets.
         metrics: names; by default all, and those of the extractor if there is one.
         extractor: what makes features for `fd`, `cfd` and `kd`: `FILE.py:callable` or `FILE.pt`.
-        stats: statistics of the texture descriptors, a file that a run keeps in
-            `XBENCH_HOME/features/<data key>/texture-v1.safetensors`. Without it they are fitted on
-            source and target, and the identities of the metrics end in `+fit`.
+        stats: statistics of the texture descriptors of training images, a file that a run keeps in
+            `XBENCH_HOME/features/<data key>/texture-v1.safetensors`; those of the cells of `ltd`
+            are read from `ltd-v1.safetensors` beside it. Without it they are fitted on source and
+            target, and the identities of the metrics end in `+fit`, that of `ltd` in `/pooled`.
         group: regular expression whose first bracketed part is the group (head, patient) within a
             name; an image whose name has none is a group of its own, as all are by default.
             Intervals rest on groups.
         device: where networks compute.
+        train: training images of the target domain under any names; without it `copied` is empty.
 
     Raises:
         UserError: a folder or file is not as it should be, or a name is not known.
@@ -86,13 +93,16 @@ def score_folders(
     own = _load_extractor(extractor, device) if extractor else None
     wanted = _wanted(metrics, own)
     statistics = _read_statistics(Path(stats)) if stats else None
-    if source is None and target is None:
+    deviations, unscaled = _read_deviations(Path(stats), wanted) if stats else ({}, {})
+    if stats is None and source is None:
+        unscaled = {name: NO_POOL for name, metric in wanted.items() if metric.scaled}
+    if source is None and target is None and train is None:
         raise UserError(
             f"there is nothing to compare {translated} with",
             "expected: the folder of the sources, of true target images, or both",
             f"try: xbench score --translated {translated} --source FOLDER --target FOLDER",
         )
-    folders = {"translated": translated, "source": source, "target": target}
+    folders = {"translated": translated, "source": source, "target": target, "train": train}
     files = {name: image_files(Path(place)) for name, place in folders.items() if place is not None}
     if "source" in files:
         _refuse_odd_names(files["translated"], files["source"])
@@ -104,10 +114,14 @@ def score_folders(
         for name, found in files.items()
     }
     aligned = files["translated"].keys() == files.get("target", {}).keys()
-    pool = [sample for name, sample in samples.items() if name != "translated"]
+    pool = [samples[name] for name in ("source", "target") if name in samples]
     given = {"texture": statistics} if statistics else {}
-    spaces = Spaces(lambda: pool, device, mark=FITTED, given=given, own=own)
-    values = _values(wanted, samples, aligned, spaces, fetch=metrics is not None)
+    spaces = Spaces(lambda: pool, device, fitted=True, given=given, deviations=deviations, own=own)
+    absent = {
+        name: _absent(metric, samples, aligned) or unscaled.get(name)
+        for name, metric in wanted.items()
+    }
+    values = _values(wanted, absent, samples, aligned, spaces, fetch=metrics is not None)
     return Scores(
         values,
         wanted,
@@ -197,6 +211,25 @@ def _read_statistics(path: Path) -> FeatureStatistics:
     return statistics
 
 
+def _read_deviations(
+    stats: Path, metrics: Mapping[str, Metric]
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
+    """Deviations of descriptors from the files beside the statistics, and why others lack."""
+    deviations, reasons = {}, {}
+    for name, metric in metrics.items():
+        if not metric.scaled:
+            continue
+        path = stats.with_name(deviations_file(metric))
+        again = "to have it, on that data set: xbench run --method identity --force"
+        try:
+            deviations[name] = load_deviations(path)
+        except FileNotFoundError:
+            reasons[name] = f"{path} is not there, {again}"
+        except ValueError as error:
+            reasons[name] = f"{path} cannot be read ({error}), {again}"
+    return deviations, reasons
+
+
 def _wanted(names: Sequence[str] | None, own: Extractor | None) -> dict[str, Metric]:
     """The metrics asked for."""
     added = _own_metrics(own) if own else {}
@@ -237,6 +270,7 @@ def _own_metrics(extractor: Extractor) -> dict[str, Metric]:
 
 def _values(
     metrics: Mapping[str, Metric],
+    absent: Mapping[str, str | None],
     samples: Mapping[str, Sample],
     aligned: bool,
     spaces: Spaces,
@@ -244,13 +278,9 @@ def _values(
     fetch: bool,
 ) -> dict[str, Value]:
     """The value of each metric, or the reason why there is none."""
-    output, source, target = (samples.get(kind) for kind in ("translated", "source", "target"))
-    truth = source if target is None else target
-    assert output is not None
-    assert truth is not None
-    # Without targets the sources stand in for them: what needs targets has a reason already.
-    case = Case(output, source, truth, aligned)
-    absent = {name: _absent(metric, source, target, aligned) for name, metric in metrics.items()}
+    # Without targets others stand in for them: what needs targets has a reason already.
+    truth = next(samples[name] for name in ("target", "source", "train") if name in samples)
+    case = Case(samples["translated"], samples.get("source"), truth, aligned, samples.get("train"))
     able = [metric for name, metric in metrics.items() if absent[name] is None]
     values = score(case, able, spaces, fetch=fetch)
     return {
@@ -259,13 +289,14 @@ def _values(
     }
 
 
-def _absent(
-    metric: Metric, source: Sample | None, target: Sample | None, aligned: bool
-) -> str | None:
+def _absent(metric: Metric, samples: Mapping[str, Sample], aligned: bool) -> str | None:
     """Which folder a metric lacks, if any."""
-    if source is None and (metric.of_source or metric.kind == "conditional"):
+    if metric.against == "training" and "train" not in samples:
+        return NO_TRAINING
+    on_source = metric.against == "source" or metric.kind == "conditional"
+    if "source" not in samples and (on_source or (metric.against == "anatomy" and not aligned)):
         return "no source images were given"
-    if target is None and not metric.of_source:
+    if "target" not in samples and not metric.of_source:
         return "no target images were given"
     return "the targets have other names" if metric.paired and not aligned else None
 
@@ -296,10 +327,10 @@ def _inverted(samples: Mapping[str, Sample]) -> list[str]:
 
 def _fitted(values: Mapping[str, Value]) -> list[str]:
     """A line on statistics that were fitted on the images of this call."""
-    names = [name for name, value in values.items() if value.identity.endswith(FITTED)]
+    names = [name for name, value in values.items() if value.identity.endswith((FITTED, POOLED))]
     if not names:
         return []
     return [
-        f"the statistics behind {', '.join(names)} were fitted on source and target ({FITTED} in "
-        "the identity): such values compare only where these folders are the same"
+        f"the statistics behind {', '.join(names)} were fitted on source and target ({FITTED} or "
+        f"{POOLED} in the identity): such values compare only where these folders are the same"
     ]

@@ -1,8 +1,8 @@
 """One metric on one case: its value, its interval, its limit for endless images."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,74 +14,29 @@ from torch.nn import functional
 
 from xbench.core.errors import Unavailable
 from xbench.core.isolation import undisturbed
-from xbench.datasets.base import Box, Images
+from xbench.datasets.base import Images
 from xbench.metrics.base import Metric
 from xbench.metrics.extractors import Extractor
 from xbench.metrics.statistics import FeatureStatistics
 from xbench.metrics.uncertainty import extrapolate, jackknife, jackknife_interval, left_out
 from xbench.records.schema import Value
+from xbench.scoring.cases import (
+    BATCH,
+    FEW,
+    Boxes,
+    Case,
+    Sample,
+    batches,
+    common,
+    cut,
+    in_order,
+)
+from xbench.scoring.described import described, no_cell
 from xbench.scoring.features import cached_features
 
 Rows = NDArray[np.intp]
-#: The part of each image that is no padding; None where there is no padding.
-Boxes = Sequence[Box] | None
 #: A value from some rows of the output and some of the target.
 Statistic = Callable[[Rows, Rows], float]
-BATCH = 64
-#: Images that are compared one by one need no large batches.
-FEW = 8
-
-
-@dataclass(eq=False)
-class Sample:
-    """Images of one kind, with the group of each.
-
-    Attributes:
-        images: float32 `[n, 1, H, W]` in [0, 1], or what gives them by index.
-        groups: head, patient or acquisition of each.
-        boxes: what of each is no padding.
-        masks: true bone of each, bool `[n, H, W]`, where it is known.
-        kept: vectors of the images, by the name of what made them.
-    """
-
-    images: Images | Tensor
-    groups: Sequence[str]
-    boxes: Boxes = None
-    masks: NDArray[np.bool_] | None = None
-    kept: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, row: int) -> Tensor:
-        """One image `[1, H, W]` without its padding."""
-        return cut(self.images[row], self.boxes[row] if self.boxes else None)
-
-    def rows(self, chosen: Sequence[int]) -> "Sample":
-        """Some of the images."""
-        return Sample(
-            self.images[list(chosen)],
-            [self.groups[row] for row in chosen],
-            [self.boxes[row] for row in chosen] if self.boxes else None,
-            self.masks[list(chosen)] if self.masks is not None else None,
-        )
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is compared.
-
-    Attributes:
-        output: translated images.
-        source: what they were made of, row by row; None where there is none.
-        target: true images of the target domain.
-        aligned: whether row i of the target shows the view of row i of the output.
-    """
-
-    output: Sample
-    source: Sample | None
-    target: Sample
-    aligned: bool
 
 
 @dataclass(frozen=True)
@@ -106,26 +61,38 @@ class Space:
         return sample.kept[name]
 
 
-def measure(metric: Metric, case: Case, space: Space | None) -> Value:
+def measure(
+    metric: Metric,
+    case: Case,
+    space: Space | None,
+    deviations: Callable[[], NDArray[np.float64]] | None = None,
+) -> Value:
     """The value of a metric, with its interval over groups.
 
     Args:
         metric: its declaration.
         case: the images.
         space: where its features come from, for distances of features.
+        deviations: of the descriptors of a `described` metric over training images.
 
     Returns:
         A value; or the reason why there is none.
     """
     if reason := lacking(metric, case):
         return empty(metric, reason)
-    per_image = dimensions = None
+    per_image: NDArray[np.float64] | None = None
+    dimensions = None
     if metric.kind == "per image":
         try:
             per_image = _per_image(metric, case)
         except Unavailable as error:  # a plug-in that fails empties its own column alone
             return empty(metric, str(error))
-        statistic: Statistic = lambda rows, _: float(per_image[rows].mean())  # noqa: E731
+        statistic = _mean_of(per_image)
+    elif metric.kind == "described":
+        per_image = described(metric, case, deviations)
+        if not np.isfinite(per_image).all():
+            return empty(metric, no_cell(metric, case, deviations))
+        statistic = _mean_of(per_image)
     elif metric.kind == "measures":
         statistic = _of_measures(metric, case)
     else:
@@ -140,6 +107,10 @@ def measure(metric: Metric, case: Case, space: Space | None) -> Value:
     return value
 
 
+def _mean_of(per_image: NDArray[np.float64]) -> Statistic:
+    return lambda rows, _: float(per_image[rows].mean())
+
+
 def empty(metric: Metric, reason: str, *, pending: bool = False) -> Value:
     """The value of a metric that has none; `pending` where weights may come."""
     return Value(identity=metric.identity, value=None, reason=reason, pending=pending)
@@ -149,12 +120,35 @@ def lacking(metric: Metric, case: Case) -> str | None:
     """Why a metric cannot be computed from these images, if so."""
     if metric.paired and not case.aligned:
         return "the data are not aligned"
-    if case.source is None and (metric.of_source or metric.kind == "conditional"):
-        return "there is no source image"
     if metric.against == "masks" and case.output.masks is None:
         return "the data have no bone masks"
+    source = metric.against in ("source", "masks") or metric.kind == "conditional"
+    if case.source is None and (source or (metric.against == "anatomy" and not case.aligned)):
+        return "there is no source image"
+    if metric.unit == "mm" and case.output.sides_mm is None:
+        return "the size of a pixel is not known"
+    if metric.against == "training" and not case.training:
+        return "there are no training images"
+    side = _least_side(metric, case)
+    if side < metric.min_side:
+        return f"images of {side} px, needs {metric.min_side}"
+    groups = len(set(case.output.groups))
+    if groups < metric.min_groups:
+        return f"{groups} groups, needs {metric.min_groups}"
     n = len(case.output) if metric.of_source else min(len(case.output), len(case.target))
     return f"n = {n}, needs {metric.min_n}" if n < metric.min_n else None
+
+
+def _least_side(metric: Metric, case: Case) -> int:
+    """Least height or width in px of what a metric sees of the outputs.
+
+    Cells are cut from whole images; all other metrics see images without their padding.
+    """
+    boxes = None if metric.kind == "described" else case.output.boxes
+    if boxes and metric.kind == "per image":
+        boxes = common(boxes, _boxes(case.source if metric.of_source else case.target))
+    sides = [side for box in boxes or () for side in (box.height, box.width)]
+    return min(sides, default=min(case.output.images[0].shape[-2:]))
 
 
 def _with_interval(metric: Metric, case: Case, statistic: Statistic) -> Value:
@@ -207,7 +201,11 @@ def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
         parts.append(
             function(images, second) if metric.built_in else guarded(metric, images, second)
         )
-    return _in_order([part.cpu() for part in parts], found)
+    values = in_order([part.cpu() for part in parts], found)
+    if metric.unit == "mm":  # of distances in px at 64 px
+        assert output.sides_mm is not None
+        values = values * np.asarray(output.sides_mm) / 64
+    return values
 
 
 def _boxes(sample: Sample | None) -> Boxes:
@@ -264,7 +262,7 @@ def _measures(metric: Metric, sample: Sample) -> NDArray[np.float64]:
     if metric.name not in sample.kept:
         found = list(batches(len(sample), sample.boxes, FEW))
         parts = [metric.function(cut(sample.images[rows], box)) for rows, box in found]
-        sample.kept[metric.name] = _in_order(parts, found)
+        sample.kept[metric.name] = in_order(parts, found)
     return sample.kept[metric.name]
 
 
@@ -297,43 +295,3 @@ def polarity(output: Images | Tensor, source: Images | Tensor) -> float:
         given, made = (x - x.mean(1, keepdim=True) for x in flat)
         parts.append(functional.cosine_similarity(given, made))
     return float(torch.cat(parts).mean())
-
-
-def cut(images: Tensor, box: Box | None) -> Tensor:
-    """Images `[..., H, W]` without their padding."""
-    if box is None:
-        return images
-    return images[..., box.top : box.top + box.height, box.left : box.left + box.width]
-
-
-def batches(n: int, boxes: Boxes, most: int = BATCH) -> Iterator[tuple[list[int], Box | None]]:
-    """Rows of images that can be stacked once their padding is off, some at a time."""
-    alike: dict[Box | None, list[int]] = {}
-    for row in range(n):
-        alike.setdefault(boxes[row] if boxes else None, []).append(row)
-    for box, rows in alike.items():
-        for start in range(0, len(rows), most):
-            yield rows[start : start + most], box
-
-
-def _in_order(
-    parts: Sequence[Tensor], found: Sequence[tuple[list[int], Box | None]]
-) -> NDArray[np.float64]:
-    """Results of batches in the order of their rows."""
-    joined = torch.cat(list(parts)).double().numpy()
-    ordered = np.empty_like(joined)
-    ordered[[row for rows, _ in found for row in rows]] = joined
-    return ordered
-
-
-def common(boxes: Boxes, others: Boxes) -> Boxes:
-    """What is no padding in either of two images."""
-    if not boxes or not others or boxes == others:
-        return boxes or others
-    shared = []
-    for a, b in zip(boxes, others, strict=True):
-        top, left = max(a.top, b.top), max(a.left, b.left)
-        bottom = min(a.top + a.height, b.top + b.height)
-        right = min(a.left + a.width, b.left + b.width)
-        shared.append(Box(top, left, bottom - top, right - left))
-    return shared

@@ -12,7 +12,8 @@ from xbench.datasets.base import Dataset, Split
 from xbench.datasets.split import assign_splits
 from xbench.metrics.base import METRICS, Metric
 from xbench.records.schema import Value
-from xbench.scoring.measure import Case, Sample, empty, lacking, measure, polarity
+from xbench.scoring.cases import Case, Sample
+from xbench.scoring.measure import empty, lacking, measure, polarity
 from xbench.scoring.spaces import Spaces
 
 #: Rows of the two halves of a domain's images.
@@ -37,11 +38,12 @@ def score(
 def _value(metric: Metric, case: Case, spaces: Spaces, fetch: bool) -> Value:
     if reason := lacking(metric, case):
         return empty(metric, reason)
-    if reason := spaces.why_not(metric.space, fetch=fetch):
+    if reason := spaces.why_not(metric, fetch=fetch):
         return empty(metric, reason, pending=True)
     try:
         space, mark = spaces.of(metric, case)
-        return measure(replace(metric, identity=metric.identity + mark), case, space)
+        declared = replace(metric, identity=metric.identity + mark)
+        return measure(declared, case, space, lambda: spaces.deviations(metric))
     except Unavailable as unavailable:
         return empty(metric, str(unavailable))
     except ValueError as error:
@@ -70,7 +72,7 @@ class Scorer:
         reasons = {
             name: UNALIGNED
             if metric.paired and not aligned
-            else self.spaces.why_not(metric.space, fetch=fetch)
+            else self.spaces.why_not(metric, fetch=fetch)
             for name, metric in METRICS.items()
         }
         return {name: reason for name, reason in reasons.items() if reason}
@@ -118,10 +120,12 @@ class Scorer:
             first, second = halves
             own = truth.rows(first)
             made = Sample(output, own.groups, own.boxes)
-            return Case(made, None, truth.rows(second), aligned=False)
+            other = truth.rows(second)
+            return Case(made, None, other, aligned=False, training=self._training(target))
         given = self._sample(source)
-        made = Sample(output, given.groups, given.boxes, given.masks)
-        return Case(made, given, truth, self.dataset.aligned(self.split))
+        made = Sample(output, given.groups, given.boxes, given.masks, given.sides_mm)
+        aligned = self.dataset.aligned(self.split)
+        return Case(made, given, truth, aligned, self._training(target))
 
     def _sample(self, domain: str) -> Sample:
         """A domain's images, kept with their features: every pair needs them."""
@@ -132,10 +136,18 @@ class Scorer:
                 data.groups(split, domain),
                 data.content(split, domain),
                 data.masks(split, domain),
+                data.sides_mm(split, domain),
             )
         return self._samples[domain]
 
+    def _training(self, domain: str) -> Sample:
+        """The training images of a domain, kept with their descriptions."""
+        name = f"train {domain}"
+        if name not in self._samples:
+            data = self.dataset
+            self._samples[name] = Sample(data.train(domain), [], data.content("train", domain))
+        return self._samples[name]
+
     def _train(self) -> list[Sample]:
         """The training images of all domains: their features give the statistics."""
-        data = self.dataset
-        return [Sample(data.train(d), [], data.content("train", d)) for d in data.domains]
+        return [self._training(domain) for domain in self.dataset.domains]

@@ -7,23 +7,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
 
 from xbench.core.errors import Unavailable
-from xbench.core.files import home, set_aside
-from xbench.core.weights import WEIGHTS, path_of
+from xbench.core.files import atomic, home, set_aside
+from xbench.core.weights import WEIGHTS, obtain, path_of
 from xbench.metrics import extractors
 from xbench.metrics.base import Metric
 from xbench.metrics.extractors import Extractor
 from xbench.metrics.statistics import INCEPTION_COMPONENTS, TEXTURE_COMPONENTS, FeatureStatistics
-from xbench.scoring.measure import Case, Sample, Space
+from xbench.scoring.cases import Case, Sample
+from xbench.scoring.described import describe
+from xbench.scoring.measure import Space
 
 #: Space → principal components kept, and whether features are scaled or only centred.
 STATISTICS = {
     "texture": (TEXTURE_COMPONENTS, True),
     "inception": (INCEPTION_COMPONENTS, False),
     "clip": (INCEPTION_COMPONENTS, False),
+    "clip_l336": (INCEPTION_COMPONENTS, False),
     "user": (INCEPTION_COMPONENTS, False),
 }
+#: Ends of the identity of metrics whose statistics were fitted on the images of the call: of
+#: features, and of the cells of `ltd`.
+FITTED, POOLED = "+fit", "/pooled"
 
 
 class Spaces:
@@ -33,8 +42,10 @@ class Spaces:
         pool: returns the samples whose features give the statistics (training images, say).
         device: where networks compute.
         folder: where the statistics are kept; None to keep none.
-        mark: end of the identity of metrics that rest on the statistics of the pool.
+        fitted: whether the pool are the very images that are scored: the identity of a metric that
+            rests on their statistics then ends in `FITTED` or `POOLED`.
         given: statistics that are known already, by space.
+        deviations: those of descriptors that are known already, by metric.
         own: the user's extractor, for the space `user`.
     """
 
@@ -44,30 +55,37 @@ class Spaces:
         device: torch.device | str,
         *,
         folder: Path | None = None,
-        mark: str = "",
+        fitted: bool = False,
         given: Mapping[str, FeatureStatistics] | None = None,
+        deviations: Mapping[str, NDArray[np.float64]] | None = None,
         own: Extractor | None = None,
     ) -> None:
-        self._pool, self._device, self._folder, self._mark = pool, device, folder, mark
+        self._pool, self._device, self._folder, self._own_pool = pool, device, folder, fitted
         self._given = dict(given or {})
+        self._given_deviations = dict(deviations or {})
         self._extractors = {"user": own} if own else {}
         self._fitted: dict[str, FeatureStatistics] = {}
         self._reasons: dict[str, str] = {}
+        self._deviations: dict[str, NDArray[np.float64]] = {}
 
-    def why_not(self, name: str, *, fetch: bool = True) -> str | None:
-        """Why a space has no features: its weights are missing; None if it has.
+    def why_not(self, metric: Metric, *, fetch: bool = True) -> str | None:
+        """Why a metric has no features or no network: weights are missing; None if it has.
 
         Args:
-            name: of the space; `pixels` needs nothing.
+            metric: its declaration.
             fetch: get weights that are missing, once; else say that they are.
         """
+        name = metric.weights or metric.space
         if name == "pixels" or name in self._extractors:
             return None
         if not fetch and name in WEIGHTS and not path_of(name).exists():
             return f"{name} weights are not here, to have them: xbench fetch {name}"
         if name not in self._reasons:
             try:
-                self._extractors[name] = extractors.load(name, self._device)
+                if metric.weights:
+                    obtain(name)
+                else:
+                    self._extractors[name] = extractors.load(name, self._device)
             except Unavailable as reason:
                 self._reasons[name] = str(reason)
         return self._reasons.get(name)
@@ -80,7 +98,8 @@ class Spaces:
         """
         name = metric.space
         if name == "pixels":
-            return None, ""
+            own = metric.scaled and self._own_pool and metric.name not in self._given_deviations
+            return None, POOLED if own else ""
         raw = Space(self._extractors[name], home() / "features" / "sets")
         conditional, scaled = metric.kind == "conditional", STATISTICS[name][1]
         if not (conditional or scaled):
@@ -90,10 +109,29 @@ class Spaces:
         elif name == "user" and len(case.output) > 4 * raw.features(case.output).shape[1]:
             return raw, ""  # enough images for a covariance of all dimensions
         else:
-            statistics, mark = self._statistics(name, raw), self._mark
+            statistics, mark = self._statistics(name, raw), FITTED if self._own_pool else ""
         if conditional and not statistics.axes.shape[1]:
             raise Unavailable("the features do not vary")
         return replace(raw, statistics=statistics), ("-pca32" if name == "user" else "") + mark
+
+    def deviations(self, metric: Metric) -> NDArray[np.float64]:
+        """Standard deviation of each descriptor over all descriptions of the pool's images.
+
+        0 for a descriptor that does not vary.
+        """
+        if metric.name in self._given_deviations:
+            return self._given_deviations[metric.name]
+        if metric.name not in self._deviations:
+            path = self._folder / deviations_file(metric) if self._folder else None
+            kept = _load_array(path) if path else None
+            if kept is None:
+                parts = [part for sample in self._pool() for part in describe(metric, sample)]
+                kept = _deviations(np.concatenate([x.reshape(-1, x.shape[-1]) for x in parts]))
+                if path:
+                    with atomic(path) as part:
+                        save_file({"deviations": kept}, part)
+            self._deviations[metric.name] = kept
+        return self._deviations[metric.name]
 
     def _statistics(self, name: str, raw: Space) -> FeatureStatistics:
         """Statistics of the pool's features, fitted once, or read where they were kept."""
@@ -111,6 +149,38 @@ class Spaces:
         return self._fitted[name]
 
 
+def deviations_file(metric: Metric) -> str:
+    """Name of the file with the deviations of a metric's descriptors."""
+    return f"{metric.identity}.safetensors"
+
+
+def load_deviations(path: Path) -> NDArray[np.float64]:
+    """Read the deviations of descriptors, `[d]`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or holds something else.
+    """
+    try:
+        array: NDArray[np.float64] = load(path.read_bytes())["deviations"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path.name}: no deviations of descriptors ({error})") from error
+    if array.ndim != 1 or not np.isfinite(array).all() or array.min(initial=0) < 0:
+        raise ValueError(f"{path.name}: the deviations are not finite, or below 0")
+    return array
+
+
+def _deviations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations `[d]` over rows `[n, d]`; rows of NaN (padding) are left out."""
+    seen = rows[np.isfinite(rows).all(axis=1)]
+    if not len(seen):
+        return np.zeros(rows.shape[1])
+    deviations = seen.std(axis=0)
+    # Rounding leaves a constant with a tiny deviation; dividing by it would blow it up.
+    varies = deviations > 1e-12 * np.maximum(1, np.abs(seen).max(axis=0))
+    return np.where(varies, deviations, 0.0)
+
+
 def _load(path: Path) -> FeatureStatistics | None:
     """Read stored statistics; damaged ones are named, moved aside and recomputed."""
     if not path.exists():
@@ -120,4 +190,15 @@ def _load(path: Path) -> FeatureStatistics | None:
     except Exception as error:
         aside = set_aside(path)
         warnings.warn(f"{path} is damaged ({error}); moved to {aside.name}", stacklevel=2)
+        return None
+
+
+def _load_array(path: Path) -> NDArray[np.float64] | None:
+    """Stored deviations; damaged ones are moved aside with a warning and recomputed."""
+    try:
+        return load_deviations(path)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        warnings.warn(f"{path} is damaged ({error}); moved to {set_aside(path).name}", stacklevel=2)
         return None

@@ -25,7 +25,9 @@ from xbench.datasets.phantom.generate import (
     Vessels,
     make_all,
 )
+from xbench.datasets.phantom.projection import SOURCE_DETECTOR, SOURCE_ISOCENTRE
 from xbench.datasets.phantom.render import LOOKS
+from xbench.datasets.phantom.views import FIELD_RANGE
 from xbench.datasets.phantom.volume import EXTENT
 
 
@@ -176,8 +178,13 @@ class Phantom(Dataset):
         return [view.group for view in self.truth(split)]
 
     def masks(self, split: Split, domain: str) -> NDArray[np.bool_]:
-        """See `Dataset`; bone of more than 1 cm, which Otsu's threshold finds in every domain."""
-        return self.bone_masks(split, thicker_than=1.0)
+        """See `Dataset`; bone of more than 2.5 cm: base, rim of the vault, teeth."""
+        return self.bone_masks(split, thicker_than=2.5)
+
+    def sides_mm(self, split: Split, domain: str) -> list[float]:
+        """See `Dataset`; the nominal field, from which single views differ by some percent."""
+        side = sum(FIELD_RANGE) / 2 * SOURCE_ISOCENTRE / SOURCE_DETECTOR
+        return [side] * len(self.ids(split, domain))
 
     def truth(self, split: Split) -> list[ViewTruth]:
         """Ground truth of the views of `val` or `test`, in the order of `ids`."""

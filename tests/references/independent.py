@@ -11,10 +11,13 @@ import numpy as np
 import scipy.ndimage
 import scipy.stats
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from skimage.feature import graycomatrix, graycoprops
 from skimage.filters import threshold_otsu
+from skimage.segmentation import find_boundaries
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 # --- texture ----------------------------------------------------------------------------------
@@ -127,10 +130,144 @@ def tissue_share(x: Array) -> float:
     return float(((way > 0.1) & (way <= 0.3)).mean())
 
 
-def dice(x: Array, mask: NDArray[np.bool_]) -> float:
-    """Overlap of the pixels below Otsu's threshold with a mask."""
-    dark = x < otsu(x)
-    return float(2 * (dark & mask).sum() / (dark.sum() + mask.sum()))
+# --- cell by cell -----------------------------------------------------------------------------
+
+
+def cells(x: Array) -> list[Array]:
+    """The 64 cells of an image, row by row: edges at round(k n / 8)."""
+    down, across = ([round(k * size / 8) for k in range(9)] for size in x.shape)
+    return [x[down[i] : down[i + 1], across[j] : across[j + 1]] for i in range(8) for j in range(8)]
+
+
+def laplacian(x: Array) -> Array:
+    """4-neighbour Laplacian, 0 at the border."""
+    result = np.zeros_like(x)
+    for row in range(1, x.shape[0] - 1):
+        for column in range(1, x.shape[1] - 1):
+            beside = x[row, column - 1] + x[row, column + 1]
+            result[row, column] = x[row - 1, column] + x[row + 1, column] + beside
+            result[row, column] -= 4 * x[row, column]
+    return result
+
+
+def local_descriptors(x: Array) -> Array:
+    """The 11 descriptors of each cell of one image, [64, 11]."""
+    down, right = np.gradient(x)
+    once, twice = (scipy.ndimage.gaussian_filter(x, sigma, mode="reflect") for sigma in (1, 2))
+    maps = (x, right, down, laplacian(x), x - once, once - twice)
+    rows = []
+    for grey, gx, gy, curved, fine, middle in zip(*map(cells, maps), strict=True):
+        row = [grey.mean(), grey.std(), gx.mean(), gy.mean(), np.hypot(gx, gy).mean()]
+        row += [curved.std(), math.log(fine.std() + 1e-3), math.log(middle.std() + 1e-3)]
+        row += [np.quantile(grey, 0.1), np.quantile(grey, 0.9)]
+        row += [math.log((gx**2).mean() + 1e-5) - math.log((gy**2).mean() + 1e-5)]
+        rows.append(row)
+    return np.array(rows)
+
+
+def local_texture_distance(output: Array, target: Array, train: Array) -> float:
+    """`ltd` of two images, standardised by the cells of training images [n, H, W]."""
+    pool = np.concatenate([local_descriptors(x) for x in train])
+    gaps = []
+    for k in range(11):
+        mean, deviation = pool[:, k].mean(), pool[:, k].std()
+        if deviation > 0:
+            a, b = ((local_descriptors(x)[:, k] - mean) / deviation for x in (output, target))
+            gaps.append((a - b) ** 2)
+    return float(np.mean(gaps))
+
+
+def copied(x: Array, train: Array) -> float:
+    """The largest correlation of each cell's residual with that of a training image, averaged."""
+
+    def residuals(image: Array) -> list[Array]:
+        found = cells(image - scipy.ndimage.gaussian_filter(image, 1, mode="reflect"))
+        return [cell / (np.sqrt((cell**2).sum()) + 1e-3) for cell in found]
+
+    others = [residuals(image) for image in train]
+    largest = [
+        max((cell * other[place]).sum() for other in others)
+        for place, cell in enumerate(residuals(x))
+    ]
+    return float(np.mean(largest))
+
+
+# --- gradients and contours -------------------------------------------------------------------
+
+
+def gradient_likeness(a: Array, b: Array) -> float:
+    """Correlation of gradient magnitudes under a Gaussian of side / 64 px."""
+    sigma = max(a.shape) / 64
+    steep = [np.hypot(*np.gradient(scipy.ndimage.gaussian_filter(x, sigma))) for x in (a, b)]
+    return float(np.corrcoef(steep[0].ravel(), steep[1].ravel())[0, 1])
+
+
+def match(outputs: Array, references: Array, groups: list[str]) -> float:
+    """Share of outputs that resemble no reference of another group more than their own."""
+    own = 0
+    for row, x in enumerate(outputs):
+        others = [y for y, group in zip(references, groups, strict=True) if group != groups[row]]
+        mine = gradient_likeness(x, references[row])
+        own += not any(gradient_likeness(x, y) > mine for y in others)
+    return own / len(outputs)
+
+
+def normalised_gradients(x: Array, sigma: float) -> Array:
+    """Gradients of one image, nearly of length 1 where they are steep, [2, H, W]."""
+    smooth = scipy.ndimage.gaussian_filter(x, sigma, mode="nearest")
+    field = np.stack(np.gradient(smooth))
+    length = np.sqrt((field**2).sum(0))
+    result: Array = field / np.sqrt(length**2 + length.mean() ** 2)
+    return result
+
+
+def ngf(a: Array, b: Array, sigma: float | None = None) -> tuple[float, float]:
+    """Agreement of gradient directions, unsigned and signed."""
+    sigma = sigma or max(a.shape) / 32
+    first, second = normalised_gradients(a, sigma), normalised_gradients(b, sigma)
+    product = (first * second).sum(0)
+    lengths = [(field**2).sum(0) for field in (first, second)]
+    unsigned = (product**2).sum() / np.sqrt((lengths[0] ** 2).sum() * (lengths[1] ** 2).sum())
+    return float(unsigned), float(product.sum() / np.sqrt(lengths[0].sum() * lengths[1].sum()))
+
+
+def edge_pixels(x: Array) -> Mask:
+    """Zero crossings of the second derivative along the gradient, where that is steep."""
+    smooth = scipy.ndimage.gaussian_filter(x, 1.5 * max(x.shape) / 64, mode="nearest")
+    gy, gx = np.gradient(smooth)
+    (gyy, gyx), gxx = np.gradient(gy), np.gradient(gx)[1]
+    along = gx**2 * gxx + 2 * gx * gy * gyx + gy**2 * gyy
+    steepness = np.hypot(gx, gy)
+    found = np.zeros(x.shape, dtype=bool)
+    for row, column in np.argwhere(steepness > np.quantile(steepness, 0.8)):
+        after = [along[row + 1 : row + 2, column], along[row, column + 1 : column + 2]]
+        found[row, column] = any((along[row, column] * value < 0).any() for value in after)
+    return found
+
+
+def surface_distances(a: Mask, b: Mask) -> tuple[float, float, float]:
+    """Mean distance between the pixels of two contours: of both, from a to b, from b to a.
+
+    In px at 64 px, each at most 8.
+    """
+    apart = cdist(np.argwhere(a), np.argwhere(b)) * 64 / max(a.shape)
+    there, back = apart.min(1).clip(max=8), apart.min(0).clip(max=8)
+    return float(np.concatenate([there, back]).mean()), float(there.mean()), float(back.mean())
+
+
+def edge_shifts(a: Array, b: Array) -> tuple[float, float, float]:
+    """`surface_distances` of the edges of two images."""
+    return surface_distances(edge_pixels(a), edge_pixels(b))
+
+
+def bone_shift(x: Array, mask: Mask) -> float:
+    """Mean distance of the outline of the darkest pixels, as many as the mask has, from its own."""
+    ranks = scipy.stats.rankdata(x, method="ordinal").reshape(x.shape)
+    outlines = [
+        find_boundaries(np.pad(region, 1, "edge"), mode="inner")[1:-1, 1:-1] & region
+        for region in (ranks <= mask.sum(), mask)
+    ]
+    return surface_distances(outlines[0], outlines[1])[0]
 
 
 # --- distances of features --------------------------------------------------------------------
@@ -184,3 +321,24 @@ def principal_components(pooled: Array, k: int) -> Array:
     _, _, axes = np.linalg.svd(pooled, full_matrices=False)
     found: Array = axes[:k].T
     return found
+
+
+def balls(output: Array, target: Array, k: int = 5) -> tuple[float, float]:
+    """Coverage and density (Naeem et al. 2020), sample by sample."""
+    radii = [sorted(np.linalg.norm(x - y) for y in target)[k] for x in target]
+    inside = np.array(
+        [
+            [np.linalg.norm(x - y) < radius for x, radius in zip(target, radii, strict=True)]
+            for y in output
+        ]
+    )
+    return float(inside.any(0).mean()), float(inside.sum() / (k * len(output)))
+
+
+def cmmd(a: Array, b: Array) -> float:
+    """1000 times the squared MMD with a Gaussian kernel of 10, pairs with itself included."""
+
+    def mean(x: Array, y: Array) -> float:
+        return float(np.mean([math.exp(-((u - v) ** 2).sum() / 200) for u in x for v in y]))
+
+    return 1000 * (mean(a, a) + mean(b, b) - 2 * mean(a, b))

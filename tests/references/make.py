@@ -5,12 +5,13 @@
     python tests/references/make.py --images   # the images too, from the phantom
 
 No metric code of xbench is used: values come from scikit-image, torchmetrics, torch-fidelity,
-clean-fid and, where no package has a metric, the published formula (`independent.py`). Features of
-Inception and CLIP are those of clean-fid with small stand-ins for the networks (`stand_ins.py`);
-so the values are no one's FID, but whoever changes a step on the way is found out.
+clean-fid, lpips and, where no package has a metric, the published formula (`independent.py`).
+Pretrained networks are replaced by small stand-ins (`stand_ins.py`): the values are no one's FID,
+but they change with any step on the way.
 
 Each sheet shows 4 heads (rows) in 4 views (columns) of 48 px, with 16 bits; `output` plays the
-translation of `source`, `target` shows the same views as they should be.
+translation of `source`, `target` shows the same views as they should be and is the set of training
+images for `copied`; `bone` is the true dense bone.
 """
 
 import json
@@ -29,7 +30,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 HERE = Path(__file__).parent
 SHEETS = {"source": "synthetic_low", "output": "synthetic_high", "target": "real_normal"}
-HEADS, VIEWS, SIDE = 4, 4, 48
+HEADS, VIEWS, SIDE, SIDE_MM = 4, 4, 48, 200
 independent = runpy.run_path(str(HERE / "independent.py"))
 # TorchScript asks for a name that a module can have.
 stand_ins = runpy.run_path(str(HERE.parent / "stand_ins.py"), run_name="stand_ins")
@@ -46,7 +47,7 @@ def cut(sheet: Path) -> Array:
 
 
 def make_images() -> None:
-    """Render the phantom and write the sheets, and one of the true bone."""
+    """Render the phantom and write the sheets, and one of true dense bone."""
     from xbench.core.profiles import get_profile
     from xbench.datasets.phantom import Phantom
 
@@ -122,6 +123,15 @@ def distances(
     return found
 
 
+def balls(output: Array, target: Array, features: str, tolerance: float) -> dict[str, Any]:
+    """Coverage and density of two sets of features."""
+    values = independent["balls"](output, target)
+    by = f"{features}, formulas of arXiv 2002.09797"
+    return {
+        k: entry(v, by, tolerance) for k, v in zip(("coverage", "density"), values, strict=True)
+    }
+
+
 def networks(sets: tuple[Array, Array, Array]) -> Values:
     """Distances on the features of the stand-ins, by clean-fid's own path from files."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
@@ -139,17 +149,54 @@ def networks(sets: tuple[Array, Array, Array]) -> Values:
         )
     both = {("fid", "cfid", "kid"): inception, ("clip_fid", "clip_cfid", None): clip}
     found: Values = {}
+    by = "clean-fid's features of a stand-in network"
     for names, features in both.items():
         wide = tuple(x.astype(np.float64) for x in features)
-        by = "clean-fid's features of a stand-in network"
         found |= distances(names, wide, 32, by, 1e-4, scaled=False)
+    found["coverage_inception"] = balls(inception[0], inception[2], by, 1e-4)["coverage"]
+    embeddings = [stand_ins["cmmd_embeddings"](sets[k], stand_ins["clip_l336"]()) for k in (0, 2)]
+    by = "TorchScript encoder of a stand-in network, formula of arXiv 2401.09603"
+    found["cmmd"] = entry(independent["cmmd"](*embeddings), by, 1e-4)
+    distance = stand_ins["lpips_distances"](sets[0], sets[1]).mean()
+    found["lpips"] = entry(distance, "package lpips with stand-in tensors", 1e-5)
     return found
 
 
 def texture(sets: tuple[Array, Array, Array]) -> Values:
     features = tuple(np.stack([independent["descriptors"](x) for x in images]) for images in sets)
     by = "62 descriptors with scikit-image, SciPy and NumPy"
-    return distances(("ftd", "cftd", "ktd"), features, 16, by, 1e-6, scaled=True)
+    found = distances(("ftd", "cftd", "ktd"), features, 16, by, 1e-6, scaled=True)
+    # Balls hold the same samples whatever is subtracted from all.
+    output, target = (features[k] / np.concatenate(features[1:]).std(axis=0) for k in (0, 2))
+    return found | balls(output, target, by, 1e-6)
+
+
+def anatomy(output: Array, source: Array, target: Array) -> Values:
+    """What is compared place by place."""
+
+    def mean(name: str, *more: Array) -> Array:
+        found = [independent[name](x, *(y[row] for y in more)) for row, x in enumerate(output)]
+        return np.mean(found, axis=0)
+
+    pooled = np.concatenate([source, target])
+    heads = [f"head{view // VIEWS}" for view in range(len(output))]
+    agreement, edges = mean("ngf", source), mean("edge_shifts", source)
+    ltd = [
+        independent["local_texture_distance"](*pair, pooled)
+        for pair in zip(output, target, strict=True)
+    ]
+    return {
+        "ltd": entry(np.mean(ltd), "NumPy and SciPy, cell by cell"),
+        "match": entry(independent["match"](output, target, heads), "numpy.corrcoef"),
+        "copied": entry(
+            np.mean([independent["copied"](x, target) for x in output]), "NumPy, cell by cell"
+        ),
+        "ngf": entry(agreement[0], "NumPy and SciPy"),
+        "ngf_signed": entry(agreement[1], "NumPy and SciPy"),
+        "edge_shift": entry(edges[0], "NumPy and scipy.spatial cdist"),
+        "edges_lost": entry(edges[2], "NumPy and scipy.spatial cdist"),
+        "edges_invented": entry(edges[1], "NumPy and scipy.spatial cdist"),
+    }
 
 
 def physics(output: Array, target: Array, bone: Array) -> Values:
@@ -160,13 +207,14 @@ def physics(output: Array, target: Array, bone: Array) -> Values:
     bins = independent["dark_distance_of_bins"](output, target)
     exact = independent["dark_distance"](output, target)
     assert abs(bins - exact) < 1 / 1024, "the bins of hist_emd cost more than they may"
-    overlap = [independent["dice"](x, mask) for x, mask in zip(output, bone, strict=True)]
+    shift = np.mean([independent["bone_shift"](*pair) for pair in zip(output, bone, strict=True)])
     return {
         "nps": entry(gap("noise_spectrum"), "NumPy, patch by patch"),
         "hist_emd": entry(bins, f"NumPy, from histograms; {exact:.6f} from sorted greys"),
         "edge_ratio": entry(gap("sharpness"), "scipy.ndimage gaussian_filter"),
         "tissue_contrast": entry(gap("tissue_share"), "NumPy quantile"),
-        "bone_dice": entry(np.mean(overlap), "scikit-image threshold_otsu"),
+        "bone_shift": entry(shift, "scikit-image find_boundaries, scipy.spatial cdist"),
+        "bone_shift_mm": entry(shift * SIDE_MM / 64, f"the same, with a side of {SIDE_MM} mm"),
     }
 
 
@@ -179,6 +227,7 @@ def main() -> None:
     bone = cut(HERE / "bone.png") > 0
     sets = (output, source, target)
     values = structure(*sets) | texture(sets) | networks(sets) | physics(output, target, bone)
+    values |= anatomy(*sets)
     text = json.dumps(values, indent=1, ensure_ascii=False)
     (HERE / "values.json").write_text(text + "\n", encoding="utf-8")
 

@@ -1,19 +1,29 @@
-"""Structure against realism: points, curves, Pareto front, hypervolume (the paper's Figure 3)."""
+"""The trade-off of two qualities (`tradeoffs.PLANES`): points, curves of sweeps, Pareto front.
+
+seaborn, which takes half a second to import, is imported only where points are drawn.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from xbench.analysis import families
 from xbench.analysis.figures import style
+from xbench.analysis.figures.labels import SIZE, label_points
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row, first
-from xbench.analysis.tradeoffs import STRUCTURE, Curve, curves, pareto_front
+from xbench.analysis.tradeoffs import PLANES, Curve, Plane, Point, curves, pareto_front
+from xbench.core.errors import UserError
 from xbench.core.files import write_text
 from xbench.core.pairs import parse_pairs
 from xbench.core.settings import name_of
@@ -21,163 +31,258 @@ from xbench.metrics.base import METRICS
 
 #: Smaller distances are drawn here, as the axis is logarithmic.
 LEAST = 1e-3
+#: Height of the figure in inches; it is as wide as a paper's column.
+HEIGHT = 3.5
+ANCHOR_COLOUR = "#222222"
+FRONT: dict[str, Any] = {"color": "0.25", "linewidth": 0.6}
 
 
-def tradeoff(results: Results, to: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
-    """Draw rows as points, and curves of those that differ in one number (`tradeoffs.curves`).
+def tradeoff(
+    results: Results, to: Path | None = None, labels: Sequence[str] = (), plane: str = ""
+) -> list[Path]:
+    """Draw rows as labelled points, and sweeps as lines (`tradeoffs.curves`), on every plane.
 
-    References are always drawn; rows of a sweep that are on no curve are left to the ablation
-    table. The dashed line is the Pareto front. `tradeoff.csv` has the numbers.
+    References are always drawn. The dashed line is the Pareto front. A CSV file has the numbers.
+
+    Args:
+        results: of a folder.
+        to: the one file to write, of the first plane if none is named.
+        labels: the rows to draw; by default all but those of sweeps, which are lines.
+        plane: name of the only plane to draw.
 
     Raises:
-        UserError: no row has all pairs and a metric of realism.
+        UserError: no row has all pairs and the values of the first plane, or of the named one.
     """
-    rows, points = results.by_label, style.chosen_rows(results, labels)
-    if labels:
+    chosen = style.chosen_rows(results, labels)
+    if plane or to:
+        return _plane(results, chosen, PLANES[plane or next(iter(PLANES))], to, bool(labels))
+    paper, *others = PLANES.values()
+    files = _plane(results, chosen, paper, None, bool(labels))
+    for other in others:
+        with suppress(UserError):  # without aligned images there is no true target
+            files += _plane(results, chosen, other, None, bool(labels))
+    return files
+
+
+def _plane(
+    results: Results, points: dict[str, Row], plane: Plane, to: Path | None, few: bool
+) -> list[Path]:
+    """Draw one plane; `few`: some rows were chosen, and nothing but references is added."""
+    rows = results.by_label
+    if few:
         rows = {name: row for name, row in rows.items() if name in points or row.reference}
         points = rows
-    realism, everything = curves(rows)
+    realism, everything = curves(rows, plane)
     drawn = [curve for curve in everything if curve.knob or curve.points[0].label in points]
-    files = [] if to else [_numbers(results.folder / "tradeoff.csv", realism, drawn)]
+    files = [] if to else [_numbers(results.folder / f"{plane.name}.csv", realism, plane.up, drawn)]
     with style.paper():
-        figure, axes = plt.subplots(figsize=(style.PAGE, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(style.COLUMN, HEIGHT), layout="constrained")
+        _Drawing(figure, axes, results, rows, points, plane, realism, drawn).draw()
+        return [*style.save_drawing(figure, results.folder, plane.name, to, dpi=300), *files]
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """One plane.
+
+    Attributes:
+        figure: to draw on, with its axes.
+        results: of the folder.
+        rows: all rows that are on it.
+        points: those that are labelled points.
+        plane: what it shows.
+        realism: metric of the axis across.
+        drawn: points and lines.
+    """
+
+    figure: Figure
+    axes: Axes
+    results: Results
+    rows: Mapping[str, Row]
+    points: Mapping[str, Row]
+    plane: Plane
+    realism: str
+    drawn: Sequence[Curve]
+
+    @cached_property
+    def looks(self) -> dict[str, families.Look]:
+        """Family → look."""
+        return families.looks(self.results.by_label)
+
+    @cached_property
+    def single(self) -> dict[str, Point]:
+        """Label → labelled point; a row may be on several curves."""
+        everything = (point for curve in self.drawn for point in curve.points)
+        return {point.label: point for point in everything if point.label in self.points}
+
+    @cached_property
+    def left(self) -> float:
+        """The least distance that is drawn: references far better than all methods lie here."""
+        methods = [p.x for curve in self.drawn if not curve.reference for p in curve.points]
+        return max(LEAST, min(methods, default=LEAST) / 3)
+
+    def draw(self) -> None:
+        """Everything, the labels last, as they need the final limits."""
+        axes = self.axes
         axes.grid(visible=True)
         axes.set_axisbelow(True)
-        _draw(axes, drawn, rows, realism)
-        axes.set_title(style.where(results), loc="left")
-        axes.set_xlabel(f"realism: {METRICS[realism].label} (lower is better, log scale)")
-        axes.set_ylabel("structure: SSIM to the source (higher is better)")
-        axes.text(0.02, 0.97, "↖ better", transform=axes.transAxes, va="top", color="0.3")
-        return [*style.save_drawing(figure, results.folder, "tradeoff", to), *files]
+        style.plain_log(axes)
+        lines = [self.line(curve) for curve in self.drawn if curve.knob]
+        front = self.front()
+        self.intervals()
+        self.scatter()
+        axes.margins(x=0.08, y=0.08)
+        self.leave_out_the_far()
+        axes.set_title(style.where(self.results), loc="left", fontsize=6.5)
+        axes.tick_params(labelsize=6)
+        axes.set_xlabel(f"realism: {METRICS[self.realism].label}, log scale (← better)", fontsize=7)
+        axes.set_ylabel(f"{self.plane.meaning} (better →)", fontsize=7)
+        self.legend(corners=len(front))
+        (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        shown = [
+            point
+            for point in self.single.values()
+            if low <= self.x(point) <= high and bottom <= point.y <= top
+        ]
+        label_points(
+            self.figure,
+            axes,
+            [(self.x(point), point.y) for point in shown],
+            [self.text(point) for point in shown],
+            [*lines, front],
+        )
 
+    def x(self, point: Point) -> float:
+        """Where a point lies across."""
+        return max(point.x, self.left)
 
-def _draw(axes: Axes, drawn: list[Curve], rows: Mapping[str, Row], realism: str) -> None:
-    methods = [curve for curve in drawn if not curve.reference]
-    pairs = parse_pairs((), first(rows).data.domains)
-    style.plain_log(axes)
-    handles: dict[int, Line2D] = {}
-    for curve, (colour, marker) in zip(methods, style.looks(len(methods)), strict=True):
-        handles[id(curve)] = _line(axes, curve, colour, marker)
-        _intervals(axes, curve, rows, realism, colour, pairs)
-    references = [curve for curve in drawn if curve.reference]
-    # References that are far better than all methods are drawn at the left end.
-    left = max(LEAST, min((p.realism for c in methods for p in c.points), default=LEAST) / 4)
-    for curve in references:
-        marker = style.REFERENCE_MARKERS.get(name_of(curve.name), "X")
-        handles[id(curve)] = _line(axes, curve, style.REFERENCE_COLOUR, marker, left)
-    front = pareto_front(p for curve in methods for p in curve.points)
-    (dashes,) = axes.plot(
-        *([max(p.realism, LEAST) for p in front], [p.structure for p in front]),
-        *("--",),
-        color="0.25",
-        linewidth=0.8,
-        drawstyle="steps-post",
-        zorder=1,
-    )
-    axes.margins(x=0.08, y=0.08)
-    _leave_out_the_far(axes, drawn)
-    best = sorted(methods, key=lambda c: (-(c.hypervolume or 0), c.name))
-    shown = [*best[: style.MOST], *references]
-    texts = [*(_entry(curve) for curve in shown), "Pareto front"]
-    marks = [*(handles[id(curve)] for curve in shown), dashes]
-    title = "hypervolume" if any(c.hypervolume is not None for c in best) else None
-    if len(best) > style.MOST:
-        title = f"best {style.MOST} of {len(best)}, {title or 'by name'}"
-    legend = axes.legend(
-        marks, texts, title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False
-    )
-    legend.set_alignment("left")
+    def family(self, label: str) -> str:
+        """The method of a row."""
+        return self.rows[label].records[0].method.name
 
+    def text(self, point: Point) -> str:
+        """The label of a point."""
+        text = style.wrapped(families.short(point.label, self.results.by_label), 24)
+        if self.family(point.label) in self.plane.anchors:
+            text += " (anchor)"
+        return text if point.x >= self.left else f"{text}\n← {point.x:.2g}"
 
-def _leave_out_the_far(axes: Axes, drawn: Sequence[Curve]) -> None:
-    """End the picture right of the identity, if there are rows farther from the target."""
-    # A row may be on several curves.
-    points = list({point.label: point for curve in drawn for point in curve.points}.values())
-    end = 1.2 * next((c.points[0].realism for c in drawn if c.name == "identity"), math.inf)
-    near = [point.structure for point in points if point.realism <= end]
-    if len(near) == len(points):
-        return
-    axes.set_xlim(right=end)
-    margin, far = 0.08 * (max(near) - min(near)), len(points) - len(near)
-    axes.set_ylim(min(near) - margin, max(near) + margin)
-    axes.text(
-        *(0.99, 0.02, f"{far} {'row lies' if far == 1 else 'rows lie'} farther off →"),
-        transform=axes.transAxes,
-        ha="right",
-        color="0.3",
-        fontsize=7,
-    )
+    def line(self, curve: Curve) -> list[tuple[float, float]]:
+        """Draw a curve without markers; returns its corners."""
+        corners = [(self.x(point), point.y) for point in curve.points]
+        colour = self.looks[self.family(curve.points[0].label)].colour
+        self.axes.plot(*zip(*corners, strict=True), color=colour, linewidth=0.7, zorder=2)
+        return corners
 
-
-def _line(
-    axes: Axes, curve: Curve, colour: style.Colour, marker: str, left: float = LEAST
-) -> Line2D:
-    """Draw one curve and return its handle for the legend; no point lies left of `left`."""
-    size = 9 if marker == "*" else 6
-    for point in curve.points:
-        if point.realism < left > LEAST:
-            axes.annotate(
-                f"← {point.realism:.2g}",
-                (left, point.structure),
-                xytext=(6, -2.5),
-                textcoords="offset points",
-                color=colour,
-                fontsize=6,
+    def front(self) -> list[tuple[float, float]]:
+        """Draw the Pareto front of the methods; returns its corners."""
+        best = pareto_front(p for c in self.drawn if not c.reference for p in c.points)
+        corners = [(self.x(point), point.y) for point in best]
+        if corners:
+            self.axes.plot(
+                *zip(*corners, strict=True), "--", **FRONT, drawstyle="steps-post", zorder=1
             )
-    (line,) = axes.plot(
-        [max(point.realism, left) for point in curve.points],
-        [point.structure for point in curve.points],
-        color=colour,
-        linestyle="-" if curve.knob else "",
-        marker=marker,
-        markersize=size if len(curve.points) == 1 else 4.5,
-        markeredgecolor="0.2",
-        markeredgewidth=0.4,
-        zorder=3,
-    )
-    if curve.knob:  # the numbers at its ends show the direction
-        for point in (curve.points[0], curve.points[-1]):
-            axes.annotate(
-                f"{point.value:g}",
-                (max(point.realism, LEAST), point.structure),
-                xytext=(4, 3),
-                textcoords="offset points",
-                fontsize=6,
-                color="0.25",
+        return corners
+
+    def intervals(self) -> None:
+        """95 % intervals of the labelled points as thin crosses."""
+        pairs = parse_pairs((), first(self.rows).data.domains)
+        for label, point in self.single.items():
+            row, colour = self.rows[label], self.looks[self.family(label)].colour
+            look: dict[str, Any] = {"color": colour, "linewidth": 0.5, "alpha": 0.6, "zorder": 2}
+            low, high = row.interval(self.realism, pairs)
+            bottom, top = row.interval(self.plane.up, pairs)
+            if math.isfinite(low) and point.x >= self.left:
+                self.axes.plot([max(low, self.left), high], [point.y] * 2, **look)
+            if math.isfinite(bottom):
+                self.axes.plot([self.x(point)] * 2, [bottom, top], **look)
+
+    def scatter(self) -> None:
+        """The points: colour and marker of the family, hollow for another training budget."""
+        import seaborn
+
+        labels = list(self.single)
+        frame = pd.DataFrame(
+            {
+                "x": [self.x(point) for point in self.single.values()],
+                "y": [point.y for point in self.single.values()],
+                "family": [self.family(label) for label in labels],
+            }
+        )
+        anchors = dict.fromkeys(self.plane.anchors, ANCHOR_COLOUR)
+        palette = {name: anchors.get(name, look.colour) for name, look in self.looks.items()}
+        seaborn.scatterplot(
+            frame,
+            **{"x": "x", "y": "y", "hue": "family", "style": "family"},
+            palette=palette,
+            markers={name: look.marker for name, look in self.looks.items()},
+            s=22,
+            legend=False,
+            ax=self.axes,
+            zorder=3,
+        )
+        (marks,) = self.axes.collections
+        edges = [palette[name] for name in frame["family"]]
+        hollow = map(families.other_budget, labels)
+        marks.set(edgecolors=edges, linewidths=0.9)
+        marks.set_facecolor(
+            ["white" if other else edge for other, edge in zip(hollow, edges, strict=True)]
+        )
+
+    def leave_out_the_far(self) -> None:
+        """End the picture right of the identity, if there are rows farther from the target."""
+        points = [point for curve in self.drawn for point in curve.points]
+        end = 1.2 * next((p.x for p in points if name_of(p.label) == "identity"), math.inf)
+        near = [point.y for point in points if point.x <= end]
+        if len(near) == len(points):
+            return
+        self.axes.set_xlim(right=end)
+        margin = 0.08 * (max(near) - min(near))
+        self.axes.set_ylim(min(near) - margin, max(near) + margin)
+        if far := sum(point.x > end for point in self.single.values()):
+            self.axes.text(
+                *(0.99, 0.02, f"{far} {'row lies' if far == 1 else 'rows lie'} farther off →"),
+                transform=self.axes.transAxes,
+                ha="right",
+                color="0.3",
+                fontsize=SIZE,
             )
-    return line
+
+    def legend(self, corners: int) -> None:
+        """What marks mean; names stand at the points, and a front of one corner is no line."""
+        names = {self.family(label) for label in self.single}
+        methods = [label for label in self.single if not self.rows[label].reference]
+        others = [families.other_budget(label) for label in methods]
+        dot: dict[str, Any] = {"linestyle": "", "markersize": 4, "color": "0.3"}
+        entries = {
+            "method": Line2D([], [], marker="o", **dot) if not all(others) else None,
+            "other training budget": Line2D([], [], marker="o", markerfacecolor="w", **dot)
+            if any(others)
+            else None,
+            "reference": Line2D([], [], marker="X", **{**dot, "color": families.REFERENCE_COLOUR})
+            if any(self.rows[label].reference for label in self.single)
+            else None,
+            "anchor": Line2D([], [], marker="*", **{**dot, "color": ANCHOR_COLOUR, "markersize": 6})
+            if names & set(self.plane.anchors)
+            else None,
+            "sweep of one setting": Line2D([], [], color="0.3", linewidth=0.7)
+            if any(curve.knob for curve in self.drawn)
+            else None,
+            "Pareto front": Line2D([], [], linestyle="--", **FRONT) if corners > 1 else None,
+        }
+        shown = {name: mark for name, mark in entries.items() if mark is not None}
+        self.figure.legend(
+            list(shown.values()),
+            list(shown),
+            loc="outside lower center",
+            ncols=3,
+            fontsize=SIZE,
+            frameon=False,
+        )
 
 
-def _intervals(
-    axes: Axes,
-    curve: Curve,
-    rows: Mapping[str, Row],
-    realism: str,
-    colour: style.Colour,
-    pairs: Sequence[tuple[str, str]],
-) -> None:
-    """95 % intervals over groups as thin crosses."""
-    for point in curve.points:
-        low, high = rows[point.label].interval(realism, pairs)
-        bottom, top = rows[point.label].interval(STRUCTURE, pairs)
-        x = max(point.realism, LEAST)
-        look: dict[str, Any] = {"color": colour, "linewidth": 0.7, "alpha": 0.6, "zorder": 2}
-        if math.isfinite(low):
-            axes.plot([max(low, LEAST), max(high, LEAST)], [point.structure] * 2, **look)
-        if math.isfinite(bottom):
-            axes.plot([x, x], [bottom, top], **look)
-
-
-def _entry(curve: Curve) -> str:
-    """The text in the legend: hypervolume, name and knob."""
-    if curve.reference:
-        return f"{curve.name} (reference)"
-    number = "" if curve.hypervolume is None else f"{curve.hypervolume:.2f}  "
-    return f"{number}{curve.name}" + (f", over {curve.knob}" if curve.knob else "")
-
-
-def _numbers(path: Path, realism: str, drawn: Sequence[Curve]) -> Path:
-    """Write all points with their curve, whether they are on the front, and the hypervolume."""
+def _numbers(path: Path, realism: str, up: str, drawn: Sequence[Curve]) -> Path:
+    """Write all points with their curve, and whether they are on the front."""
     front = {p.label for p in pareto_front(p for c in drawn if not c.reference for p in c.points)}
     table = pd.DataFrame(
         [
@@ -186,10 +291,9 @@ def _numbers(path: Path, realism: str, drawn: Sequence[Curve]) -> Path:
                 "knob": curve.knob,
                 "method": point.label,
                 "value": point.value,
-                realism: point.realism,
-                STRUCTURE: point.structure,
+                realism: point.x,
+                up: point.y,
                 "pareto": point.label in front,
-                "hypervolume": curve.hypervolume,
             }
             for curve in drawn
             for point in curve.points

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from xbench.analysis.leaderboard import ranked
+from xbench.analysis.leaderboard import without_sweeps
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.core.errors import UserError, nothing_finished, unknown
@@ -34,11 +34,10 @@ Grey = NDArray[np.floating] | NDArray[np.unsignedinteger]
 DPI = 150
 #: Width of a paper's page in inches.
 PAGE = 7.0
-REFERENCE_COLOUR = "0.45"
-REFERENCE_MARKERS = {"identity": "X", FLOOR: "*"}
+#: Width of one of its two columns.
+COLUMN = 3.4
 MARKERS = "osD^vph<P>Hd"
-#: seaborn's palette `colorblind` without its grey. To import seaborn, and scipy.stats with it,
-#: takes half a second.
+#: seaborn's palette `colorblind` without its grey; to import seaborn takes half a second.
 PALETTE = (
     *("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC"),
     *("#CA9161", "#FBAFE4", "#ECE133", "#56B4E9"),
@@ -117,7 +116,7 @@ def chosen_rows(results: Results, labels: Sequence[str] = ()) -> dict[str, Row]:
     for label in labels:
         if label not in rows:
             raise unknown("finished row", label, rows, "see: xbench leaderboard")
-    return {label: rows[label] for label in labels} if labels else ranked(rows)
+    return {label: rows[label] for label in labels} if labels else without_sweeps(rows)
 
 
 def at_most(labels: Sequence[str]) -> tuple[list[str], str]:
@@ -145,7 +144,7 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(breakable, width)) or text
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, dpi: int = DPI) -> Path:
     """Write a PNG, SVG or PDF without a date or version: the same bytes for the same figure.
 
     Raises:
@@ -158,18 +157,20 @@ def save(figure: Figure, path: Path) -> Path:
             f"try: --to {path.with_suffix('.png')}",
         )
     with atomic(path) as part, matplotlib.rc_context({"svg.hashsalt": "xbench"}):
-        figure.savefig(part, dpi=DPI, metadata=UNDATED[path.suffix.lower()])
+        figure.savefig(part, dpi=dpi, metadata=UNDATED[path.suffix.lower()])
     plt.close(figure)
     return path
 
 
-def save_drawing(figure: Figure, folder: Path, name: str, to: Path | None) -> list[Path]:
+def save_drawing(
+    figure: Figure, folder: Path, name: str, to: Path | None, dpi: int = DPI
+) -> list[Path]:
     """Write a drawing as PNG and SVG into the folder, or as the one file asked for."""
     if to:
-        return [save(figure, to)]
-    png = save(figure, folder / f"{name}.png")
+        return [save(figure, to, dpi)]
+    png = save(figure, folder / f"{name}.png", dpi)
     figure.set_layout_engine("none")  # all is in its place; to lay out again takes long
-    return [png, save(figure, folder / f"{name}.svg")]
+    return [png, save(figure, folder / f"{name}.svg", dpi)]
 
 
 def plain_log(axes: Axes) -> None:

@@ -44,31 +44,92 @@ board.search.fixed("kinds", (text, row, place) => !methods[place].kind || $(meth
 
 // Trade-off -------------------------------------------------------------------------------------
 let chart, active;
+const planeButtons = [...document.querySelectorAll("button[data-x]")];
 
 function pointOf(_, place) {
   const scope = $("scope").value;
   const values = scope === "means" ? methods[place].means : units.get(`${place},${scope}`)?.values;
   const [x, xMin, xMax] = values?.[$("x-metric").value] ?? [];
   const [y, yMin, yMax] = values?.[$("y-metric").value] ?? [];
-  // Settings of a sweep that lie on no curve would crowd out the rest.
-  const stray = methods[place].kind === "sweeps" && !$("sweeps").checked && !data.curves.flat().includes(place);
-  return stray || x === undefined || y === undefined ? [] : { x, xMin, xMax, y, yMin, yMax, place, ...methods[place] };
+  const { kind } = methods[place];
+  const hidden = kind && !$(kind).checked;
+  if (hidden || x === undefined || y === undefined) return [];
+  const anchor = planeButtons.some(({ dataset, ariaPressed }) =>
+    ariaPressed === "true" && dataset.anchors.split(" ").includes(methods[place].name));
+  const text = methods[place].text + (anchor ? " (anchor)" : "");
+  return { x, xMin, xMax, y, yMin, yMax, place, ...methods[place], text };
 }
 
-function datasets() {
-  const single = methods.flatMap(pointOf).map((point) => ({
+// References that are far better than all methods are drawn at the left end of an axis of decades.
+function drawnAt(point, left) {
+  if (!point.reference || point.x >= left) return point;
+  return { ...point, x: left, xMin: left, xMax: left, real: point, text: `${point.text} ← ${number(point.x, 2)}` };
+}
+
+function whiskers({ kind, colour }) {
+  const shown = kind === "sweeps" ? "transparent" : colour;
+  return { errorBarColor: shown, errorBarWhiskerColor: shown, errorBarWhiskerSize: 6 };
+}
+
+function datasets(card) {
+  const points = methods.flatMap(pointOf);
+  const across = points.filter(({ reference }) => !reference).map(({ x }) => x);
+  const least = metric[$("x-metric").value].higher || !across.length ? -Infinity : Math.min(...across) / 3;
+  const single = points.map((point) => drawnAt(point, least > 0 ? least : -Infinity)).map((point) => ({
     label: point.label + (point.reference ? " (reference)" : ""), data: [point], pointStyle: point.shape,
-    borderColor: point.colour, backgroundColor: point.colour, borderWidth: point.reference ? 2.5 : 1, radius: 7,
-    hoverRadius: 10, errorBarColor: point.colour, errorBarWhiskerColor: point.colour, errorBarWhiskerSize: 6,
+    borderColor: point.colour, backgroundColor: point.hollow ? card : point.colour, borderWidth: 2,
+    radius: point.kind === "sweeps" ? 3 : 7, hoverRadius: 10, ...whiskers(point),
   }));
   const curves = data.curves.map((places) => ({
-    type: "line", pointRadius: 0, pointHitRadius: 0, borderWidth: 1.5, borderColor: "#88888899",
+    type: "line", pointRadius: 0, pointHitRadius: 0, borderWidth: 1, borderColor: methods[places[0]].colour,
     data: places.flatMap((place) => pointOf(null, place)).map(({ x, y }) => ({ x, y })),
   }));
-  return [...single, ...curves.filter((curve) => curve.data.length)];
+  return [...single, ...curves.filter((curve) => curve.data.length > 1)];
 }
 
-function described(point) {
+// Texts beside the points: each at the place near its point that covers least.
+const names = {
+  id: "names",
+  afterDatasetsDraw(plot, _, { ink, card }) {
+    const { ctx, chartArea } = plot;
+    const shown = plot.data.datasets.flatMap(({ label, data: [point] }, k) => {
+      const { x, y } = plot.getDatasetMeta(k).data[0];
+      return label ? { point, x, y } : [];
+    });
+    ctx.save();
+    Object.assign(ctx, { font: "12px system-ui, sans-serif", textBaseline: "middle", lineJoin: "round" });
+    const marks = shown.map(({ x, y }) => [x - 8, y - 8, x + 8, y + 8]);
+    const texts = [];
+    for (const { point, x, y } of shown.filter((one) => one.point.kind !== "sweeps")) {
+      const half = [ctx.measureText(point.text).width / 2 + 2, 7];
+      const places = [11, 17, 25, 35, 47, 61].flatMap((away) => [...Array(16).keys()].map((step) => {
+        const way = [Math.cos, Math.sin].map((part) => part((step * Math.PI) / 8));
+        const [cx, cy] = [x, y].map((one, k) => one + way[k] * away + Math.max(-1, Math.min(1, 1.6 * way[k])) * half[k]);
+        const box = [cx - half[0], cy - half[1], cx + half[0], cy + half[1]];
+        const out = box[0] < chartArea.left || box[2] > chartArea.right || box[1] < chartArea.top || box[3] > chartArea.bottom;
+        const covered = [...texts, ...marks].reduce((sum, other) => sum + common(box, other), 0);
+        return { cx, cy, box, away, cost: away + covered + (out ? 1e4 : 0) };
+      }));
+      const best = places.reduce((one, other) => (other.cost < one.cost ? other : one));
+      texts.push(best.box);
+      if (best.away > 17) {
+        const [ex, ey] = [x, y].map((one, k) => Math.max(best.box[k], Math.min(best.box[k + 2], one)));
+        Object.assign(ctx, { strokeStyle: ink, lineWidth: 0.6 }).beginPath();
+        ctx.moveTo(x, y);
+        ctx.lineTo(ex, ey);
+        ctx.stroke();
+      }
+      Object.assign(ctx, { textAlign: "center", strokeStyle: card, lineWidth: 3, fillStyle: ink });
+      ctx.strokeText(point.text, best.cx, best.cy);
+      ctx.fillText(point.text, best.cx, best.cy);
+    }
+    ctx.restore();
+  },
+};
+const common = (a, b) => [0, 1].reduce((area, k) => area * Math.max(0, Math.min(a[k + 2], b[k + 2]) - Math.max(a[k], b[k])), 1);
+
+function described({ real, ...drawn }) {
+  const point = real ?? drawn;
   const values = ["x", "y"].map((name) => {
     const { label, decimals } = metric[$(`${name}-metric`).value];
     const [value, low, high] = ["", "Min", "Max"].map((end) => number(point[name + end], decimals));
@@ -78,8 +139,11 @@ function described(point) {
 }
 
 function drawPlot() {
-  const [ink, line] = ["--soft", "--line"].map((name) => getComputedStyle(root).getPropertyValue(name));
-  const drawn = datasets();
+  const [ink, line, card] = ["--soft", "--line", "--card"].map((name) => getComputedStyle(root).getPropertyValue(name));
+  for (const plane of planeButtons) {
+    plane.ariaPressed = plane.dataset.x === $("x-metric").value && plane.dataset.y === $("y-metric").value;
+  }
+  const drawn = datasets(card);
   const axis = (name) => {
     const { label, higher } = metric[$(`${name}-metric`).value];
     // Distances span decades, similarities do not.
@@ -90,16 +154,15 @@ function drawPlot() {
       title: { display: true, text: `${label} (${higher ? "higher" : "lower"} is better)`, color: ink },
     };
   };
-  const labels = { color: ink, usePointStyle: true, filter: ({ text }) => text && methods.find(({ label }) => label === text)?.kind !== "sweeps" };
   if (chart) chart.destroy();
   $("point").textContent = drawn.length ? "" : "No row has both values.";
   chart = drawn.length && new Chart($("plot"), {
-    type: "scatterWithErrorBars", data: { datasets: drawn },
+    type: "scatterWithErrorBars", data: { datasets: drawn }, plugins: [names],
     options: {
       animation: false, maintainAspectRatio: false, layout: { padding: 12 }, scales: { x: axis("x"), y: axis("y") },
       onClick: (_, [hit]) => hit && openPoint(drawn[hit.datasetIndex].data[hit.index]),
       plugins: {
-        legend: { position: innerWidth > 700 ? "right" : "bottom", labels },
+        legend: { display: false }, names: { ink, card },
         tooltip: { callbacks: { title: ([item]) => item?.raw.label, label: (item) => described(item.raw) } },
       },
     },
@@ -281,8 +344,9 @@ const property = (name, unit) => ({ target }) => root.style.setProperty(name, ta
 const inputs = {
   "x-metric": drawPlot, "y-metric": drawPlot, scope: drawPlot, "matrix-metric": drawMatrix, against: drawViewer,
   "extremes-metric": drawExtremes, pictured: drawExtremes, view: ({ target }) => choose({ view: target.value }),
-  zoom: property("--zoom", ""), split: property("--split", "%"), references: () => board.draw(),
-  sweeps: () => drawPlot(board.draw()), "all-columns": ({ target }) => board.columns(".extra").visible(target.checked),
+  zoom: property("--zoom", ""), split: property("--split", "%"), references: () => drawPlot(board.draw()),
+  sweeps: () => drawPlot(board.draw()), budgets: () => drawPlot(board.draw()),
+  "all-columns": ({ target }) => board.columns(".extra").visible(target.checked),
 };
 const clicks = { previous: () => step(-1), next: () => step(1), theme: () => drawPlot(root.classList.toggle("dark")) };
 for (const [id, act] of Object.entries(inputs)) $(id).addEventListener("input", act);
@@ -290,6 +354,12 @@ for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", 
 document.addEventListener("input", ({ target: { dataset, value } }) => {
   if (dataset.state) choose({ [dataset.state]: Number(value) });
 });
+for (const plane of planeButtons) {
+  plane.addEventListener("click", ({ target: { dataset } }) => {
+    [$("x-metric").value, $("y-metric").value] = [dataset.x, dataset.y];
+    drawPlot();
+  });
+}
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("button.pick");
   if (button) choose({ method: Number(button.dataset.method) }, target.closest("#board") && "pairs");
