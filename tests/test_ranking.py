@@ -148,3 +148,47 @@ def test_intervals_contain_the_deviation_over_seeds(xbench: Xbench) -> None:
     half = lines["two"]["ltd_cross_ci_high"] - lines["two"]["ltd_cross"]
     alone = lines["once"]["ltd_cross_ci_high"] - lines["once"]["ltd_cross"]
     assert half == pytest.approx((alone**2 + (12.706 * sd / 2**0.5) ** 2) ** 0.5, rel=1e-3)
+
+
+def test_a_cheat_is_not_marked_as_the_best(xbench: Xbench) -> None:
+    ranks(
+        xbench,
+        *row("cheat", {"ltd": 0.02, "copied": 0.9}),
+        *row("good", {"ltd": 0.08}),
+        *row("fair", {"ltd": 0.09}),
+    )
+    lines = (FOLDER / "leaderboard.md").read_text().splitlines()
+    cheat, good = (next(x for x in lines if f"| {name} †" in x) for name in ("cheat", "good"))
+    assert "**" not in cheat
+    assert "**0.080**" in good
+
+
+def test_a_row_on_some_pairs_has_no_rank_whatever_ranks(xbench: Xbench) -> None:
+    part = record("part", PAIRS[0], {"ltd": 0.01}, seconds=0.001)
+    ranks(xbench, part, *row("whole", {"ltd": 0.1}))
+    by_time = xbench("leaderboard", "--profile", "smoke", "--json", "--sort", "seconds_per_image")
+    found = {line["method"]: line["rank"] for line in json.loads(by_time.out)}
+    assert (found["part"], found["whole"]) == (None, 1)
+
+
+def test_a_row_that_fails_on_one_pair_has_no_rank_on_the_others(xbench: Xbench) -> None:
+    records = row("one", {"ltd": 0.05})
+    records[3] = record("one", PAIRS[3], {"ltd": 0.05, "match": 0.5})
+    ranks(xbench, *records, *row("other", {"ltd": 0.1}))
+    pairs = xbench("leaderboard", "--profile", "smoke", "--json", "--pairs", ":".join(PAIRS[0]))
+    assert {r["method"]: r["rank"] for r in json.loads(pairs.out)}["one"] is None
+
+
+def test_one_seed_that_fails_on_a_pair_is_enough(xbench: Xbench) -> None:
+    good, bad = row("one", {"ltd": 0.05}, seed=0), row("one", {"ltd": 0.05}, seed=1)
+    bad[3] = record("one", PAIRS[3], {"ltd": 0.05, "match": 0.3}, seed=1)
+    found, notes = ranks(xbench, *good, *row("one", {"ltd": 0.05}, seed=2), *bad)
+    assert found["one"] is None
+    assert "anatomy not recognised on 1 pair" in notes
+
+
+def test_rows_of_two_unusual_budgets_share_no_ranking(xbench: Xbench) -> None:
+    twice = row("a[images=128]", {"ltd": 0.1}, assignments=["budget.images=128"])
+    thrice = row("b[images=192]", {"ltd": 0.2}, assignments=["budget.images=192"])
+    found, _ = ranks(xbench, *twice, *thrice)
+    assert {found["a[images=128]"], found["b[images=192]"]} == {None}

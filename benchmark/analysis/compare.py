@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xbench.analysis.columns import known_metric
 from xbench.analysis.differing import View, views
-from xbench.analysis.leaderboard import ranked
+from xbench.analysis.leaderboard import compared
 from xbench.analysis.results import Results, read
 from xbench.analysis.rows import Row, first
 from xbench.core.errors import Unavailable, UserError, unknown
@@ -380,7 +380,7 @@ def _ranks(
     """Ranks over these pairs of the two rows and all ranked rows with a value on each pair."""
     if len(pairs) < 2:
         return None
-    others = {label for label, row in ranked(by_label).items() if not row.reference}
+    others = {label for label, row in compared(by_label).items() if not row.reference}
     values = {
         label: [row.of_pair(pair)[metric.name] for pair in pairs]
         for label, row in by_label.items()

@@ -11,7 +11,7 @@ from xbench.analysis.ranking import Ranking
 from xbench.analysis.rows import Row
 from xbench.analysis.selection import ALL, Selection, crossing
 from xbench.core.columns import RANKING, crossed
-from xbench.core.pairs import FLOOR, Pair, parse_pairs
+from xbench.core.pairs import CHEATS, FLOOR, Pair, parse_pairs
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
 from xbench.records.freshness import why_not_in_row, why_not_in_table
@@ -104,21 +104,25 @@ def ranked(by_label: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def other_budgets(by_label: Mapping[str, Row]) -> list[str]:
-    """Labels of the rows that were not trained with the usual budget: one table has one budget.
+    """Labels of the rows of another budget than the table's: one table has one budget.
 
-    None where no other row was trained.
+    It is the usual one, or that of all trained rows if none has the usual one on all pairs.
     """
-    trained = [row for row in by_label.values() if row.records[0].method.train_images]
-    changed = [row.label for row in trained if _budget_changed(row) and not row.reference]
-    usual = [row for row in trained if not _budget_changed(row) and not row.reference]
-    return changed if usual else []
+    trained = [r for r in by_label.values() if r.records[0].method.train_images and not r.reference]
+    budgets = {row.label: _budget(row) for row in trained}
+    every = parse_pairs((), rows.first(by_label).data.domains) if by_label else ()
+    usual = any(not budgets[row.label] and row.has(every) for row in trained)
+    if not usual and len(set(budgets.values())) < 2:
+        return []
+    return [label for label, budget in budgets.items() if budget]
 
 
-def _budget_changed(row: Row) -> bool:
-    return any(text.startswith("budget.") for text in row.records[0].method.assignments)
+def _budget(row: Row) -> tuple[str, ...]:
+    """The settings of a row that change its budget."""
+    return tuple(t for t in row.records[0].method.assignments if t.startswith("budget."))
 
 
-def not_ranked(by_label: Mapping[str, Row], selection: Selection = ALL) -> list[str]:
+def not_ranked(by_label: Mapping[str, Row]) -> list[str]:
     """Notes on the rows that `ranked` leaves out, and on those that fail a gate."""
     notes = [
         f"not ranked: {len(labels)} rows of {name} at other settings; "
@@ -130,16 +134,20 @@ def not_ranked(by_label: Mapping[str, Row], selection: Selection = ALL) -> list[
             f"not ranked: {len(others)} rows of other budgets; "
             "see: xbench leaderboard --table budgets"
         )
-    return [*notes, *ranking_of(ranked(by_label), selection).notes]
+    return [*notes, *ranking_of(ranked(by_label)).notes]
 
 
-def ranking_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> Ranking:
+def ranking_of(by_label: Mapping[str, Row]) -> Ranking:
     """What ranks these rows, and which rows fail a gate."""
     if not by_label:
         return Ranking("ltd")
-    record = rows.first(by_label)
-    pairs = selection.pairs or parse_pairs((), record.data.domains)
-    return ranking.make(by_label, pairs, crossing(record, pairs))
+    return ranking.make(by_label, crossing(rows.first(by_label)))
+
+
+def compared(by_label: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows among which the best is marked: those that may have a rank and pass the gates."""
+    refused = ranking_of(by_label).refused
+    return {label: row for label, row in ranked(by_label).items() if label not in refused}
 
 
 def variants(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
@@ -208,7 +216,7 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
     record = rows.first(by_label)
     pairs = selection.pairs or parse_pairs((), record.data.domains)
     wanted, cross = set(pairs), crossing(record, pairs)
-    order = ranking.make(by_label, pairs, cross)
+    order = ranking_of(by_label)
     bounds = [_reference(by_label, name, order.metric, cross) for name in ("identity", FLOOR)]
     lines = []
     for label, row in by_label.items():
@@ -235,16 +243,17 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
     for name in counts:
         board[name] = board[name].astype("Int64")
     sort = selection.sort or (order.metric if selection.pairs else order.column)
-    return _sorted(board, sort, order, ranked(by_label))
+    whole = [label for label, row in ranked(by_label).items() if row.has(pairs)]
+    return _sorted(board, sort, order, whole)
 
 
 def _sorted(board: pd.DataFrame, sort: str, order: Ranking, labels: Container[str]) -> pd.DataFrame:
-    """Sorted by a column, the best first; rows that fail a gate below all others.
+    """Sorted by a column, the best first; cheats and rows that fail a gate below all others.
 
     Rows have a rank if they pass the gates, have one of the labels and are no reference.
     """
     rising = not column(sort).higher_is_better
-    refused = board["method"].isin(list(order.refused))
+    refused = board["method"].isin([*order.refused, *CHEATS])
     board = board.assign(refused=refused).sort_values(
         ["refused", sort, "method"],
         ascending=[True, rising, True],

@@ -5,11 +5,11 @@ whether a row translates, before the ranking column says how well.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xbench.analysis.rows import Row
-from xbench.core.columns import RANKING, crossed
+from xbench.core.columns import crossed
 from xbench.core.pairs import FLOOR, Pair
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
@@ -66,45 +66,46 @@ class _Bounds:
     copied: float
 
 
-def make(by_label: Mapping[str, Row], pairs: Sequence[Pair], cross: Sequence[Pair]) -> Ranking:
-    """Test every row that has all pairs.
+def make(by_label: Mapping[str, Row], cross: Sequence[Pair]) -> Ranking:
+    """Test every row on all pairs that it has, whichever pairs a table shows.
+
+    A row with some of the pairs is tested by the bounds on single pairs alone, and has no rank.
 
     Args:
         by_label: label → row, references too.
-        pairs: of the table.
-        cross: those of them that lie between groups of domains.
+        cross: the pairs between groups of domains.
     """
-    rows = {label: row for label, row in by_label.items() if row.has(pairs)}
-    metric = _metric(rows, cross)
-    bounds = _bounds(rows, pairs, aligned=metric == "ltd")
+    named = {name_of(label): row for label, row in by_label.items()}
+    if absent := [name for name in ("identity", FLOOR) if name not in named]:
+        return Ranking("ltd", reason=f"the reference row {absent[0]} is not finished")
+    identity, floor = named["identity"], named[FLOOR]
+    metric = _metric(identity, floor)
+    bounds = _bounds(identity, floor, aligned=metric == "ltd")
     if isinstance(bounds, str):
         return Ranking(metric, reason=bounds)
-    tested = {n: row for n, row in rows.items() if name_of(n) not in ("identity", FLOOR)}
-    reasons = {n: _why_refused(row, pairs, cross, metric, bounds) for n, row in tested.items()}
+    tested = {n: row for n, row in by_label.items() if name_of(n) not in ("identity", FLOOR)}
+    reasons = {
+        label: _why_refused(row, identity.pairs, cross, metric, bounds)
+        for label, row in tested.items()
+    }
     return Ranking(metric, {label: reason for label, reason in reasons.items() if reason})
 
 
-def _metric(rows: Mapping[str, Row], cross: Sequence[Pair]) -> str:
-    known = {
-        metric: [not math.isnan(row.mean(metric, cross)) for row in rows.values()]
-        for metric in RANKING
-    }
-    if any(known["ltd"]):
+def _metric(identity: Row, floor: Row) -> str:
+    """The first metric of which the references have values, so that no other row decides."""
+    if not math.isnan(identity.mean("ltd", identity.pairs)):
         return "ltd"
-    return "fid" if rows and all(known["fid"]) else "ftd"
+    both = [row.mean("fid", row.pairs) for row in (identity, floor)]
+    return "ftd" if any(map(math.isnan, both)) else "fid"
 
 
-def _bounds(rows: Mapping[str, Row], pairs: Sequence[Pair], *, aligned: bool) -> _Bounds | str:
+def _bounds(identity: Row, floor: Row, *, aligned: bool) -> _Bounds | str:
     """The bounds, or why there are none."""
-    named = {name_of(label): row for label, row in rows.items()}
-    if absent := [name for name in ("identity", FLOOR) if name not in named]:
-        return f"the reference row {absent[0]} is not finished"
-    identity, floor = named["identity"], named[FLOOR]
     best = floor if aligned and floor.label == FLOOR else identity
-    match, copied = best.mean("match", pairs), floor.mean("copied", pairs)
+    match, copied = best.mean("match", best.pairs), floor.mean("copied", floor.pairs)
     for row, metric, value in ((best, "match", match), (floor, "copied", copied)):
         if math.isnan(value):
-            return f"of '{row.label}' {_why_empty(row, metric, pairs)}"
+            return f"of '{row.label}' {_why_empty(row, metric, row.pairs)}"
     if best is identity and aligned and match < MATCH_SHARE:
         return (
             f"of the sources {match:.2f} resemble their own target most (match of identity), at "
@@ -118,32 +119,37 @@ def _why_refused(
     row: Row, pairs: Sequence[Pair], cross: Sequence[Pair], metric: str, bounds: _Bounds
 ) -> str:
     """The first gate that a row fails, in words; empty if it passes all."""
-    for name, over in (("match", pairs), ("copied", pairs), ("ngf", cross), (metric, cross)):
-        if math.isnan(row.mean(name, over)):
+    whole = row.has(pairs)
+    own = row.pairs
+    crossing = [pair for pair in own if pair in cross]
+    for name, over in (("match", own), ("copied", own), ("ngf", crossing), (metric, crossing)):
+        if over and math.isnan(row.mean(name, over)):
             return _why_empty(row, name, over)
-    match, copied = row.mean("match", pairs), row.mean("copied", pairs)
-    ngf = row.mean("ngf", cross)
-    if bad := list(_below(row, "match", pairs, match, bounds.match, MATCH_LEAST)):
+    match, copied = row.mean("match", own), row.mean("copied", own)
+    if bad := _below(row, "match", own, bounds.match if whole else 0, MATCH_LEAST):
         return (
             f"anatomy not recognised on {_count(bad)} "
             f"(match {match:.2f}, needed {bounds.match:.2f}; {_worst(row, 'match', bad)})"
         )
     if copied > bounds.copied + ROUNDING:
         return f"pieces of training images (copied {copied:.2f}, allowed {bounds.copied:.2f})"
-    if bad := list(_below(row, "ngf", cross, ngf, NGF_MEAN, NGF_LEAST)):
+    if bad := _below(row, "ngf", crossing, NGF_MEAN if whole else 0, NGF_LEAST):
         return (
             f"structure of the source is not kept on {_count(bad)} "
-            f"(NGF {ngf:.2f}, needed {NGF_MEAN:.2f}; {_worst(row, 'ngf', bad)})"
+            f"(NGF {row.mean('ngf', crossing):.2f}, needed {NGF_MEAN:.2f}; "
+            f"{_worst(row, 'ngf', bad)})"
         )
     return ""
 
 
-def _below(
-    row: Row, metric: str, pairs: Sequence[Pair], mean: float, needed: float, least: float
-) -> Iterator[Pair]:
-    """The pairs below `least`, and if the mean is too low those below the needed mean, too."""
-    limit = max(least, needed) if mean < needed - ROUNDING else least
-    return (pair for pair in pairs if row.of_pair(pair)[metric] < limit - ROUNDING)
+def _below(row: Row, metric: str, pairs: Sequence[Pair], needed: float, least: float) -> list[Pair]:
+    """The pairs with a seed below `least`; if the mean is too low, those below the needed mean."""
+    if not pairs:
+        return []
+    limit = least
+    if row.mean(metric, pairs) < needed - ROUNDING:
+        limit = max(least, needed)
+    return [pair for pair in pairs if row.least(metric, pair) < limit - ROUNDING]
 
 
 def _count(pairs: Sequence[Pair]) -> str:
@@ -151,8 +157,8 @@ def _count(pairs: Sequence[Pair]) -> str:
 
 
 def _worst(row: Row, metric: str, pairs: Sequence[Pair]) -> str:
-    source, target = min(pairs, key=lambda pair: row.of_pair(pair)[metric])
-    return f"{source} → {target}: {row.of_pair((source, target))[metric]:.2f}"
+    source, target = min(pairs, key=lambda pair: row.least(metric, pair))
+    return f"{source} → {target}: {row.least(metric, (source, target)):.2f}"
 
 
 def _why_empty(row: Row, metric: str, pairs: Sequence[Pair]) -> str:

@@ -156,6 +156,10 @@ class Row:
         """Metric → mean over the seeds of one pair."""
         return dict(zip(self.metrics, self._values[pair].tolist(), strict=True))
 
+    def least(self, metric: str, pair: Pair) -> float:
+        """The least value of any seed on one pair."""
+        return float(self._single[self._places[pair], self._column(metric)].min())
+
     def mean(self, metric: str, pairs: Sequence[Pair]) -> float:
         """Mean over seeds, then over these pairs; NaN where a value is absent."""
         return float(self.summary(pairs).mean[self._column(metric)])

@@ -52,13 +52,17 @@ def board(
     The frame has the rows of sweeps too, without a rank.
     """
     frame = leaderboard.board_of(by_label, selection)
-    notes = leaderboard.not_ranked(by_label, selection)
+    notes = leaderboard.not_ranked(by_label)
     by_label = leaderboard.ranked(by_label)
     pairs = selection.pairs or parse_pairs((), first(by_label).data.domains)
-    ranks = leaderboard.ranking_of(by_label, selection).metric
+    ranks = leaderboard.ranking_of(by_label).metric
     # Over chosen pairs, LTD cross is the same as LTD, or rests on fewer pairs.
     chosen = for_people(metrics, ranks="" if selection.pairs else ranks)
-    text = lines(frame[frame["method"].isin(by_label)], chosen, marked(by_label, chosen, pairs))
+    text = lines(
+        frame[frame["method"].isin(by_label)],
+        chosen,
+        marked(leaderboard.compared(by_label), chosen, pairs),
+    )
     remarks = [f"{note[0].upper()}{note[1:]}" for note in notes]
     if not frame.empty:
         remarks += _remarks([r for row in by_label.values() for r in row.records])
@@ -94,7 +98,7 @@ def _blocks(
     frames = breakdowns.blocks(by_label, named, selection.sort)
     chosen = [c for c in for_people(metrics) if not c.all_pairs]
     text = {
-        part: lines(frame, chosen, marked(by_label, chosen, named[part]))
+        part: lines(frame, chosen, marked(leaderboard.compared(by_label), chosen, named[part]))
         for part, frame in frames.items()
     }
     caption = f"{_caption(by_label, selection)} By {column}."
@@ -132,7 +136,7 @@ def budgets(
 ) -> Made:
     """Methods that were trained with several budgets: a line per budget, without ranks."""
     frame = breakdowns.budgets(by_label, selection)
-    ranks = leaderboard.ranking_of(by_label, selection).metric
+    ranks = leaderboard.ranking_of(by_label).metric
     text = lines(frame, for_people(metrics, ranks="" if selection.pairs else ranks))
     caption = f"{_caption(by_label, selection)} By training budget."
     return Made(frame, Table("budgets", caption, {"": text}))

@@ -91,6 +91,8 @@ class Table:
 def marked(by_label: Mapping[str, Row], columns: Sequence[Column], pairs: Sequence[Pair]) -> Marks:
     """Best and second row of each column that says how good rows are (`rows.marks`)."""
     marks = {c.name: rows.marks(by_label, c.name, pairs) for c in columns if c.name in METRICS}
+    if not by_label:
+        return marks
     cross = crossing(rows.first(by_label), pairs)
     for metric in RANKING:
         if crossed(metric) in {column.name for column in columns}:
@@ -131,10 +133,16 @@ def _name(row: Mapping[str, object]) -> str:
     text = str(row["method"])
     if row.get("reference"):
         text += " (reference)"
-    elif row.get("seeds") == 1 and str(row.get("train_images")) not in ("0", "None"):
+    elif row.get("seeds") == 1 and _is_trained(row):
         text += f" {ONE_SEED}"
     done, _, total = str(row.get("pairs", "")).partition("/")
     return text if done == total else f"{text} (pairs {done}/{total})"
+
+
+def _is_trained(row: Mapping[str, object]) -> bool:
+    """Whether training images were drawn; of rows of other programs it is not known."""
+    drawn = row.get("train_images")
+    return isinstance(drawn, int) and drawn > 0
 
 
 def _live(row: Mapping[str, object], column: Column) -> str:

@@ -11,6 +11,8 @@ Pair = tuple[str, str]
 #: target's views. Without second exposures, one half of the target's images is compared with the
 #: other, and the row is labelled `floor[n/2]`.
 FLOOR = "floor"
+#: Names of the reference rows that do not translate: they show what a column is worth.
+CHEATS = ("shuffle", "nearest")
 
 
 def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...]:

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, Protocol, TypeVar
 
 from xbench.core.columns import NAMES
 from xbench.core.errors import UserError
@@ -22,6 +22,11 @@ Against = Literal["source", "target", "anatomy", "masks", "training"]
 Function = Callable[..., Any]
 FunctionT = TypeVar("FunctionT", bound=Function)
 
+#: What each kind may be compared with; others are of sets, and compared with the target's.
+COMPARED = {
+    "per image": ("source", "target", "masks"),
+    "described": ("source", "target", "anatomy", "training"),
+}
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(?<!_ci_low)(?<!_ci_high)(?<!_inf)(?<!_sd_seeds)")
 LABEL = re.compile(r"[^|\x00-\x1f]{1,24}")
 #: Other columns of the tables, and what `xbench score` adds.
@@ -217,11 +222,16 @@ def metric(
 def _check(declared: Metric) -> None:
     """Refuse names and labels that would not be unique, readable columns."""
     low, high = declared.span
+    kinds = COMPARED.get(declared.kind, ("target",))
     wrong = {
         f"a metric may not be called '{declared.name}'": not NAME.fullmatch(declared.name)
         or declared.name in TAKEN,
         f"{declared.label!r} cannot head a column": not LABEL.fullmatch(declared.label),
-        f"against='{declared.against}' is unknown": declared.against not in get_args(Against),
+        f"against='{declared.against}' is nothing for kind='{declared.kind}'": (
+            declared.against not in kinds
+        ),
+        "kind='described' needs describe": declared.kind == "described" and not declared.describe,
+        "kind='measures' needs gap": declared.kind == "measures" and not declared.gap,
         f"span={declared.span} is no range": None not in (low, high) and not low < high,  # type: ignore[operator]
         f"decimals={declared.decimals} cannot be shown": declared.decimals not in range(10),
     }
@@ -229,7 +239,8 @@ def _check(declared: Metric) -> None:
         raise UserError(
             text,
             "expected: a name of a-z, 0-9 and _ that no other column has, a label of up to 24 "
-            'characters without |, against="source" or "target", a span (low, high), decimals to 9',
+            f"characters without |, against one of {', '.join(kinds)}, a span (low, high), "
+            "decimals to 9",
             f"change @metric of '{declared.name}'",
         )
 

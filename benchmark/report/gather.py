@@ -10,6 +10,7 @@ from xbench.analysis import footnotes
 from xbench.analysis.columns import columns
 from xbench.analysis.leaderboard import (
     board_of,
+    compared,
     not_ranked,
     other_budgets,
     ranked,
@@ -93,14 +94,14 @@ def gather(folder: Path) -> Content:
     by_label, notes = results.by_label, list(results.notes)
     board = board_of(by_label)
     records = [record for row in by_label.values() for record in row.records]
-    compared = ranked(by_label)
-    hidden = {crossed(name) for name in RANKING if name != ranking_of(compared).metric}
+    shown = ranked(by_label)
+    hidden = {crossed(name) for name in RANKING if name != ranking_of(shown).metric}
     numbers = [
         c
         for c in columns()
         if c.label and c.name not in {"method", *hidden} and board[c.name].notna().any()
     ]
-    marks = marked(compared, numbers, parse_pairs((), records[0].data.domains))
+    marks = marked(compared(by_label), numbers, parse_pairs((), records[0].data.domains))
     lines = [
         (
             str(row["method"]),
