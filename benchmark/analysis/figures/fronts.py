@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from xbench.analysis import families
 from xbench.analysis.figures import style
 from xbench.analysis.figures.labels import SIZE, label_points
+from xbench.analysis.leaderboard import ranking_of
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row, first
 from xbench.analysis.tradeoffs import PLANES, Curve, Plane, Point, curves, pareto_front
@@ -74,10 +75,15 @@ def _plane(
         points = rows
     realism, everything = curves(rows, plane)
     drawn = [curve for curve in everything if curve.knob or curve.points[0].label in points]
-    files = [] if to else [_numbers(results.folder / f"{plane.name}.csv", realism, plane.up, drawn)]
+    # Images pasted together from training images would be the best of all.
+    refused = ranking_of(results.by_label).refused
+    methods = [p for c in drawn if not c.reference for p in c.points if p.label not in refused]
+    best = pareto_front(methods)
+    path = results.folder / f"{plane.name}.csv"
+    files = [] if to else [_numbers(path, realism, plane.up, drawn, best)]
     with style.paper():
         figure, axes = plt.subplots(figsize=(style.COLUMN, HEIGHT), layout="constrained")
-        _Drawing(figure, axes, results, rows, points, plane, realism, drawn).draw()
+        _Drawing(figure, axes, results, rows, points, plane, realism, drawn, best).draw()
         return [*style.save_drawing(figure, results.folder, plane.name, to, dpi=300), *files]
 
 
@@ -93,6 +99,7 @@ class _Drawing:
         plane: what it shows.
         realism: metric of the axis across.
         drawn: points and lines.
+        best: the Pareto front of the methods that pass the gates of the ranking.
     """
 
     figure: Figure
@@ -103,6 +110,7 @@ class _Drawing:
     plane: Plane
     realism: str
     drawn: Sequence[Curve]
+    best: Sequence[Point]
 
     @cached_property
     def looks(self) -> dict[str, families.Look]:
@@ -175,9 +183,8 @@ class _Drawing:
         return corners
 
     def front(self) -> list[tuple[float, float]]:
-        """Draw the Pareto front of the methods; returns its corners."""
-        best = pareto_front(p for c in self.drawn if not c.reference for p in c.points)
-        corners = [(self.x(point), point.y) for point in best]
+        """Draw the Pareto front; returns its corners."""
+        corners = [(self.x(point), point.y) for point in self.best]
         if corners:
             self.axes.plot(
                 *zip(*corners, strict=True), "--", **FRONT, drawstyle="steps-post", zorder=1
@@ -281,9 +288,11 @@ class _Drawing:
         )
 
 
-def _numbers(path: Path, realism: str, up: str, drawn: Sequence[Curve]) -> Path:
+def _numbers(
+    path: Path, realism: str, up: str, drawn: Sequence[Curve], best: Sequence[Point]
+) -> Path:
     """Write all points with their curve, and whether they are on the front."""
-    front = {p.label for p in pareto_front(p for c in drawn if not c.reference for p in c.points)}
+    front = {point.label for point in best}
     table = pd.DataFrame(
         [
             {
