@@ -157,6 +157,29 @@ class Dataset(ABC):
         """Masks of dense bone of `val` or `test`: bool `[n, H, W]`, or None if unknown."""
         return None
 
+    def expected(self, split: Split, domain: str) -> Images | None:
+        """Noise-free images of the views of `val` or `test`, or None where they are not known."""
+        return None
+
+    def unpredictable(self, split: Split, domain: str) -> NDArray[np.bool_] | None:
+        """Pixels that no image of another domain determines: bool `[n, H, W]`, or None.
+
+        They show what the acquisition drew at random (cables, collimator), and another draw in the
+        second exposure. Metrics against the aligned target leave them out.
+        """
+        return None
+
+    def prepare_paired(self, progress: Progress | None = None) -> None:
+        """Generate the images of `paired`, if there are any."""
+        return
+
+    def paired(self, domain: str) -> Images | None:
+        """Aligned training images: image i shows the same view in every domain; or None.
+
+        They are of heads that no other split uses. Only the reference row `paired` may see them.
+        """
+        return None
+
     def sides_mm(self, split: Split, domain: str) -> list[float] | None:
         """Side of each image of `val` or `test` in the plane of the isocentre; None if unknown."""
         return None
