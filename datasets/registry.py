@@ -16,6 +16,7 @@ GROUP = "xbench.datasets"
 #: Name → "module:class", or "module:function" that returns the class; imported on demand.
 BUILT_IN = {
     "phantom": "xbench.datasets.phantom:Phantom",
+    "phantom-v1": "xbench.datasets.phantom.v1:FirstPhantom",
     "xdigiskull": "xbench.datasets.importers.xdigiskull:fetched",
 }
 #: Names that cannot be a part of a path: empty, only dots, with separators or control characters.

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from xbench.datasets.phantom import anatomy, physics
-from xbench.datasets.phantom.generate import one_thread, project
+from xbench.datasets.phantom.acquisition import Acquisition, draw_acquisition
+from xbench.datasets.phantom.anatomy import Variation
+from xbench.datasets.phantom.files import one_thread
+from xbench.datasets.phantom.generate import project
 from xbench.datasets.phantom.noise import NoiseField
-from xbench.datasets.phantom.projection import Projector, View, gaussian
+from xbench.datasets.phantom.projection import Projector, View, Volume, gaussian
 from xbench.datasets.phantom.render import LOOKS, Paths, look, render
-from xbench.datasets.phantom.shapes import Block, Ellipsoid, Ring, Tube, mirrored
+from xbench.datasets.phantom.shapes import Block, Ellipsoid, Ring, Shape, Tube, Turned, mirrored
 from xbench.datasets.phantom.views import CLASSES, draw_view
-from xbench.datasets.phantom.volume import EXTENT, Head, Volume, make_head
+from xbench.datasets.phantom.volume import EXTENT, Head, make_head
 
 #: Mean, standard deviation and mean below .9 of one published image per domain (X-DigiSkull).
 PUBLISHED = {
@@ -59,7 +62,7 @@ def march(volume: Volume, view: View, size: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def head() -> Head:
-    return make_head(11, 3.0)
+    return make_head(Variation(11), 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +71,11 @@ def paths() -> list[Paths]:
     result = []
     for index in range(2):
         seed = 500 + index
-        made = make_head(seed, 1.25)
+        made = make_head(Variation(seed), 1.25)
         bone, soft = Projector(made.bone), Projector(made.soft)
         for number in range(4):
             view = draw_view("statistics", 4 * index + number)
-            result.append(project(made, bone, soft, view, 256, seed))
+            result.append(project(bone, soft, view, 256, seed)[0])
     return result
 
 
@@ -117,7 +120,9 @@ def test_left_and_head_up_lie_where_they_should() -> None:
 
 def test_voxel_size_changes_little() -> None:
     view = plain_view("lao")
-    images = [Projector(make_head(3, voxel).bone).project(view, 48) for voxel in (2.0, 3.2)]
+    images = [
+        Projector(make_head(Variation(3), voxel).bone).project(view, 48) for voxel in (2.0, 3.2)
+    ]
     smooth = [gaussian(image, 1.0) for image in images]
     for fine, coarse in zip(*smooth, strict=True):
         assert (fine.sum() / coarse.sum() - 1).abs() < 0.03
@@ -125,7 +130,7 @@ def test_voxel_size_changes_little() -> None:
 
 
 def test_seeds_make_heads() -> None:
-    one, again, other = (make_head(seed, 5.0).bone.data for seed in (1, 1, 2))
+    one, again, other = (make_head(Variation(seed), 5.0).bone.data for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert (one - other).abs().mean() > 0.05 * one.mean()
 
@@ -147,9 +152,10 @@ def test_noise_is_a_function_of_place() -> None:
         Block((6, 1, 2), (4, 9, 6), 2, (10, 20, -30)),
         Ring((4, 0, 0), (12, 9), 3, "z", (15, 0, 0)),
         Ring((4, 0, 0), (12, 9), 3, "y", (0, 0, 25)),
+        Turned(Block((6, 1, 2), (4, 9, 6), 2, (10, 20, -30)), 15, -3, 4),
     ],
 )
-def test_shapes_keep_their_bounds_and_mirror(shape: Ellipsoid | Tube | Block | Ring) -> None:
+def test_shapes_keep_their_bounds_and_mirror(shape: Shape) -> None:
     points = (torch.rand(3, 20000, generator=torch.Generator().manual_seed(0)) - 0.5) * 80
     x, y, z = points
     distance = shape.distance(x, y, z)
@@ -161,11 +167,12 @@ def test_shapes_keep_their_bounds_and_mirror(shape: Ellipsoid | Tube | Block | R
 
 
 def test_every_head_has_all_its_parts() -> None:
-    variation = anatomy.Variation(3)
-    assert 24 <= len(anatomy.teeth(variation)) // 2 <= 32
+    variation = Variation(3)
+    assert 0 <= len(anatomy.teeth(variation)) // 2 <= 32
+    assert len(anatomy.teeth(Variation(3, wide=False))) // 2 >= 26
     assert len(anatomy.cavities(variation)) > 20
-    assert variation == anatomy.Variation(3)
-    assert variation.vault_mm != anatomy.Variation(4).vault_mm
+    assert variation == Variation(3)
+    assert variation.vault_mm != Variation(4).vault_mm
 
 
 def test_attenuation_tables_are_smooth() -> None:
@@ -223,7 +230,7 @@ def test_statistics_match_the_published_images(domain: str, paths: list[Paths]) 
 def test_air_is_white_and_bone_dark(domain: str, paths: list[Paths]) -> None:
     for p in paths:
         image = render(look(domain, True, True, True), p, 1)
-        air = (p.soft == 0) & (p.solid == 0) & (p.mount == 0)
+        air = (p.plastic == 0) & (p.tissue == 0) & (p.solid == 0) & (p.mount == 0)
         assert image[air].mean() > 0.9
         assert image[p.dens > 4].mean() < image[air].mean() - 0.3
 
@@ -262,3 +269,21 @@ def test_switches_remove_their_cause(paths: list[Paths]) -> None:
     full, bare = images(True, True, True), images(True, True, False)
     assert not torch.equal(full[0], bare[0])
     assert all(torch.equal(a, b) for a, b in zip(full[2:], bare[2:], strict=True))
+
+
+def test_structures_of_an_acquisition_are_masked(paths: list[Paths]) -> None:
+    normal = look("real_normal", True, False, True)
+    plain = render(normal, paths[0], 1)
+    structures = [draw_acquisition(str(i)) for i in range(40)]
+    assert any(a.blades for a in structures)
+    assert any(a.cable for a in structures)
+    assert any(a.screws for a in structures)
+    for acquisition in structures:
+        changed = (render(normal, paths[0], 1, acquisition) - plain).abs()
+        mask = acquisition.mask(256)
+        assert changed[~mask].mean() < 0.003
+        if mask.any():
+            assert changed[mask].mean() > 0.01
+            assert mask.double().mean() < 0.5
+    assert not Acquisition().mask(64).any()
+    assert draw_acquisition("a") == draw_acquisition("a") != draw_acquisition("b")

@@ -209,8 +209,8 @@ def test_lists_are_complete_and_machine_readable(xbench: Xbench) -> None:
     assert rows["identity"]["params"] == rows["identity"]["nfe"] == 0
     metrics = json.loads(xbench("list", "metrics", "--json").out)
     assert [row["name"] for row in metrics] == list(METRICS)
-    phantom, digiskull = json.loads(xbench("list", "datasets", "--json").out)
-    assert phantom["name"] == "phantom"
+    phantom, first, digiskull = json.loads(xbench("list", "datasets", "--json").out)
+    assert (phantom["name"], first["name"]) == ("phantom", "phantom-v1")
     assert phantom["aligned"]
     assert digiskull["key"] is None
     assert "xbench data fetch xdigiskull" in digiskull["about"]

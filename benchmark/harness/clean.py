@@ -188,9 +188,8 @@ def _in_cache(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, P
 def _needed_keys(out: Path) -> set[str]:
     """Keys of the data of all profiles and of all records, those too that cannot be used."""
     keys = set()
-    phantom = datasets.get("phantom")
-    for profile in PROFILES.values():
-        keys.add(phantom(phantom.configure(profile)).key)
+    for phantom in map(datasets.get, ("phantom", "phantom-v1")):
+        keys |= {phantom(phantom.configure(profile)).key for profile in PROFILES.values()}
     for path in out.glob("*/*/records/**/*.json"):
         try:
             keys.add(str(json.loads(path.read_bytes())["data"]["key"]))

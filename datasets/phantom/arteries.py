@@ -11,12 +11,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xbench.core.hashing import seed_from
-from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.shapes import Vec
 
 Points = NDArray[np.float64]
@@ -155,9 +155,20 @@ class Artery:
         return (x, y, z), self.width[0] + share * (self.width[1] - self.width[0])
 
 
-def grow(seed: int) -> list[Artery]:
-    """The arteries of the head of a seed (as in `make_head`), in the frame of the mean head."""
-    variation = Variation(seed)
+class Individual(Protocol):
+    """How one head differs from the mean head; see `anatomy.Variation`."""
+
+    @property
+    def seed(self) -> int:
+        """Of the head."""
+
+    def draw(self, name: str, low: float, high: float) -> float:
+        """A uniform random number that depends only on the head and the name."""
+
+
+def grow(variation: Individual) -> list[Artery]:
+    """The arteries of a head, in the frame of the mean head."""
+    seed = variation.seed
     arteries: list[Artery] = []
     for side in (1, -1):
         trunks = {name: _follow(variation, name, t, side) for name, t in _TRUNKS.items()}
@@ -167,14 +178,14 @@ def grow(seed: int) -> list[Artery]:
     return arteries + [_follow(variation, name, trunk, 1) for name, trunk in _MIDDLE.items()]
 
 
-def _follow(v: Variation, name: str, trunk: _Trunk, side: int) -> Artery:
+def _follow(v: Individual, name: str, trunk: _Trunk, side: int) -> Artery:
     """A trunk of one head: its points moved at random, joined by a smooth curve, made wavy."""
     points = [_place(v, (side * x, y, z)) for x, y, z in trunk.points]
     draw = random.Random(seed_from(v.seed, name, side))
     return Artery(_wave(_smooth(points), trunk.wave, draw), trunk.width)
 
 
-def _place(v: Variation, point: Vec) -> Vec:
+def _place(v: Individual, point: Vec) -> Vec:
     """A point moved at random for one head, but equally for all arteries that share it.
 
     Least in the canals of the skull base, more in the brain, most in the neck.

@@ -1,45 +1,37 @@
-"""Makes the image files of heads, in this process or in worker processes."""
+"""Makes the images and the truth of heads: projected once, rendered in every domain."""
 
-import json
 import math
-import queue
 import random
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xbench.core.files import atomic, write_text
-from xbench.core.hashing import file_digest, seed_from
+from xbench.core.hashing import seed_from
 from xbench.core.pixels import WHITE, Pixels, to_pixels
 from xbench.datasets.phantom import vessels
+from xbench.datasets.phantom.acquisition import Acquisition, draw_acquisition
+from xbench.datasets.phantom.anatomy import Variation
+from xbench.datasets.phantom.files import Job, one_thread
 from xbench.datasets.phantom.projection import Projector, View
-from xbench.datasets.phantom.render import (
-    LOOKS,
-    Contrast,
-    Look,
-    Paths,
-    bone_channel,
-    look,
-    render,
-)
-from xbench.datasets.phantom.views import draw_view, mount_path
-from xbench.datasets.phantom.volume import CHANNELS, SOLID_RHO, Head, make_head
+from xbench.datasets.phantom.render import LOOKS, Contrast, Look, Paths, look, render
+from xbench.datasets.phantom.views import NARROW, WIDE, draw_view, mount_path
+from xbench.datasets.phantom.volume import SOLID_RHO, Head, make_head
 
 #: Stored grey levels per cm of the bone path and of the vessel path.
 STEPS_PER_CM = 2000
-#: Planes of val and test files: each domain, each domain again with other noise, the bone path, and
-#: the vessel path if there are vessels.
-BONE_PLANE = 2 * len(LOOKS)
-VESSEL_PLANE = BONE_PLANE + 1
+#: Masks, in the order of their bits; after them comes a bit for each domain, set where its two
+#: exposures of the view show something unpredictable.
+MASKS = ("dense_bone", "orbits", "sinuses", "teeth")
+#: Least path in cm of a ray inside a mask: 2.5 cm of bone shows base, rim of the vault and teeth.
+MASK_CM = (2.5, 0.4, 0.4, 0.25)
+#: How far the plate of the mount may lie from its usual place, as a share of version 1's play.
+PLATE_PLAY = 0.12
 
 #: Whether arteries are filled: no; yes; yes, and the mask is subtracted.
 Vessels = Literal["none", "angiogram", "dsa"]
@@ -50,105 +42,156 @@ IODINE_RANGE, DILUTION = (0.25, 0.35), 0.7
 MOTION_RANGE = (0.05, 0.2)
 
 
+class Planes(NamedTuple):
+    """Where the truth of a head holds what; of a training head for its own domain alone."""
+
+    expected: slice
+    bone: int
+    bits: int
+    repeats: slice
+    vessels: int
+
+    @classmethod
+    def of(cls, domains: int) -> "Planes":
+        """The planes for so many domains; second exposures only exist for all of them."""
+        last = domains + 2
+        return cls(slice(domains), domains, domains + 1, slice(last, last + domains), 2 * last - 2)
+
+
 @dataclass(frozen=True)
-class Job:
-    """One head of one split: the folder of its file, and everything that the file depends on.
+class RenderedJob(Job):
+    """A head, and the switches of the causes of the gap between domains."""
 
-    `domain` is the domain of a training head, and None if all domains are made.
-    """
-
-    folder: str
-    split: str
-    domain: str | None
-    index: int
-    views: int
-    size: int
     voxel_mm: float
     attenuation: bool
     noise: bool
     soft_tissue: bool
+    variation: bool
     vessels: Vessels = "none"
 
-    @property
-    def head(self) -> str:
-        """Name of the head, unique over all splits and domains."""
-        middle = f"-{self.domain}-" if self.domain else ""
-        return f"{self.split}{middle}{self.index:03d}"
+    @abstractmethod
+    def volumes(self) -> Head:
+        """The head."""
 
     @property
-    def array(self) -> Path:
-        """The images, uint16: `[views, H, W]` for training, else `[planes, views, H, W]`."""
-        return Path(self.folder) / f"{self.head}.npy"
-
-    @property
-    def sidecar(self) -> Path:
-        """SHA-256 of the array and the ground truth of its views, JSON."""
-        return Path(self.folder) / f"{self.head}.json"
-
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        images = (self.views, self.size, self.size)
-        last = BONE_PLANE if self.vessels == "none" else VESSEL_PLANE
-        return images if self.domain else (last + 1, *images)
+    def seed(self) -> int:
+        """Determines the head and the structures in its images."""
+        return seed_from("phantom 2", self.head)
 
     def look(self, domain: str) -> Look:
         """The image formation of a domain with this job's switches."""
         subtracted = self.vessels == "dsa"
         return look(domain, self.attenuation, self.noise, self.soft_tissue, subtracted)
 
+    def acquisition(self, view: str, domain: str, repeat: int) -> Acquisition | None:
+        """Random structures of an exposure; None where there are none."""
+        if not self.variation or not LOOKS[domain].soft.mount:
+            return None
+        return draw_acquisition(f"{view} {domain} {repeat}")
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one torch thread: sums have one order, and many tiny operations run faster."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    def make(self) -> None:
+        """Render all views and write them."""
+        with one_thread():
+            head = self.volumes()
+            projectors = Projector(head.bone), Projector(head.soft)
+            discs = None if self.vessels == "none" else vessels.grow(self.anatomy())
+            images, truth, facts = [], [], []
+            for number in range(self.views):
+                slot = self.index * self.views + number
+                play = WIDE if self.variation else NARROW
+                view = draw_view(f"{self.split} {self.domain}", slot, play)
+                name = f"{self.head} {number}"
+                lines, masks = project(*projectors, view, self.size, self.seed)
+                if discs is not None:
+                    path = vessels.project(discs, view, self.size)
+                    lines = replace(lines, contrast=inject(path, name))
+                image, known = self._view(lines, masks, name)
+                images.append(image)
+                truth.append(known)
+                facts.append(self._facts(number, view, head))
+        shown = np.stack(images, axis=1)
+        self.save(
+            shown[0] if self.domain else shown,
+            {"head_seed": self.seed, "views": facts},
+            np.stack(truth, axis=1),
+        )
+
+    def anatomy(self) -> Variation:
+        """How the head differs from the mean head."""
+        return Variation(self.seed, self.variation)
+
+    def _view(self, lines: Paths, masks: Tensor, name: str) -> tuple[Pixels, Pixels]:
+        """Images `[domains, H, W]` and truth `[planes, H, W]` of a view."""
+        domains = [self.domain] if self.domain else list(LOOKS)
+        clean = replace(self, noise=False)
+
+        def shown(repeat: int) -> list[Tensor]:
+            return [
+                render(
+                    self.look(domain),
+                    lines,
+                    seed_from("noise", name, domain, repeat),
+                    self.acquisition(name, domain, repeat),
+                )
+                for domain in domains
+            ]
+
+        expected = [render(clean.look(domain), lines, 0) for domain in domains]
+        planes = [_pixels(expected), _pixels([lines.solid / SOLID_RHO * STEPS_PER_CM / WHITE])]
+        planes.append(self._bits(masks, name, domains)[None])
+        if not self.domain:
+            planes.append(_pixels(shown(1)))
+        if lines.contrast is not None:
+            planes.append(_pixels([lines.contrast.vessels * STEPS_PER_CM / WHITE]))
+        return _pixels(shown(0)), np.concatenate(planes)
+
+    def _bits(self, masks: Tensor, name: str, domains: Sequence[str]) -> Pixels:
+        """All masks of a view in the bits of `[H, W]`."""
+        bits = np.zeros(masks.shape[1:], np.uint16)
+        for number, (path, least) in enumerate(zip(masks, MASK_CM, strict=True)):
+            bits |= (path > least).numpy().astype(np.uint16) << number
+        for domain in domains:
+            bit = len(MASKS) + list(LOOKS).index(domain)
+            for repeat in range(2):
+                structures = self.acquisition(name, domain, repeat)
+                if structures is not None:
+                    bits |= structures.mask(self.size).numpy().astype(np.uint16) << bit
+        return bits
+
+    def _facts(self, number: int, view: View, head: Head) -> dict[str, Any]:
+        return {
+            "id": f"{self.head}-{number}-{view.name}",
+            "view": view.name,
+            "lao": round(view.lao, 4),
+            "cran": round(view.cran, 4),
+            "landmarks": {
+                name: [round(value, 3) for value in view.pixel(point, self.size)]
+                for name, point in head.landmarks.items()
+            },
+        }
 
 
-def make(job: Job) -> None:
-    """Write the array and then the sidecar of a job."""
-    with one_thread():
-        images, truth = _images(job)
-    with atomic(job.array) as part:
-        np.save(part, images)
-        digest = file_digest(part)
-    write_text(job.sidecar, json.dumps({"sha256": digest, **truth}, indent=1))
+@dataclass(frozen=True)
+class PhantomJob(RenderedJob):
+    """A procedural head."""
+
+    def volumes(self) -> Head:
+        """See `RenderedJob`."""
+        return make_head(self.anatomy(), self.voxel_mm)
 
 
-def _images(job: Job) -> tuple[Pixels, dict[str, Any]]:
-    seed = seed_from("phantom", job.head)
-    channels = (bone_channel(job.look(job.domain)),) if job.domain else CHANNELS
-    head = make_head(seed, job.voxel_mm, channels)
-    bone, soft = Projector(head.bone), Projector(head.soft)
-    discs = None if job.vessels == "none" else vessels.grow(seed)
-    out = np.empty(job.shape(), np.uint16)
-    views = []
-    for number in range(job.views):
-        view = draw_view(f"{job.split} {job.domain}", job.index * job.views + number)
-        paths = project(head, bone, soft, view, job.size, seed)
-        if discs is not None:
-            path = vessels.project(discs, view, job.size)
-            paths = replace(paths, contrast=inject(path, f"{job.head} {number}"))
-        out[..., number, :, :] = _planes(job, paths, f"{job.head} {number}")
-        views.append(_truth(job, number, view))
-    return out, {"head_seed": seed, "views": views}
+def _pixels(images: Sequence[Tensor]) -> Pixels:
+    return to_pixels(torch.stack(list(images))[:, None])
 
 
 def project(
-    head: Head, bone: Projector, soft: Projector, view: View, size: int, seed: int
-) -> Paths:
-    """Line integrals of one view; empty for a bone channel that the head does not have."""
-    lines = dict(zip(head.channels, bone.project(view, size), strict=True))
-    nothing = torch.empty(0)
-    return Paths(
-        dens=lines.get("dens", nothing),
-        solid=lines.get("solid", nothing),
-        soft=soft.project(view, size)[0],
-        mount=mount_path(seed, view, size),
-    )
+    bone: Projector, soft: Projector, view: View, size: int, seed: int
+) -> tuple[Paths, Tensor]:
+    """Line integrals of one view, and the paths in cm through what the `MASKS` show `[4, H, W]`."""
+    dens, solid = bone.project(view, size)
+    tissue, plastic, *spaces = soft.project(view, size)
+    mount = mount_path(seed, view, size, PLATE_PLAY)
+    return Paths(dens, solid, tissue, plastic, mount), torch.stack([solid / SOLID_RHO, *spaces])
 
 
 def inject(path: Tensor, view: str) -> Contrast:
@@ -159,85 +202,7 @@ def inject(path: Tensor, view: str) -> Contrast:
     return Contrast(path, rho, (reach * math.sin(angle), reach * math.cos(angle)))
 
 
-def _planes(job: Job, paths: Paths, view: str) -> Pixels:
-    """The stored images of one view: `[1, H, W]` for training, else `[planes, H, W]`."""
-    if job.domain:
-        seed = seed_from("noise", view, job.domain, 0)
-        return to_pixels(render(job.look(job.domain), paths, seed)[None, None])
-    planes = [
-        render(job.look(domain), paths, seed_from("noise", view, domain, repeat))
-        for repeat in range(2)
-        for domain in LOOKS
-    ]
-    planes.append(paths.solid / SOLID_RHO * STEPS_PER_CM / WHITE)
-    if paths.contrast is not None:
-        planes.append(paths.contrast.vessels * STEPS_PER_CM / WHITE)
-    return to_pixels(torch.stack(planes)[:, None])
-
-
-def _truth(job: Job, number: int, view: View) -> dict[str, Any]:
-    return {
-        "id": f"{job.head}-{number}-{view.name}",
-        "view": view.name,
-        "lao": round(view.lao, 4),
-        "cran": round(view.cran, 4),
-    }
-
-
-def make_all(jobs: Sequence[Job], workers: int, done: Callable[[], None]) -> None:
-    """Make the files of all jobs, calling `done` after each.
-
-    Args:
-        jobs: the jobs.
-        workers: number of worker processes; below 2, this process does the work.
-        done: called in this process, one call at a time.
-    """
-    if workers < 2:
-        for job in jobs:
-            make(job)
-            done()
-        return
-    todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    for job in jobs:
-        todo.put(job)
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in range(workers):
-            pool.submit(_drive, todo, finished)
-        try:
-            for _ in jobs:
-                error = finished.get()
-                if error is not None:
-                    raise error
-                done()
-        finally:
-            # After an error or an interrupt, no thread takes another job.
-            while not todo.empty():
-                todo.get_nowait()
-
-
-def _drive(
-    todo: "queue.SimpleQueue[Job]", finished: "queue.SimpleQueue[BaseException | None]"
-) -> None:
-    """Feed one worker process from the queue; runs in a thread of the parent."""
-    # -P: the current folder may hold other packages of the same names.
-    command = [sys.executable, "-P", "-m", "xbench.datasets.phantom.worker"]
-    pipe = subprocess.PIPE
-    try:
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as worker:
-            if worker.stdin is None or worker.stdout is None:
-                raise RuntimeError("the worker has no pipes")
-            while True:
-                job = todo.get_nowait()
-                worker.stdin.write(json.dumps(asdict(job)) + "\n")
-                worker.stdin.flush()
-                answer = worker.stdout.readline().strip()
-                if not answer:
-                    raise RuntimeError(f"a worker failed on {job.head}; its error is above")
-                if answer != "ok":
-                    raise OSError(*json.loads(answer))
-                finished.put(None)
-    except queue.Empty:
-        return
-    except Exception as error:
-        finished.put(error)
+def mask_of(bits: Pixels, bit: int) -> NDArray[np.bool_]:
+    """One mask of the bits `[..., H, W]`."""
+    found: NDArray[np.bool_] = (np.asarray(bits) >> bit) & 1 > 0
+    return found

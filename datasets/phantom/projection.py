@@ -7,18 +7,26 @@ axes in the plane is resampled on its own.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from xbench.datasets.phantom.volume import Volume
-
 #: Distances in mm from the focus to the isocentre (Azurion FD20, instructions for use) and to the
 #: detector, which is near the head: 1195 mm, as in measurements, would cut off the vertex.
 SOURCE_ISOCENTRE = 810.0
 SOURCE_DETECTOR = 1000.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxel channels `[C, z, y, x]` with cubic voxels of `voxel` mm from `corner` (mm)."""
+
+    data: Tensor
+    voxel: float
+    corner: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,15 @@ class View:
         top = torch.linalg.cross(level, beam)
         right = math.cos(r) * level + math.sin(r) * top
         return beam, right, torch.linalg.cross(right, beam)
+
+    def pixel(self, point: Sequence[float], size: int) -> tuple[float, float]:
+        """Row and column of a point of the head (mm); the first pixel's centre is (0, 0)."""
+        beam, right, top = self.axes()
+        place = torch.tensor(point, dtype=torch.float64)
+        offset = place - torch.tensor(self.isocentre, dtype=torch.float64) + SOURCE_ISOCENTRE * beam
+        scale = SOURCE_DETECTOR / (offset @ beam) * size / self.field
+        middle = (size - 1) / 2
+        return float(middle - (offset @ top) * scale), float(middle + (offset @ right) * scale)
 
     def rays(self, size: int) -> tuple[Tensor, Tensor]:
         """Focus `[3]` and the vectors from it to the pixel centres `[size, size, 3]`, mm."""
@@ -181,11 +198,16 @@ def _sample(image: Tensor, at: list[Tensor], planes: list[_Plane]) -> Tensor:
 
 def gaussian(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of `[C, H, W]` with mirrored edges; `sigma` in pixels."""
+    return gaussian_axis(gaussian_axis(image, sigma).transpose(1, 2), sigma).transpose(1, 2)
+
+
+def gaussian_axis(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of the last axis alone; `sigma` in pixels."""
     reach = max(1, math.ceil(3.5 * sigma))
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel /= kernel.sum()
-    return _convolve(_convolve(image, kernel, reach).transpose(1, 2), kernel, reach).transpose(1, 2)
+    return _convolve(image, kernel, reach)
 
 
 def _convolve(image: Tensor, kernel: Tensor, reach: int) -> Tensor:

@@ -4,13 +4,14 @@ A domain has three parts, one for each cause of the gap between simulator and fl
 MedShift paper: attenuation, noise, soft tissue. A switch replaces one part in all domains by a
 common one:
 
-- attenuation off: every domain uses the image formation of `real_normal` (spectrum, layered bone,
-  scatter, detector blur, logarithm, dynamic range compression, edge enhancement, grey scale).
+- attenuation off: every domain uses the image formation of `real_normal` (spectrum, real bone,
+  scatter, detector blur, logarithm, multi-scale contrast, grey scale).
 - noise off: no domain has any noise.
 - soft tissue off: the bone in every domain is surrounded as in the real ones, by a little clear
   plastic and the plate of the mount.
 
-With all three off, the five images of a view are the same.
+With all three off, and without the structures of single acquisitions, the five images of a view are
+the same.
 
 If the arteries hold contrast medium, a domain shows them over the anatomy or, subtracted, alone:
 the logarithm of the filled image minus that of the mask, which is taken before. Exposure and window
@@ -18,11 +19,13 @@ are those of the mask, as they are set before the injection.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from xbench.datasets.phantom.acquisition import Acquisition
+from xbench.datasets.phantom.detector import Noise, detect, middle, moved, scatter, shading
 from xbench.datasets.phantom.physics import BONE, IODINE, SOFT, mass_attenuation, tube_spectrum
 from xbench.datasets.phantom.projection import gaussian
 
@@ -59,43 +62,37 @@ class Paths:
     """Line integrals of one view, `[H, W]` each.
 
     Attributes:
-        dens: layered bone, g/cm2.
-        solid: one-material bone, g/cm2.
-        soft: envelope of the head, g/cm2.
+        dens: real bone, g/cm2.
+        solid: a simulator's bone, g/cm2.
+        tissue: the soft tissue that a simulator shows, g/cm2.
+        plastic: the envelope of the head, g/cm2.
         mount: plate of the mount, cm.
         contrast: filled arteries, if any.
     """
 
     dens: Tensor
     solid: Tensor
-    soft: Tensor
+    tissue: Tensor
+    plastic: Tensor
     mount: Tensor
     contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
 class SoftTissue:
-    """Surroundings of the bone: a `share` of soft tissue, its `blur` (px at 256 px), the mount."""
-
-    share: float
-    blur: float
-    mount: bool
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise of the detector and the display.
+    """Surroundings of the bone.
 
     Attributes:
-        photons: detected quanta per pixel in the middle of the image; 0 for a noiseless detector.
-        electronic: standard deviation of the read-out, in quanta.
-        grain: standard deviation of white noise in the grey values, at mid-grey; it decreases
-            towards white, as air is saturated in the published images.
+        tissue: share of the soft tissue that is shown.
+        plastic: density of a phantom's filling, as a share of water's.
+        blur: of both, px at 256 px.
+        mount: whether the plate of the mount is shown.
     """
 
-    photons: float = 0.0
-    electronic: float = 0.0
-    grain: float = 0.0
+    tissue: float = 0.0
+    plastic: float = 0.0
+    blur: float = 0.0
+    mount: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,7 @@ class Measured:
         copper: added filter, mm.
         scatter: scatter-to-primary ratio behind the grid.
         psf: detector blur, px.
-        range_compression: share of the broad structure (17 px at 256 px) that is subtracted.
-        edge: gain of the unsharp mask.
-        edge_width: width of the unsharp mask, px at 256 px.
+        gains: of the bands of detail (see `_process`), finest first, and of what is broader.
         shade: uneven background: attenuation from the middle to a corner.
         contrast: grey values per unit of attenuation, for thin objects.
         knee: attenuation above which the grey scale flattens.
@@ -139,9 +134,7 @@ class Measured:
     copper: float
     scatter: float
     psf: float
-    range_compression: float
-    edge: float
-    edge_width: float
+    gains: tuple[float, ...]
     shade: float
     contrast: float
     knee: float
@@ -159,32 +152,43 @@ class Look:
     subtracted: bool = False
 
 
-_TISSUE = SoftTissue(share=0.22, blur=4.0, mount=False)
-_PLASTIC = SoftTissue(share=0.04, blur=0.0, mount=True)
-_SIMULATOR = Simulated(blur=1.5, rate=0.85, depth=0.69, white=1.005)
+_TISSUE = SoftTissue(tissue=0.48, blur=3.0)
+_PLASTIC = SoftTissue(plastic=0.04, mount=True)
+_SIMULATOR = Simulated(blur=1.0, rate=0.80, depth=0.69, white=1.005)
 # kVp and copper are usual values; all others, such as scatter, blur and dose, are calibrated to the
 # statistics of the paper's images.
-_NORMAL = Measured(76, 0.2, 0.35, 0.60, 0.12, 3.0, 1.0, 0.02, 0.63, 1.3, 0.970, 0.12)
+_NORMAL = Measured(
+    *(76, 0.2, 0.35, 0.60), (2.2, 1.9, 1.5, 1.2, 1.0, 0.9), 0.07, 0.76, 1.3, 0.970, 0.12
+)
 
 LOOKS = {
     "synthetic_low": Look(_SIMULATOR, Noise(grain=0.038), _TISSUE),
     "synthetic_high": Look(_SIMULATOR, Noise(grain=0.005), _TISSUE),
     "real_low": Look(
-        Measured(80, 0.4, 0.40, 0.70, 0.12, 2.0, 1.0, 0.02, 0.69, 1.3, 0.970, 0.12),
+        Measured(
+            *(80, 0.4, 0.40, 0.70), (1.8, 1.6, 1.4, 1.2, 1.0, 0.9), 0.07, 0.82, 1.3, 0.970, 0.12
+        ),
         Noise(photons=160, electronic=2.5),
         _PLASTIC,
     ),
     "real_normal": Look(_NORMAL, Noise(photons=1000, electronic=2.5), _PLASTIC),
     "real_exposure": Look(
-        Measured(72, 0.1, 0.30, 0.45, 0.22, 4.5, 1.0, 0.12, 0.63, 1.3, 0.965, 0.40),
+        Measured(
+            *(72, 0.1, 0.30, 0.45), (3.0, 2.4, 1.8, 1.3, 1.0, 0.8), 0.16, 0.73, 1.3, 0.965, 0.40
+        ),
         Noise(photons=12000, electronic=4.0),
         _PLASTIC,
     ),
 }
+#: Widths that divide an image into bands of detail, px at 256 px, and the attenuation at which a
+#: detail has lost half of its gain: fine structure is enhanced, strong edges are not.
+BANDS, STRONG = (1.0, 2.0, 4.0, 8.0, 17.0), 0.25
+#: Grey value of a closed shutter.
+SHUT = 0.06
 #: Grey scale of subtracted images (our choice): grey value of the background, grey values per unit
-#: of attenuation for fine vessels, attenuation above which it flattens, share of a domain's edge
-#: enhancement in subtracted images (more would mostly enhance noise).
-VESSEL_GROUND, VESSEL_CONTRAST, VESSEL_KNEE, VESSEL_EDGE = 0.82, 0.95, 0.75, 0.25
+#: of attenuation for fine vessels, attenuation above which it flattens, and gain of the edges in
+#: subtracted images (more would mostly enhance noise).
+VESSEL_GROUND, VESSEL_CONTRAST, VESSEL_KNEE, VESSEL_EDGE = 0.82, 0.95, 0.75, 0.6
 
 
 def look(
@@ -200,13 +204,14 @@ def look(
     )
 
 
-def bone_channel(parts: Look) -> str:
-    """The bone channel that a domain shows."""
-    return "solid" if isinstance(parts.attenuation, Simulated) else "dens"
+def render(parts: Look, paths: Paths, seed: int, acquisition: Acquisition | None = None) -> Tensor:
+    """Image `[H, W]` in [0, 1] of one view in one domain.
 
-
-def render(parts: Look, paths: Paths, seed: int) -> Tensor:
-    """Image `[H, W]` in [0, 1] of one view in one domain; `seed` determines the noise.
+    Args:
+        parts: the image formation of the domain.
+        paths: line integrals of the view.
+        seed: determines the noise.
+        acquisition: structures of this exposure, if any.
 
     Raises:
         ValueError: a subtracted image of a view without contrast medium.
@@ -214,12 +219,15 @@ def render(parts: Look, paths: Paths, seed: int) -> Tensor:
     if parts.subtracted and paths.contrast is None:
         raise ValueError("only a view with contrast medium can be subtracted")
     generator = torch.Generator().manual_seed(seed)
-    scale = paths.soft.shape[-1] / 256
-    soft = parts.soft.share * paths.soft
+    scale = paths.plastic.shape[-1] / 256
+    soft = parts.soft.tissue * paths.tissue + parts.soft.plastic * paths.plastic
     if parts.soft.blur:
         soft = gaussian(soft[None], parts.soft.blur * scale)[0]
     if parts.soft.mount:
         soft = soft + ACRYLIC_RHO * paths.mount
+    if acquisition is not None:
+        metal = acquisition.path(soft.shape[-1])
+        paths = replace(paths, dens=paths.dens + metal, solid=paths.solid + metal)
     if isinstance(parts.attenuation, Simulated):
         grey = _simulate(parts, parts.attenuation, paths, soft)
     else:
@@ -230,15 +238,18 @@ def render(parts: Look, paths: Paths, seed: int) -> Tensor:
             strength = strength * math.sqrt(2)  # the grain of two images
         white = torch.randn(grey.shape, generator=generator)
         grey = grey + parts.noise.grain * strength * white
+    if acquisition is not None:
+        # The display closes its shutters over what the blades darken.
+        grey = SHUT + (grey - SHUT) * acquisition.shutter(grey.shape[-1])
     return grey.clamp(0, 1)
 
 
 def _simulate(parts: Look, model: Simulated, paths: Paths, soft: Tensor) -> Tensor:
     blur = model.blur * soft.shape[-1] / 256
-    bone = gaussian(paths.solid[None], blur)[0]
+    bone = gaussian(paths.solid[None], max(blur, 0.1))[0]
     # A simulator's single energy: 60 keV, a usual effective energy for skulls (our choice).
     path = mass_attenuation(BONE, 60) * bone + mass_attenuation(SOFT, 60) * soft
-    level = float(path[_middle(path)].mean()) + 1e-6
+    level = float(path[middle(path)].mean()) + 1e-6
     if paths.contrast is not None:
         # A simulator shows vessels finely, for its devices: half the blur (our choice).
         filling = gaussian(paths.contrast.iodine[None], blur / 2)[0] * mass_attenuation(IODINE, 60)
@@ -254,13 +265,6 @@ def _show_vessels(filling: Tensor) -> Tensor:
     return VESSEL_GROUND - VESSEL_CONTRAST * tone
 
 
-def _middle(image: Tensor) -> tuple[slice, slice]:
-    """The central half of both axes, which sets exposure and window."""
-    size = image.shape[-1]
-    middle = slice(size // 4, size - size // 4)
-    return middle, middle
-
-
 def _expose(
     parts: Look, model: Measured, paths: Paths, soft: Tensor, generator: torch.Generator
 ) -> Tensor:
@@ -268,73 +272,40 @@ def _expose(
     scale = soft.shape[-1] / 256
     spectrum = tube_spectrum(model.kvp, model.copper)
     mask = spectrum.transmission(paths.dens, soft)
-    reference = float(mask[_middle(mask)].mean())
-    scatter = _scatter(model, mask, reference)
+    reference = float(mask[middle(mask)].mean())
+    scattered = scatter(model.scatter, mask, reference)
+
+    def exposed(signal: Tensor) -> Tensor:
+        air = 1 + model.scatter * reference
+        return detect(model.psf, air, parts.noise, signal, reference, generator)
+
     if paths.contrast is None:
-        path = _detect(model, parts.noise, mask + scatter, reference, generator)
-        return _process(model, path, scale)
+        return _process(model, exposed(mask + scattered), scale)
     filled = spectrum.transmission(paths.dens, soft, paths.contrast.iodine)
-    path = _detect(model, parts.noise, filled + scatter, reference, generator)
+    path = exposed(filled + scattered)
     if not parts.subtracted:
         return _process(model, path, scale)
-    moved = _moved(mask, paths.contrast.motion, scale)
-    filling = path - _detect(model, parts.noise, moved + scatter, reference, generator)
-    fine = gaussian(filling[None], max(0.7, model.edge_width * scale))[0]
-    return _show_vessels(filling + VESSEL_EDGE * model.edge * (filling - fine))
-
-
-def _scatter(model: Measured, primary: Tensor, reference: float) -> Tensor:
-    """Scatter: a smooth part that follows the beam, and a constant part (our choice).
-
-    Arteries are too fine to change it.
-    """
-    smooth = gaussian(primary.clamp(max=4 * reference)[None], 30 * primary.shape[-1] / 256)[0]
-    return model.scatter * (0.65 * smooth + 0.35 * reference)
-
-
-def _moved(image: Tensor, motion: tuple[float, float], scale: float) -> Tensor:
-    """The image, moved by a fraction of a pixel (first-order approximation)."""
-    down, right = torch.gradient(image)
-    return (image - scale * (motion[0] * down + motion[1] * right)).clamp(0, 1)
-
-
-def _detect(
-    model: Measured, noise: Noise, signal: Tensor, reference: float, generator: torch.Generator
-) -> Tensor:
-    """Attenuation measured by a detector that receives the share `signal` of the beam.
-
-    `reference` is the share of the primary beam that sets the exposure.
-    """
-    signal = gaussian(signal[None], max(model.psf, 0.3))[0]
-    if noise.photons:
-        signal = _quanta(signal * (noise.photons / reference), noise, generator)
-        signal = signal * (reference / noise.photons)
-    air = 1 + model.scatter * reference
-    # Signals above 1.25 of air, or below a fiftieth of the reference, carry no information.
-    return -torch.log((signal / air).clamp(min=0.02 * reference, max=1.25))
-
-
-def _quanta(expected: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
-    counts = torch.poisson(expected, generator=generator)
-    counts += noise.electronic * torch.randn(expected.shape, generator=generator)
-    # Light spreads in the scintillator: the noise is correlated over neighbouring pixels.
-    return 0.55 * counts + 0.45 * gaussian(counts[None], 0.8)[0]
+    before = moved(mask, paths.contrast.motion, scale)
+    filling = path - exposed(before + scattered)
+    fine = gaussian(filling[None], max(0.7, scale))[0]
+    return _show_vessels(filling + VESSEL_EDGE * (filling - fine))
 
 
 def _process(model: Measured, path: Tensor, scale: float) -> Tensor:
-    """Range compression, edge enhancement and grey scale of the attenuation `path`."""
-    broad = gaussian(path[None], 17 * scale)[0]
-    fine = gaussian(path[None], max(0.7, model.edge_width * scale))[0]
-    path = path - model.range_compression * broad + model.edge * (path - fine)
-    path = path + model.shade * _shading(path.shape[-1])
+    """Multi-scale contrast and grey scale of the attenuation `path`.
+
+    A fluoroscope amplifies weak details more than strong ones, band by band: a gain g becomes
+    g / (1 + |detail| / STRONG).
+    """
+    rest, result = path, torch.zeros_like(path)
+    for width, gain in zip(BANDS, model.gains, strict=False):
+        broad = gaussian(path[None], max(width * scale, 0.5))[0]
+        detail = rest - broad
+        result += gain * detail / (1 + detail.abs() / STRONG)
+        rest = broad
+    result += model.gains[-1] * rest + model.shade * shading(path.shape[-1])
     # Above the knee the film-like curve flattens, so that dense bone keeps some structure.
     tone = torch.where(
-        path > 0, model.knee * (1 - torch.exp(-path / model.knee)), model.halo * path
+        result > 0, model.knee * (1 - torch.exp(-result / model.knee)), model.halo * result
     )
     return model.white - model.contrast * tone
-
-
-def _shading(size: int) -> Tensor:
-    """Heel effect and vignetting `[H, W]`: smallest in the upper middle, 1 in the lower corners."""
-    axis = (torch.arange(size) + 0.5) / size * 2 - 1
-    return 0.3 * (axis[:, None] ** 2 + axis[None, :] ** 2) + 0.2 * (axis[:, None] + 1)

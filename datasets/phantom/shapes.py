@@ -175,11 +175,47 @@ class Ring:
         return (radial.square() + height.square()).sqrt() - self.tube
 
 
-Shape = Ellipsoid | Tube | Block | Ring
+@dataclass(frozen=True)
+class Turned:
+    """A shape, rotated about a line to the left through (`y`, `z`), such as the jaw's hinge.
+
+    A positive `angle` (degrees) moves what is in front of the line down.
+    """
+
+    shape: "Shape"
+    angle: float
+    y: float
+    z: float
+
+    def bounds(self) -> Bounds:
+        """See `Ellipsoid`."""
+        (x0, y0, z0), (x1, y1, z1) = self.shape.bounds()
+        corners = [self.moved((0, y, z)) for y in (y0, y1) for z in (z0, z1)]
+        (_, low_y, low_z), (_, high_y, high_z) = (
+            [pick(values) for values in zip(*corners, strict=True)] for pick in (min, max)
+        )
+        return (x0, low_y, low_z), (x1, high_y, high_z)
+
+    def moved(self, point: Vec) -> Vec:
+        """Where a point of the shape comes to lie."""
+        s, c = math.sin(math.radians(self.angle)), math.cos(math.radians(self.angle))
+        dy, dz = point[1] - self.y, point[2] - self.z
+        return point[0], self.y + c * dy + s * dz, self.z - s * dy + c * dz
+
+    def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """See `Ellipsoid`."""
+        s, c = math.sin(math.radians(self.angle)), math.cos(math.radians(self.angle))
+        dy, dz = y - self.y, z - self.z
+        return self.shape.distance(x, self.y + c * dy - s * dz, self.z + s * dy + c * dz)
+
+
+Shape = Ellipsoid | Tube | Block | Ring | Turned
 
 
 def mirrored(shape: Shape) -> Shape:
     """The shape with left and right exchanged."""
+    if isinstance(shape, Turned):
+        return replace(shape, shape=mirrored(shape.shape))
     if isinstance(shape, Tube):
         return replace(shape, points=tuple((-x, y, z) for x, y, z in shape.points))
     (x, y, z), turn = shape.center, shape.turn

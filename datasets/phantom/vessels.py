@@ -8,13 +8,13 @@ divided by the sine of the angle to the ray; along the ray, the length of the ar
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xbench.datasets.phantom import arteries
-from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.projection import SOURCE_DETECTOR, SOURCE_ISOCENTRE, View
 
 #: Magnification of the isocentre on the detector.
@@ -36,10 +36,30 @@ class Discs:
     lengths: Tensor
 
 
-def grow(seed: int) -> Discs:
-    """The arteries of the head with this seed, in the frame of this head."""
-    v, centers, radii, lengths = Variation(seed), [], [], []
-    for artery in arteries.grow(seed):
+class Scaled(arteries.Individual, Protocol):
+    """A head that is a scaled mean head: x by `width`, y by `length`, z by `height` or `face`."""
+
+    @property
+    def width(self) -> float:
+        """Scale of x."""
+
+    @property
+    def length(self) -> float:
+        """Scale of y."""
+
+    @property
+    def height(self) -> float:
+        """Scale of z above the ear canals."""
+
+    @property
+    def face(self) -> float:
+        """Scale of z below them."""
+
+
+def grow(v: Scaled) -> Discs:
+    """The arteries of a head, in the frame of this head."""
+    centers, radii, lengths = [], [], []
+    for artery in arteries.grow(v):
         line = artery.line * (v.width, v.length, 1.0)
         line[:, 2] *= np.where(line[:, 2] < 0, v.face, v.height)
         lengths.append(np.linalg.norm(np.diff(line, axis=0), axis=1))

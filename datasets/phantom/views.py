@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,50 +22,68 @@ CLASSES = {
     "lao": (30.0, 10.0),
     "obl60": (60.0, 5.0),
 }
-#: Jitter of both angles, of the roll (degrees) and of the isocentre (mm), and range of image sides
-#: on the detector (mm). Our choice: two views of a class are never the same.
-ANGLE_JITTER, ROLL_JITTER, SHIFT_JITTER = 6.0, 4.0, 7.0
+#: Range of image sides on the detector (mm).
 FIELD_RANGE = (256.0, 278.0)
 
 
-def draw_view(series: str, slot: int) -> View:
+@dataclass(frozen=True)
+class Jitter:
+    """Play of both angles and of the roll (degrees) and of the isocentre (mm).
+
+    Our choice: two views of a class are never the same.
+    """
+
+    angle: float
+    roll: float
+    shift: float
+
+
+NARROW, WIDE = Jitter(6.0, 4.0, 7.0), Jitter(9.0, 6.0, 9.0)
+
+
+def draw_view(series: str, slot: int, play: Jitter = NARROW) -> View:
     """A view of a series; each block of eight slots (0 to 7, 8 to 15, …) has each view class once.
 
     Args:
         series: name of the series, for instance of a split.
         slot: number of the view in the series.
+        play: how far the view may be off its class.
     """
     order = list(CLASSES)
     random.Random(seed_from(series, "classes", slot // len(order))).shuffle(order)
     name = order[slot % len(order)]
     draw = random.Random(seed_from(series, "view", slot)).uniform
-    lao, cran = (angle + draw(-ANGLE_JITTER, ANGLE_JITTER) for angle in CLASSES[name])
-    center = [middle + draw(-SHIFT_JITTER, SHIFT_JITTER) for middle in (0.0, 4.0, 8.0)]
+    lao, cran = (angle + draw(-play.angle, play.angle) for angle in CLASSES[name])
+    center = [middle + draw(-play.shift, play.shift) for middle in (0.0, 4.0, 8.0)]
     return View(
         name,
         lao,
         cran,
-        draw(-ROLL_JITTER, ROLL_JITTER),
+        draw(-play.roll, play.roll),
         (center[0], center[1], center[2]),
         draw(*FIELD_RANGE),
     )
 
 
-def mount_path(head_seed: int, view: View, size: int) -> Tensor:
+def mount_path(head_seed: int, view: View, size: int, play: float = 1.0) -> Tensor:
     """Path through the plate of the phantom's mount in cm `[size, size]`.
 
     An upright acrylic plate of 3 mm behind the right half of the vault, rotated by about 25 degrees
-    so that its straight edges cross the vault both in frontal and in lateral views.
+    so that its straight edges cross the vault both in frontal and in lateral views. With a `play`
+    below 1, heads are mounted more alike.
     """
     draw = random.Random(seed_from(head_seed, "mount")).uniform
     focus, rays = view.rays(size)
-    angle = math.radians(25 + draw(-6, 6))
+    angle = math.radians(25 + draw(-6 * play, 6 * play))
     across, along = math.cos(angle), math.sin(angle)
-    center = torch.tensor([-105 * along, -105 * across, draw(48, 66)], dtype=torch.float64)
+    center = torch.tensor(
+        [-105 * along, -105 * across, draw(57 - 9 * play, 57 + 9 * play)], dtype=torch.float64
+    )
     frame = torch.tensor(
         [[along, across, 0.0], [across, -along, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64
     )
-    half = torch.tensor([draw(1.2, 1.8), draw(55, 75), draw(24, 34)], dtype=torch.float64)
+    sides = ((1.5, 0.3), (65, 10), (29, 5))
+    half = torch.tensor([draw(m - r * play, m + r * play) for m, r in sides], dtype=torch.float64)
     start = frame @ (focus - center)
     slope = rays @ frame.T
     slope = torch.where(slope.abs() < 1e-9, torch.full_like(slope, 1e-9), slope)

@@ -1,8 +1,10 @@
-"""Turns a seeded head of signed-distance shapes into voxels of density.
+"""Turns a seeded head of signed-distance shapes into voxels.
 
-Channels (g/cm3): `dens` is bone with its tables, marrow and texture, as in a real head; `solid` is
-the same bone of one material, as in a simulator's surface model (and in bone masks); `soft` is the
-envelope of the head, including bone, without air spaces.
+Bone channels (g/cm3): `dens` is bone with its tables, marrow, teeth and texture, as in a real head;
+`solid` is what a simulator's surface model has of it: one material, filled, without thin structures
+and with rounded edges. Coarser channels: `tissue` is the soft tissue that a simulator shows, g/cm3
+times its share; `plastic` is the envelope of the head, g/cm3, in which a real phantom is cast;
+`orbits`, `sinuses` and `teeth` are occupancies, for masks.
 """
 
 import math
@@ -17,37 +19,38 @@ from xbench.core.hashing import seed_from
 from xbench.datasets.phantom import anatomy
 from xbench.datasets.phantom.anatomy import Bone, Cavity, Variation
 from xbench.datasets.phantom.noise import NoiseField
-from xbench.datasets.phantom.shapes import Bounds, Ellipsoid, Shape, smooth_max, smooth_min
+from xbench.datasets.phantom.projection import Volume, gaussian_axis
+from xbench.datasets.phantom.shapes import (
+    Bounds,
+    Ellipsoid,
+    Shape,
+    Vec,
+    smooth_max,
+    smooth_min,
+)
 
-#: Bone channels.
-CHANNELS: tuple[str, ...] = ("dens", "solid")
+BONE_CHANNELS = ("dens", "solid")
+SOFT_CHANNELS = ("tissue", "plastic", "orbits", "sinuses", "teeth")
 #: Lower corner and size of the box that holds the head, mm (x, y, z).
-CORNER = (-90.0, -110.0, -131.0)
-EXTENT = (180.0, 238.0, 258.0)
-#: Soft tissue: 1.06 (ICRU 44), lowered for the fat of skin and orbits (our choice).
-SOFT_RHO = 1.03
-#: Density of the bone of one material (our choice: denser than any mean of cortex and marrow).
-SOLID_RHO = 1.6
+CORNER = (-104.0, -122.0, -135.0)
+EXTENT = (208.0, 256.0, 281.0)
+#: Density of the bone of one material, g/cm3 (our choice), and of marrow-filled vault.
+SOLID_RHO, DIPLOE_RHO = 1.25, 0.55
+#: Soft tissue (ICRU 44), fat and hair or a cap, g/cm3; the last is our choice.
+MUSCLE_RHO, FAT_RHO, HAIR_RHO = 1.06, 0.95, 0.25
+#: A simulator's mesh: bone is blurred by this many mm, and the middle of the ramp is its surface.
+MESH_MM = 1.6
 #: Voxels of a slab; temporaries of about this size fit into the processor's cache.
 _SLAB_VOXELS = 150_000
 
 
 @dataclass(frozen=True)
-class Volume:
-    """Voxel channels `[C, z, y, x]` with cubic voxels of `voxel` mm from `corner` (mm)."""
-
-    data: Tensor
-    voxel: float
-    corner: tuple[float, float, float] = CORNER
-
-
-@dataclass(frozen=True)
 class Head:
-    """A head: bone channels (`dens`, `solid`), and soft tissue at a coarser resolution."""
+    """A head: channels of bone, and those of soft tissue and masks at a coarser resolution."""
 
     bone: Volume
     soft: Volume
-    channels: tuple[str, ...]
+    landmarks: dict[str, Vec]
 
 
 class _Fields:
@@ -64,6 +67,7 @@ class _Fields:
         self.density = noise("density", 38.0)
         self.mottle = noise("mottle", 2.6)
         self.coarse_mottle = noise("coarse mottle", 7.0)
+        self.fat = noise("fat", 32.0)
 
 
 class _Slab:
@@ -111,41 +115,68 @@ class _Slab:
         return shape.distance(self.x[where], self.y[where], self.z[where])
 
 
-def make_head(seed: int, voxel: float, channels: tuple[str, ...] = CHANNELS) -> Head:
-    """Build the head of a seed.
+def make_head(variation: Variation, voxel: float) -> Head:
+    """Build a head.
 
     Args:
-        seed: the head; equal seeds give equal heads.
-        voxel: side of the bone voxels in mm; those of soft tissue have at least 2.5 mm.
-        channels: the bone channels to make, of `dens` and `solid`.
+        variation: the head; equal seeds give equal heads.
+        voxel: side of the bone voxels in mm; those of other channels have at least 2.5 mm.
     """
-    variation, fields = Variation(seed), _Fields(seed)
+    fields = _Fields(variation.seed)
     early = anatomy.skull_base() + anatomy.face(variation)
     spaces = anatomy.cavities(variation)
-    late = anatomy.inside_nose(variation) + anatomy.jaw(variation)
-    late += anatomy.neck(variation) + anatomy.teeth(variation)
+    late = anatomy.jaw(variation) + anatomy.neck(variation)
+    fine = anatomy.inside_nose(variation)
+    teeth = anatomy.teeth(variation)
 
     def bone(slab: _Slab) -> Tensor:
         dens, solid = _vault(slab, variation, fields)
         for part in early:
-            _add_bone(slab, part, dens, solid)
+            _add_bone(slab, part, variation, dens, solid)
         for space in spaces:
             _cut(slab, space, dens, solid)
-        for part in late:
-            _add_bone(slab, part, dens, solid)
-        dens *= 1 + 0.05 * fields.density.sample(*slab.axes)
-        made = {"dens": dens, "solid": solid.mul_(SOLID_RHO)}
-        return torch.stack([made[name] for name in channels])
+        for part in late + teeth:
+            _add_bone(slab, part, variation, dens, solid)
+        for part in fine:
+            _add_bone(slab, part, variation, dens)
+        dens *= variation.bone * (1 + 0.05 * fields.density.sample(*slab.axes))
+        return torch.stack([dens, solid])
 
     def soft(slab: _Slab) -> Tensor:
-        return _soft(slab, variation, fields, spaces)
+        return _soft(slab, variation, fields, spaces, teeth)
 
     coarse = max(2.5, voxel)
+    bones = _by_slabs(bone, variation, fields, voxel)
+    bones[1] = SOLID_RHO * _mesh(bones[1], voxel)
     return Head(
-        Volume(_by_slabs(bone, variation, fields, voxel), voxel),
-        Volume(_by_slabs(soft, variation, fields, coarse), coarse),
-        channels,
+        Volume(bones, voxel, CORNER),
+        Volume(_by_slabs(soft, variation, fields, coarse), coarse, CORNER),
+        _placed(variation, fields),
     )
+
+
+def _mesh(solid: Tensor, voxel: float) -> Tensor:
+    """Occupancy `[z, y, x]` of a surface model: what is thinner than its resolution is lost."""
+    sigma = math.sqrt(max(MESH_MM**2 - (0.4 * voxel) ** 2, 0.0)) / voxel
+    if sigma > 0.2:
+        for _ in range(3):
+            solid = gaussian_axis(solid, sigma).permute(2, 0, 1)
+    return ((solid - 0.35) / 0.3).clamp_(0, 1)
+
+
+def _placed(variation: Variation, fields: _Fields) -> dict[str, Vec]:
+    """Landmarks of this head in mm: scaled as the head is, and moved by its distortions."""
+    v = variation
+    result = {}
+    for name, (x, y, z) in anatomy.landmarks(v).items():
+        point = [x * v.width, y * v.length, z * (v.face if z < 0 else v.height)]
+        at = [torch.tensor([c - low]) for c, low in zip(point, CORNER, strict=True)]
+        for axis, (coarse, fine) in enumerate(fields.bend):
+            scale = (v.width, v.length, v.face if z < 0 else v.height)[axis]
+            moved = 0.8 * coarse.sample(*at) + 0.4 * fine.sample(*at)
+            point[axis] -= scale * float(moved)
+        result[name] = (point[0], point[1], point[2])
+    return result
 
 
 def _by_slabs(
@@ -223,7 +254,7 @@ def _vault(slab: _Slab, variation: Variation, fields: _Fields) -> tuple[Tensor, 
     mottle = 0.13 * patch
     if slab.h < 2.0:
         mottle += 0.2 * (1 + 0.6 * patch).clamp_(0, 2) * fields.mottle.sample(*slab.axes)
-    diploe = (1.0 + mottle).clamp_(0.5, 1.6)
+    diploe = (DIPLOE_RHO * variation.marrow * (1 + 1.2 * mottle)).clamp_(0.15, 1.6)
     dens = diploe * solid + (1.92 - diploe) * tables
     return dens * _sutures(slab, patch), solid
 
@@ -248,16 +279,20 @@ def _sutures(slab: _Slab, noise: Tensor) -> Tensor:
     return result.clamp_(min=0.4)
 
 
-def _add_bone(slab: _Slab, part: Bone, dens: Tensor, solid: Tensor) -> None:
+def _add_bone(
+    slab: _Slab, part: Bone, variation: Variation, dens: Tensor, solid: Tensor | None = None
+) -> None:
     window = slab.window(part.shape.bounds(), slab.h)
     if window is None:
         return
     distance = slab.distance(part.shape, window)
     full = slab.occupancy(distance)
     marrow = slab.occupancy(distance + part.cortex)
-    rho = part.rho * full - (part.rho - part.core) * marrow
+    core = part.core * variation.marrow if part.core < 0.7 else part.core
+    rho = part.rho * full - (part.rho - core) * marrow
     dens[window] = torch.maximum(dens[window], rho)
-    solid[window] = torch.maximum(solid[window], full)
+    if solid is not None:
+        solid[window] = torch.maximum(solid[window], full)
 
 
 def _cut(slab: _Slab, space: Cavity, dens: Tensor, solid: Tensor) -> None:
@@ -272,24 +307,77 @@ def _cut(slab: _Slab, space: Cavity, dens: Tensor, solid: Tensor) -> None:
         solid[window] = torch.maximum(solid[window], wall)
     keep = 1 - slab.occupancy(distance)
     dens[window] *= keep
-    solid[window] *= keep
+    if not space.fine:
+        solid[window] *= keep
 
 
-def _soft(slab: _Slab, variation: Variation, fields: _Fields, spaces: list[Cavity]) -> Tensor:
-    """Density of the head's envelope `[1, z, y, x]` without air spaces."""
-    scalp = variation.vault_mm + variation.draw("scalp", 5.0, 7.0)
-    envelope = _brain(slab) - scalp
-    for shape, blend in anatomy.soft_shapes(variation):
-        window = slab.window(shape.bounds(), blend + slab.h)
-        if window is not None:
-            part = slab.distance(shape, window)
-            envelope[window] = smooth_min(envelope[window], part, blend)
-    soft = slab.occupancy(envelope)
-    # A layer of skin and fat of 5 mm is lighter (.95 instead of 1.05 g/cm3).
-    soft -= 0.08 * (soft - slab.occupancy(envelope + 5.0))
-    soft *= SOFT_RHO * (1 + 0.01 * fields.density.sample(*slab.axes))
+def _soft(
+    slab: _Slab, v: Variation, fields: _Fields, spaces: list[Cavity], teeth: list[Bone]
+) -> Tensor:
+    """`SOFT_CHANNELS` of a slab, `[5, z, y, x]`."""
+    brain = _brain(slab)
+    scalp = v.vault_mm + v.tissue("scalp", 4.0, 10.0, 6.0)
+    envelope = brain - scalp
+    for shape, blend in anatomy.soft_shapes(v):
+        _join(slab, envelope, shape, blend)
+    plastic = slab.occupancy(envelope)
+    for shape, blend in anatomy.muscles(v):
+        _join(slab, envelope, shape, blend)
+    tissue = slab.occupancy(envelope)
+    lean = slab.occupancy(envelope + v.tissue("fat", 2.0, 8.0, 5.0))
+    tissue = FAT_RHO * (tissue - lean) + MUSCLE_RHO * lean
+    tissue *= 1 + 0.04 * fields.fat.sample(*slab.axes)
+    tissue *= _share(slab, v, brain)
+    tissue += _hair(slab, v, envelope)
+    masks = [torch.zeros_like(brain) for _ in range(3)]
     for space in spaces:
-        window = slab.window(space.shape.bounds(), slab.h) if space.air else None
+        window = slab.window(space.shape.bounds(), slab.h)
+        if window is None:
+            continue
+        inside = slab.occupancy(slab.distance(space.shape, window))
+        if space.air:
+            tissue[window] *= 1 - inside
+            plastic[window] *= 1 - inside
+        if space.kind:
+            mask = masks[("orbits", "sinuses").index(space.kind)]
+            mask[window] = torch.maximum(mask[window], inside)
+    for tooth in teeth:
+        window = slab.window(tooth.shape.bounds(), slab.h)
         if window is not None:
-            soft[window] *= 1 - slab.occupancy(slab.distance(space.shape, window))
-    return soft[None]
+            inside = slab.occupancy(slab.distance(tooth.shape, window))
+            masks[2][window] = torch.maximum(masks[2][window], inside)
+    # The orbit is open to the front: what lies before the rim is not inside.
+    masks[0] *= slab.occupancy(slab.y - 84)
+    return torch.stack([tissue, plastic, *masks])
+
+
+def _join(slab: _Slab, envelope: Tensor, shape: Shape, blend: float) -> None:
+    window = slab.window(shape.bounds(), blend + slab.h)
+    if window is not None:
+        part = slab.distance(shape, window)
+        envelope[window] = smooth_min(envelope[window], part, blend)
+
+
+def _share(slab: _Slab, v: Variation, brain: Tensor) -> Tensor:
+    """Share of the soft tissue that a simulator shows: brain, scalp, face, neck, one for each head.
+
+    Means are our choice; regions join softly.
+    """
+    within = torch.sigmoid((-brain - 2) / 3)
+    low = torch.sigmoid((-30 - slab.z + 0.4 * slab.y) / 8)
+    front = torch.sigmoid((slab.y - 30) / 8) * torch.sigmoid((24 - slab.z) / 8)
+    share = torch.full_like(brain, v.share("scalp", 0.62))
+    share += front * (v.share("face", 0.26) - share)
+    share += low * (v.share("neck", 0.42) - share)
+    share += within * (v.share("brain", 0.10) - share)
+    return share
+
+
+def _hair(slab: _Slab, v: Variation, envelope: Tensor) -> Tensor:
+    """Hair or a cap around the vault, on some heads."""
+    thick = v.tissue("hair", -8.0, 8.0, 0.0)
+    if thick <= 1.0:
+        return torch.zeros_like(envelope)
+    layer = slab.occupancy(envelope - thick) - slab.occupancy(envelope)
+    edge = torch.sigmoid((slab.z - 22 + 0.35 * slab.y) / 4)
+    return HAIR_RHO * layer.clamp_(min=0) * edge

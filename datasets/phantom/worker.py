@@ -1,23 +1,24 @@
 """The worker program: `python -m xbench.datasets.phantom.worker`.
 
-Reads one job per line (JSON) from standard input and answers with a line: `ok`, or number and text
-of a disk error (JSON). It ends when its input ends: after the death of its parent it finishes at
-most the current head. As a program of its own, it never imports the caller's main module, as the
-processes of `concurrent.futures` do.
+Reads one job per line (JSON: its class and its fields) from standard input and answers with a line:
+`ok`, or number and text of a disk error (JSON). It ends when its input ends: after the death of its
+parent it finishes at most the current head. As a program of its own, it never imports the caller's
+main module, as the processes of `concurrent.futures` do.
 """
 
 import contextlib
+import importlib
 import json
 import sys
-
-from xbench.datasets.phantom.generate import Job, make
 
 
 def main() -> None:
     """Do the jobs on standard input."""
     for line in sys.stdin:
+        kind, fields = json.loads(line)
+        module, _, name = kind.partition(":")
         try:
-            make(Job(**json.loads(line)))
+            getattr(importlib.import_module(module), name)(**fields).make()
         except OSError as error:
             print(json.dumps([error.errno, error.strerror or str(error)]), flush=True)
         else:
