@@ -71,7 +71,8 @@ def find_head(hu: Voxels) -> Mask:
     head = head[1:-1, 1:-1, 1:-1]
     for axis in range(3):
         head = head | _filled(head, axis)
-    return head
+    result: Mask = head
+    return result
 
 
 def _filled(mask: Mask, axis: int) -> Mask:
@@ -127,7 +128,7 @@ def no_head(skull: Skull) -> str | None:
         )
     ring = _ring(skull)
     for name, axis, (low, high) in (("wide", 1, WIDTH_RANGE), ("long", 0, LENGTH_RANGE)):
-        size = _span(ring.any(axis=1 - axis)) * VOXEL
+        size = _span(np.any(ring, axis=1 - axis)) * VOXEL
         if not low <= size <= high:
             return f"its skull is {size:.0f} mm {name}, a head's {low:.0f} to {high:.0f} mm"
     return None
@@ -184,7 +185,7 @@ def _ring(skull: Skull) -> Mask:
     """Bone `[y, x]` in the 10 mm around the slice with the largest brain space."""
     widest = int(skull.brain.argmax())
     reach = round(5 / VOXEL)
-    ring: Mask = skull.bone[max(0, widest - reach) : widest + reach + 1].any(axis=0)
+    ring: Mask = np.any(skull.bone[max(0, widest - reach) : widest + reach + 1], axis=0)
     return ring
 
 

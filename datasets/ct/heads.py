@@ -172,12 +172,13 @@ def _cut(placed: Placed, coarse: Box, mask: anatomy.Mask) -> tuple[str, ...]:
     sides = []
     for axis, names in enumerate(SIDES):
         others = [other for other in range(3) if other != axis]
-        grid = [np.arange(0, count[other], max(1, count[other] // 128)) for other in others]
-        area = np.prod([placed.steps[o, o] * (g[1] - g[0]) for o, g in zip(others, grid)])
+        strides = [max(1, int(count[other]) // 128) for other in others]
+        grid = [np.arange(0, count[o], n) for o, n in zip(others, strides, strict=True)]
+        area = np.prod([placed.steps[o, o] * n for o, n in zip(others, strides, strict=True)])
+        points = np.empty((3, grid[0].size * grid[1].size))
+        points[others] = np.stack(np.meshgrid(*grid, indexing="ij")).reshape(2, -1)
         for name, at in zip(names, (0, count[axis] - 1), strict=True):
-            points = np.empty((3, grid[0].size * grid[1].size))
             points[axis] = at
-            points[others] = np.stack(np.meshgrid(*grid, indexing="ij")).reshape(2, -1)
             where = (placed.steps @ points - np.array(coarse.low)[:, None]) / coarse.voxel - 0.5
             inside = ndimage.map_coordinates(mask, where[::-1], order=0, mode="nearest")
             if inside.sum() * area > CUT_AREA:
@@ -215,8 +216,9 @@ def _box(
 ) -> tuple[Box, tuple[str, ...]]:
     """The voxels to make around the head, down to the phantom's lower end, and its cut sides."""
     there = [np.flatnonzero(mask.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
-    low = np.array(coarse.low) + np.array([t[0] - 1 for t in there]) * coarse.voxel
-    high = np.array(coarse.low) + np.array([t[-1] + 2 for t in there]) * coarse.voxel
+    margin = coarse.voxel + voxel
+    low = np.array(coarse.low) + np.array([t[0] for t in there]) * coarse.voxel - margin
+    high = np.array(coarse.low) + np.array([t[-1] + 1 for t in there]) * coarse.voxel + margin
     floor = origin[2] + CORNER[2]
     if low[2] < floor:
         low[2] = floor
@@ -232,8 +234,9 @@ def _channels(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Bone, soft and solid (g/cm3) at the voxels of a box, nothing outside the head's mask."""
     part, first = crop(placed, box)
-    # One coarse voxel more keeps the skin's own blur.
-    wide = ndimage.binary_dilation(mask).astype(np.float32)
+    # A margin of the width of a voxel keeps the skin's blur.
+    reach = 1 + int(box.voxel / coarse.voxel)
+    wide = ndimage.binary_dilation(mask, iterations=reach).astype(np.float32)
     middle = np.array(coarse.low) + coarse.voxel / 2
     scale = Placed(wide, np.eye(3) * coarse.voxel)
     keep = resample(scale, box, 0.0, (middle[0], middle[1], middle[2]))

@@ -21,8 +21,9 @@ Matrix = NDArray[np.float64]
 
 #: Sides of a voxel in mm that a CT scanner can make.
 SPACING_RANGE = (0.1, 10.0)
-#: A head needs at least this many voxels and this many mm along each axis.
-LEAST_VOXELS, LEAST_MM = 12, 60.0
+#: A head needs at least this many voxels and this many mm along each axis; whole bodies are longer
+#: than the most mm.
+LEAST_VOXELS, LEAST_MM, MOST_MM = 12, 60.0, 700.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Scan:
 
     def digest(self) -> str:
         """SHA-256 of the values: two copies of a volume have the same in any format."""
-        return hashlib.sha256(np.ascontiguousarray(self.values)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.values).data).hexdigest()
 
 
 def read(source: Source) -> Scan:
@@ -69,8 +70,7 @@ def read(source: Source) -> Scan:
             "expected: a whole volume as scanners and converters write it",
             "convert it anew, or take it out of the folder",
         ) from error
-    _check_spacing(source, spacing)
-    _check_size(source, values, spacing)
+    _check_size(source, values.shape[::-1], spacing)
     _check_values(source, values)
     return Scan(source.name, values, spacing, direction, tuple(notes))
 
@@ -146,16 +146,20 @@ def _check_spacing(source: Source, spacing: tuple[float, ...]) -> None:
     )
 
 
-def _check_size(source: Source, values: Voxels, spacing: tuple[float, float, float]) -> None:
-    counts = values.shape[::-1]
+def _check_size(source: Source, counts: tuple[int, ...], spacing: tuple[float, ...]) -> None:
     sides = [count * side for count, side in zip(counts, spacing, strict=True)]
-    if min(counts) >= LEAST_VOXELS and min(sides) >= LEAST_MM:
+    many = min(counts) >= LEAST_VOXELS
+    if many:
+        _check_spacing(source, spacing)
+    if many and min(sides) >= LEAST_MM and max(sides) <= MOST_MM:
         return
     raise UserError(
-        f"the volume of {source.files[0]} is too small for a head: "
-        f"{' × '.join(map(str, counts))} voxels, {' × '.join(f'{s:.0f}' for s in sides)} mm",
-        f"expected: at least {LEAST_VOXELS} voxels or slices and {LEAST_MM:.0f} mm along each axis",
-        "use the whole series instead of single slices, or take it out of the folder",
+        f"the volume of {source.files[0]} is too {'large' if many and min(sides) >= LEAST_MM else 'small'} "
+        f"for a head: {' × '.join(map(str, counts))} voxels, "
+        f"{' × '.join(f'{s:.0f}' for s in sides)} mm",
+        f"expected: at least {LEAST_VOXELS} voxels or slices along each axis, and {LEAST_MM:.0f} to "
+        f"{MOST_MM:.0f} mm",
+        "save the head alone with all of its slices, or take the file out of the folder",
     )
 
 
