@@ -18,17 +18,17 @@ VOXEL = 3.0
 TO_PATIENT = np.diag([1.0, -1.0, 1.0])
 
 
-def hu_at(x: Any, y: Any, z: Any, table: bool = False, scale: float = 1.0) -> np.ndarray:
+def hu_at(x: Any, y: Any, z: Any, table: bool = False) -> np.ndarray:
     """HU at points of head axes: neck, face, skull with orbits and sinuses, no left-right twin."""
     x, y, z = np.broadcast_arrays(x, y, z)
 
     def ellipsoid(center: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
         parts = zip((x, y, z), center, radii, strict=True)
-        return sum(((axis - c) / (r * scale)) ** 2 for axis, c, r in parts) < 1
+        return sum(((axis - c) / r) ** 2 for axis, c, r in parts) < 1
 
     hu = np.full(x.shape, -1000, np.float32)
     skin = ellipsoid((0, 2, 45), (77, 95, 78)) | ellipsoid((0, 45, -20), (55, 58, 75))
-    skin |= (x**2 + (y + 15) ** 2 < (52 * scale) ** 2) & (z < 20)
+    skin |= (x**2 + (y + 15) ** 2 < 52**2) & (z < 20)
     hu[skin] = 45
     hu[ellipsoid((0, 2, 45), (70, 88, 72))] = 1100
     hu[ellipsoid((0, 2, 45), (63, 81, 65))] = 35

@@ -153,12 +153,12 @@ def _check_size(source: Source, counts: tuple[int, ...], spacing: tuple[float, .
         _check_spacing(source, spacing)
     if many and min(sides) >= LEAST_MM and max(sides) <= MOST_MM:
         return
+    much = "large" if many and min(sides) >= LEAST_MM else "small"
+    voxels, mm = " × ".join(map(str, counts)), " × ".join(f"{side:.0f}" for side in sides)
     raise UserError(
-        f"the volume of {source.files[0]} is too {'large' if many and min(sides) >= LEAST_MM else 'small'} "
-        f"for a head: {' × '.join(map(str, counts))} voxels, "
-        f"{' × '.join(f'{s:.0f}' for s in sides)} mm",
-        f"expected: at least {LEAST_VOXELS} voxels or slices along each axis, and {LEAST_MM:.0f} to "
-        f"{MOST_MM:.0f} mm",
+        f"the volume of {source.files[0]} is too {much} for a head: {voxels} voxels, {mm} mm",
+        f"expected: at least {LEAST_VOXELS} voxels or slices along each axis, and "
+        f"{LEAST_MM:.0f} to {MOST_MM:.0f} mm",
         "save the head alone with all of its slices, or take the file out of the folder",
     )
 
