@@ -73,7 +73,7 @@ def load_heads(
     orientation: str | None = None,
     shared_heads: bool = False,
 ) -> list[CtHead]:
-    """All heads of a folder, sorted by name.
+    """All heads of a folder, sorted by name; `load_head` gives one, for little memory.
 
     Args:
         folder: holds NIfTI, NRRD, MHA or MHD files, or a folder per DICOM series.
