@@ -8,7 +8,8 @@
   (PNG, TIFF, JPEG, NPY, DICOM), `prepare` turns them into squares in [0, 1].
 - Looking at images: `quality` finds faulty ones with `similarity`, `stats` measures domains.
 - `export` writes any data set as a folder of PNG files.
-- `phantom/` generates heads; `importers/` downloads public data sets.
+- `phantom/` generates heads; `ct/` reads real ones from CT volumes; `importers/` downloads public
+  data sets.
 
 To add one: a child of `base.Dataset` in a module of its own, and a line in `registry.BUILT_IN`.
 
