@@ -19,6 +19,8 @@ BUILT_IN = {
     "phantom-v1": "xbench.datasets.phantom.v1:FirstPhantom",
     "xdigiskull": "xbench.datasets.importers.xdigiskull:fetched",
 }
+#: What stands before a folder of CT volumes.
+CT = "ct:"
 #: Names that cannot be a part of a path: empty, only dots, with separators or control characters.
 UNSAFE = re.compile(r"\.{0,2}|.*[/\\\x00-\x1f\x7f-\x9f].*", re.DOTALL)
 #: Bytes in the name of a domain or image: file systems take 255, and pairs join two domains.
@@ -33,11 +35,17 @@ names = REGISTRY.names
 def get(name: str) -> "type[Dataset]":
     """The data set called `name`, in the folder `name`, or of `path/to/file.py:ClassName`.
 
+    `ct:FOLDER` renders the CT volumes below a folder.
+
     Raises:
         UserError: there is none, or the plug-in cannot be loaded.
     """
     if ".py:" in name or name in BUILT_IN or name in names():
         return REGISTRY.get(name)
+    if name.startswith(CT):
+        from xbench.datasets.ct.dataset import CtHeads
+
+        return CtHeads.at(Path(name.removeprefix(CT)).expanduser())
     path = Path(name).expanduser()
     if os.sep in name or name.startswith(("~", ".")) or path.is_dir():
         from xbench.datasets.describe import FILE

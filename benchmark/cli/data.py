@@ -84,6 +84,25 @@ def data_init(
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))
 
 
+@data_app.command("ct")
+def data_ct(
+    root: Annotated[Path, typer.Argument(help="A folder of CT volumes of heads.")],
+    profile: ProfileName = "quick",
+    set_: Set = None,
+    preview: Annotated[bool, typer.Option(help="Draw a contact sheet.")] = False,
+    to: To = None,
+) -> None:
+    """Render CT volumes of heads in the phantom's five domains, for use as --dataset ct:FOLDER."""
+    from xbench.analysis import figures as plots
+
+    dataset = _dataset(f"ct:{root}", profile, set_)
+    listing(_counts(dataset), json=False)
+    for line in dataset.notes():
+        typer.echo(line, err=True)
+    if preview:
+        print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-{profile}.png")))
+
+
 @data_app.command("show")
 def data_show(
     name: Name = "phantom", profile: ProfileName = "quick", set_: Set = None, to: To = None

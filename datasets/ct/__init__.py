@@ -4,7 +4,7 @@
 `calibration` turns raw values into Hounsfield units. `geometry` turns any stored axes into head
 axes and resamples. `anatomy` finds the head, removes table and head-holder, tells a head from
 something else and places its origin; `density` turns Hounsfield units into densities; `heads` does
-all of it.
+all of it, and `dataset` renders what it makes.
 
 Needs the extra `ct` (SimpleITK). May import `datasets.phantom` and `core`. Units: mm, g/cm3 and
 Hounsfield units (HU). Head axes as in the phantom: x left, y front, z up; arrays are `[z, y, x]`.

@@ -95,8 +95,8 @@ class Variation:
             ("face", 1.0, 0.05, 0.10),
             ("vault_mm", 7.0, 1.75, 2.2),
             ("jaw", 0.0, 0.0, 0.0),
-            ("marrow", 1.0, 0.0, 0.45),
-            ("bone", 1.0, 0.0, 0.10),
+            ("marrow", 1.0, 0.0, 0.20),
+            ("bone", 1.0, 0.0, 0.04),
         ):
             spread = wide if self.wide else narrow
             object.__setattr__(self, name, middle + self.draw(name, -spread, spread))

@@ -22,6 +22,8 @@ class PhantomConfig(RenderedConfig):
 
     Attributes:
         train_heads: training heads per domain; no two domains share a head.
+        val_heads: validation heads.
+        test_heads: test heads.
         paired_heads: heads whose views exist in all domains, for the reference row `paired` alone.
         paired_views: views of each.
         vessels: `angiogram` fills the cerebral arteries with iodine, `dsa` also subtracts the mask
@@ -29,6 +31,8 @@ class PhantomConfig(RenderedConfig):
     """
 
     train_heads: int = Field(ge=1)
+    val_heads: int = Field(ge=1)
+    test_heads: int = Field(ge=1)
     paired_heads: int = Field(ge=1)
     paired_views: int = Field(ge=1)
     vessels: Vessels = "none"

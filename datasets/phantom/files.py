@@ -203,7 +203,8 @@ def _drive(
                 if not answer:
                     raise RuntimeError(f"a worker failed on {job.head}; its error is above")
                 if answer != "ok":
-                    raise OSError(*json.loads(answer))
+                    said = json.loads(answer)
+                    raise (OSError if len(said) == 2 else UserError)(*said)
                 finished.put(None)
     except queue.Empty:
         return

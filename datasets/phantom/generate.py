@@ -73,6 +73,10 @@ class RenderedJob(Job):
     def volumes(self) -> Head:
         """The head."""
 
+    def head_facts(self) -> dict[str, object]:
+        """What else the sidecar says of the head."""
+        return {}
+
     @property
     def seed(self) -> int:
         """Determines the head and the structures in its images."""
@@ -112,7 +116,7 @@ class RenderedJob(Job):
         shown = np.stack(images, axis=1)
         self.save(
             shown[0] if self.domain else shown,
-            {"head_seed": self.seed, "views": facts},
+            {"head_seed": self.seed, **self.head_facts(), "views": facts},
             np.stack(truth, axis=1),
         )
 
@@ -148,7 +152,7 @@ class RenderedJob(Job):
     def _bits(self, masks: Tensor, name: str, domains: Sequence[str]) -> Pixels:
         """All masks of a view in the bits of `[H, W]`."""
         bits = np.zeros(masks.shape[1:], np.uint16)
-        for number, (path, least) in enumerate(zip(masks, MASK_CM, strict=True)):
+        for number, (path, least) in enumerate(zip(masks, MASK_CM, strict=False)):
             bits |= (path > least).numpy().astype(np.uint16) << number
         for domain in domains:
             bit = len(MASKS) + list(LOOKS).index(domain)
@@ -187,7 +191,10 @@ def _pixels(images: Sequence[Tensor]) -> Pixels:
 def project(
     bone: Projector, soft: Projector, view: View, size: int, seed: int
 ) -> tuple[Paths, Tensor]:
-    """Line integrals of one view, and the paths in cm through what the `MASKS` show `[4, H, W]`."""
+    """Line integrals of one view, and the paths in cm through what the `MASKS` show `[k, H, W]`.
+
+    The soft channels are tissue, plastic, and the spaces whose masks are known.
+    """
     dens, solid = bone.project(view, size)
     tissue, plastic, *spaces = soft.project(view, size)
     mount = mount_path(seed, view, size, PLATE_PLAY)

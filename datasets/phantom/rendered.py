@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,8 @@ class RenderedConfig(DatasetConfig):
         size: image height and width in pixels.
         voxel_mm: voxel side of the bone; about the pixel pitch at the head (220 mm / size).
         train_views: views per training head.
-        val_heads: validation heads; each view exists in all domains.
-        val_views: views per validation head.
-        test_heads: test heads; each view exists in all domains.
-        test_views: views per test head.
+        val_views: views per validation head; each exists in all domains.
+        test_views: views per test head; each exists in all domains.
         attenuation: False gives all domains the image formation of `real_normal`: spectrum, real
             bone, scatter, blur, multi-scale contrast, grey scale.
         noise: False removes all noise from all domains.
@@ -43,9 +41,7 @@ class RenderedConfig(DatasetConfig):
     size: int = Field(ge=16)
     voxel_mm: float = Field(gt=0.2, le=6.0)
     train_views: int = Field(ge=1)
-    val_heads: int = Field(ge=1)
     val_views: int = Field(ge=1)
-    test_heads: int = Field(ge=1)
     test_views: int = Field(ge=1)
     attenuation: bool = True
     noise: bool = True
@@ -173,6 +169,8 @@ class Rendered(Heads):
     """Heads whose truth is known: noise-free images, masks, landmarks, second exposures."""
 
     config: RenderedConfig
+    #: How many of the `MASKS` are known.
+    known_masks: ClassVar[int] = len(MASKS)
 
     def repeats(self, split: Split, domain: str) -> Images:
         """See `Dataset`."""
@@ -194,8 +192,9 @@ class Rendered(Heads):
         return self._mask(split, 0, domain)
 
     def anatomy(self, split: Split, domain: str) -> dict[str, NDArray[np.bool_]]:
-        """Masks of dense bone, orbits, sinuses and teeth of any split: bool `[n, H, W]` each."""
-        return {name: self._mask(split, bit, domain) for bit, name in enumerate(MASKS)}
+        """Masks of any split, bool `[n, H, W]` each: those of `MASKS` that the heads have."""
+        known = MASKS[: self.known_masks]
+        return {name: self._mask(split, bit, domain) for bit, name in enumerate(known)}
 
     def bone_masks(
         self, split: Split, thicker_than: float = 0.15, domain: str | None = None

@@ -254,7 +254,7 @@ def _vault(slab: _Slab, variation: Variation, fields: _Fields) -> tuple[Tensor, 
     mottle = 0.13 * patch
     if slab.h < 2.0:
         mottle += 0.2 * (1 + 0.6 * patch).clamp_(0, 2) * fields.mottle.sample(*slab.axes)
-    diploe = (DIPLOE_RHO * variation.marrow * (1 + 1.2 * mottle)).clamp_(0.15, 1.6)
+    diploe = (DIPLOE_RHO * variation.marrow * (1 + 0.6 * mottle)).clamp_(0.15, 1.6)
     dens = diploe * solid + (1.92 - diploe) * tables
     return dens * _sutures(slab, patch), solid
 
