@@ -17,7 +17,7 @@ pytest.importorskip("SimpleITK", reason="needs the extra ct")
 import SimpleITK as sitk
 
 from xbench.core.errors import UserError
-from xbench.datasets.ct import CtHead, find, load_head, load_heads
+from xbench.datasets.ct import CtHead, find, load_head
 from xbench.datasets.ct.calibration import parse
 from xbench.datasets.ct.density import densities, surface
 from xbench.datasets.phantom.volume import SOLID_RHO, make_head
@@ -29,8 +29,12 @@ NOISY = HU + np.random.default_rng(0).normal(0, 8, HU.shape)
 Change = Callable[[Path], Any]
 
 
+def load_all(folder: Path, voxel: float = 3.0, **how: Any) -> list[CtHead]:
+    return [load_head(source, voxel=voxel, **how) for source in find(folder).sources]
+
+
 def load(folder: Path, voxel: float = 3.0, **how: Any) -> CtHead:
-    (head,) = load_heads(folder, voxel=voxel, shared_heads=True, **how)
+    (head,) = load_all(folder, voxel, **how)
     return head
 
 
@@ -115,7 +119,7 @@ def test_oblique_and_tilted_slices_become_upright(tmp_path: Path, reference: CtH
     tilted = made["turned"]((0.0, 0.0), tilt=15.0)
     hu, _ = made["oblique"](tilted)
     made["save_series"](tmp_path / "tilted", hu, direction=tilted)
-    for head in load_heads(tmp_path, voxel=3.0, shared_heads=True):
+    for head in load_all(tmp_path):
         assert center(head, head.bone > 2.0) == pytest.approx(made["BALL"], abs=4)
         assert center(head, head.bone > 0.3)[:2] == pytest.approx(
             center(reference, reference.bone > 0.3)[:2], abs=2
@@ -327,10 +331,6 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda p: [made["save"](p / f"a.{e}", HU) for e in ("mha", "nrrd")],
         "two volumes .* have the name 'a'",
     ),
-    "a copy": (
-        lambda p: [made["save"](p / n, HU) for n in ("a.mha", "b.nrrd")],
-        "'a' and 'b' are the same volume",
-    ),
 }
 
 
@@ -339,16 +339,8 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, case: str) -> None:
     make, phrase = REFUSED[case]
     make(tmp_path)
     with pytest.raises(UserError, match=phrase) as refused:
-        load_heads(tmp_path, voxel=4.0, shared_heads=True)
+        load_all(tmp_path, 4.0)
     assert len(str(refused.value).splitlines()) == 3
-
-
-def test_too_few_heads_are_refused_with_the_setting(tmp_path: Path) -> None:
-    made["save"](tmp_path / "a.mha", HU)
-    with pytest.raises(UserError, match=r"1 head: too few(.|\n)*--set data.shared_heads=true"):
-        load_heads(tmp_path, voxel=4.0)
-    with pytest.raises(UserError, match="there is no folder"):
-        load_heads(tmp_path / "b", voxel=4.0)
 
 
 def test_a_wrong_header_is_overruled(tmp_path: Path, reference: CtHead) -> None:

@@ -11,6 +11,6 @@ Hounsfield units (HU). Head axes as in the phantom: x left, y front, z up; array
 """
 
 from xbench.datasets.ct.find import Found, Source, find
-from xbench.datasets.ct.heads import CtHead, check_enough, load_head, load_heads
+from xbench.datasets.ct.heads import CtHead, check_enough, load_head
 
-__all__ = ["CtHead", "Found", "Source", "check_enough", "find", "load_head", "load_heads"]
+__all__ = ["CtHead", "Found", "Source", "check_enough", "find", "load_head"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool3d
 from xbench.core.errors import UserError
 from xbench.core.hashing import digest, file_digest, seed_from
 from xbench.core.profiles import Profile
+from xbench.datasets.base import Progress
 from xbench.datasets.ct.find import Found, Source, find
 from xbench.datasets.ct.heads import CtHead, check_enough, load_head
 from xbench.datasets.phantom.anatomy import Variation
@@ -65,7 +66,12 @@ class CtJob(RenderedJob):
     def head_facts(self) -> dict[str, object]:
         """See `RenderedJob`."""
         head = self._scan()
-        return {"volume": head.name, "cropped": head.cropped, "notes": head.notes}
+        return {
+            "volume": head.name,
+            "values": head.digest,
+            "cropped": head.cropped,
+            "notes": head.notes,
+        }
 
     def _scan(self) -> CtHead:
         source = Source(self.name, tuple(Path(path) for path in self.files), self.dicom)
@@ -145,21 +151,11 @@ class CtHeads(Rendered):
 
     @cached_property
     def key(self) -> str:
-        """Hash of the volumes' contents and the settings; says so if heads are shared.
-
-        Raises:
-            UserError: the same volume comes twice.
-        """
-        hashes: dict[str, str] = {}
-        for source in self.found.sources:
-            one = digest([file_digest(path) for path in sorted(source.files)], 16)
-            if one in hashes.values():
-                raise UserError(
-                    f"'{source.name}' has the same files as another volume",
-                    "expected: every head once, as splits must not share heads",
-                    f"take {source.files[0]} out of the folder",
-                )
-            hashes[source.name] = one
+        """Hash of the volumes' contents and the settings; says so if heads are shared."""
+        hashes = [
+            [source.name, [file_digest(path) for path in sorted(source.files)]]
+            for source in self.found.sources
+        ]
         facts = {"volumes": hashes, "config": self.config.model_dump(mode="json")}
         shared = "-shared-heads" if self.config.shared_heads else ""
         return f"ct{shared}-v{self.version}-{digest(facts, 12)}"
@@ -172,17 +168,36 @@ class CtHeads(Rendered):
                 f"{len(self.found.sources)} heads are shared by all domains and splits, in other "
                 "views: results say nothing about unseen heads"
             )
-        seen = {}
-        for job in self.jobs("test") + self.jobs("val") + self.jobs("train"):
-            if job.sidecar.exists():
-                seen[job.name] = job.facts()
-        for name, facts in sorted(seen.items()):
+        for name, facts in self._made().items():
             if facts["cropped"]:
                 lines.append(
                     f"{name}: the volume cuts the head off ({', '.join(facts['cropped'])})"
                 )
             lines += [f"{name}: {note}" for note in facts["notes"]]
         return lines
+
+    def prepare(self, progress: Progress | None = None) -> None:
+        """See `Dataset`.
+
+        Raises:
+            UserError: a volume cannot be used, or the same one comes twice.
+        """
+        super().prepare(progress)
+        names: dict[str, str] = {}
+        for name, facts in self._made().items():
+            other = names.setdefault(facts["values"], name)
+            if other != name:
+                raise UserError(
+                    f"'{other}' and '{name}' are the same volume",
+                    "expected: every head once, as splits must not share heads",
+                    f"take one of them out of {self.root}",
+                )
+
+    def _made(self) -> dict[str, dict[str, Any]]:
+        """Volume → what the sidecar of a head says, of all that are rendered, by name."""
+        jobs = [job for split in ("train", "val", "test") for job in self.jobs(split)]
+        made = {job.name: job for job in jobs if job.sidecar.exists()}
+        return {name: made[name].facts() for name in sorted(made)}
 
     def heads(self, split: str) -> list[tuple[str | None, Source]]:
         """(domain of a training head, volume) of a split; volumes are mixed by a hash of names."""

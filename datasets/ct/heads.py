@@ -13,7 +13,7 @@ from torch import Tensor
 from xbench.core.errors import UserError
 from xbench.datasets.ct import anatomy, density
 from xbench.datasets.ct.calibration import AIR, Calibration, parse, to_hu
-from xbench.datasets.ct.find import Source, find
+from xbench.datasets.ct.find import Source
 from xbench.datasets.ct.geometry import (
     SIDES,
     Box,
@@ -65,41 +65,6 @@ class CtHead:
     digest: str
 
 
-def load_heads(
-    folder: Path,
-    *,
-    voxel: float,
-    hu: str | None = None,
-    orientation: str | None = None,
-    shared_heads: bool = False,
-) -> list[CtHead]:
-    """All heads of a folder, sorted by name; `load_head` gives one, for little memory.
-
-    Args:
-        folder: holds NIfTI, NRRD, MHA or MHD files, or a folder per DICOM series.
-        voxel: side of the voxels to make, mm.
-        hu: calibration of raw values, see `calibration.parse`; None if they are Hounsfield units.
-        orientation: `[PATTERN=]CODE[;…]`: where the stored axes run (`LPS`), if files are wrong.
-        shared_heads: whether domains and splits may show the same heads.
-
-    Raises:
-        UserError: too few volumes, the same volume twice, or one that cannot be used.
-    """
-    found = find(folder)
-    check_enough(len(found.sources), folder, shared_heads)
-    heads: dict[str, CtHead] = {}
-    for source in found.sources:
-        head = load_head(source, voxel=voxel, hu=hu, orientation=orientation)
-        if head.digest in heads:
-            raise UserError(
-                f"'{heads[head.digest].name}' and '{head.name}' are the same volume",
-                "expected: every head once, as heads must not be shared between splits",
-                f"take {source.files[0]} out of the folder",
-            )
-        heads[head.digest] = head
-    return list(heads.values())
-
-
 def check_enough(count: int, folder: Path, shared_heads: bool) -> None:
     """Check that every training domain, val and test can have heads of their own.
 
@@ -120,7 +85,13 @@ def check_enough(count: int, folder: Path, shared_heads: bool) -> None:
 def load_head(
     source: Source, *, voxel: float, hu: str | None = None, orientation: str | None = None
 ) -> CtHead:
-    """Read one volume, check it, clean it and turn it into densities (see `load_heads`).
+    """Read one volume, check it, clean it and turn it into densities.
+
+    Args:
+        source: the volume.
+        voxel: side of the voxels to make, mm.
+        hu: calibration of raw values, see `calibration.parse`; None if they are Hounsfield units.
+        orientation: `[PATTERN=]CODE[;…]`: where the stored axes run (`LPS`), if files are wrong.
 
     Raises:
         UserError: it cannot be used.
