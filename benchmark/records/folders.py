@@ -23,11 +23,12 @@ def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
         label = dataset.replace(name, datasets.get(name).name, 1)
         folder = folder_of(out, label, profile, split)
     if not (folder / "records").is_dir():
-        raise nothing_finished(
-            folder,
-            fix=f"try: xbench run --method medshift --dataset '{dataset}' --profile {profile} "
-            f"--out {out}",
+        others = [f"--dataset '{f.parent.name}' --profile {f.name}" for f in profile_folders(out)]
+        begin = (
+            f"xbench run --method medshift --dataset '{dataset}' --profile {profile} --out {out}"
         )
+        fix = f"{out} has results of: {', '.join(others)}" if others else f"try: {begin}"
+        raise nothing_finished(folder, fix=fix)
     return folder
 
 

@@ -158,7 +158,7 @@ _SIMULATOR = Simulated(blur=1.0, rate=0.80, depth=0.69, white=1.005)
 # kVp and copper are usual values; all others, such as scatter, blur and dose, are calibrated to the
 # statistics of the paper's images.
 _NORMAL = Measured(
-    *(76, 0.2, 0.35, 0.60), (2.2, 1.9, 1.5, 1.2, 1.0, 0.9), 0.07, 0.76, 1.3, 0.970, 0.12
+    *(76, 0.2, 0.35, 0.60), (2.2, 1.9, 1.5, 1.2, 1.0, 0.9), 0.07, 0.76, 1.3, 0.970, 0.35
 )
 
 LOOKS = {
@@ -166,7 +166,7 @@ LOOKS = {
     "synthetic_high": Look(_SIMULATOR, Noise(grain=0.005), _TISSUE),
     "real_low": Look(
         Measured(
-            *(80, 0.4, 0.40, 0.70), (1.8, 1.6, 1.4, 1.2, 1.0, 0.9), 0.07, 0.82, 1.3, 0.970, 0.12
+            *(80, 0.4, 0.40, 0.70), (1.8, 1.6, 1.4, 1.2, 1.0, 0.9), 0.07, 0.82, 1.3, 0.970, 0.35
         ),
         Noise(photons=160, electronic=2.5),
         _PLASTIC,
@@ -174,9 +174,9 @@ LOOKS = {
     "real_normal": Look(_NORMAL, Noise(photons=1000, electronic=2.5), _PLASTIC),
     "real_exposure": Look(
         Measured(
-            *(72, 0.1, 0.30, 0.45), (3.0, 2.4, 1.8, 1.3, 1.0, 0.8), 0.16, 0.73, 1.3, 0.965, 0.40
+            *(72, 0.1, 0.30, 0.45), (2.4, 2.0, 1.6, 1.25, 1.0, 0.85), 0.16, 0.74, 1.3, 0.965, 0.50
         ),
-        Noise(photons=12000, electronic=4.0),
+        Noise(photons=8000, electronic=4.0),
         _PLASTIC,
     ),
 }
