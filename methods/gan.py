@@ -45,7 +45,7 @@ QUICK: dict[str, Any] = dict(
     width=16, kernel=3, critic_layers=2, antialias=False, projection=64, patches=64, batch=1,
     learning_rate=2e-3,
 )  # fmt: skip
-#: At `medium` all GANs train the networks of `quick` on parts of 64 px; they translate whole images.
+#: At `medium` the networks of `quick` train on squares of 64 px, and translate whole images.
 CROPPED: dict[str, Any] = dict(crop=64)
 
 
