@@ -56,7 +56,7 @@ def run(
     Args:
         methods: names, `path/to/file.py:Class`, or classes; one or several.
         dataset: a name, or a folder of images.
-        profile: `smoke`, `quick`, `standard` or `paper`.
+        profile: `smoke`, `quick`, `medium`, `standard` or `paper`.
         pairs: `SRC:TGT`, one or several; all by default.
         split: `test`, or `val` to choose settings on.
         seeds: one or several, for trainings and random numbers.

@@ -1,8 +1,8 @@
 """CUT and FastCUT: one-sided translation by contrasting patches (arXiv 2007.15651).
 
 Follows the official implementation: anti-aliased networks, PatchNCE at five depths of the
-encoder, no history of fakes. As in all methods here, images are not augmented by resizing,
-cropping or flipping; FastCUT's flip equivariance is part of its loss and stays.
+encoder, no history of fakes. As in all methods here, images are not augmented by resizing or
+flipping, nor by cropping unless `crop` is set; FastCUT's flip equivariance is part of its loss.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.methods.base import TrainData, setting
-from xbench.methods.gan import QUICK, SMOKE, GanLearner, constant_then_linear, frozen
+from xbench.methods.gan import CROPPED, QUICK, SMOKE, GanLearner, constant_then_linear, frozen
 from xbench.methods.nets.patch import PatchDiscriminator, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import ResnetGenerator, init_xavier
 from xbench.methods.pairwise import count
@@ -40,7 +40,8 @@ class CUTConfig(ContrastConfig):
 
 
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
-SETTINGS = {"smoke": SMOKE, "quick": QUICK | {"blocks": 4, "critic_width": 16}}
+OWN = QUICK | {"blocks": 4, "critic_width": 16}
+SETTINGS = {"smoke": SMOKE, "quick": OWN, "medium": OWN | CROPPED}
 FAST = dict(nce=10.0, nce_identity=False, flips=True, constant=150, falling=50)
 
 

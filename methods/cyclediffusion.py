@@ -79,6 +79,7 @@ class CycleDiffusion(DiffusionMethod):
     by_profile = with_inference(
         smoke={"steps": 5},
         quick={"steps": 13, "grid": 1.5, "eta": 1.0, "refine": 0.0},
+        medium={"steps": 13, "grid": 1.5, "eta": 1.0, "refine": 0.0},
         standard={"steps": 100},
     )
 

@@ -1,8 +1,8 @@
 """CycleGAN: two generators held together by cycle consistency (arXiv 1703.10593).
 
 Follows the official implementation: least-squares losses on 70-pixel patches, identity loss, a
-history of earlier fakes. As in all methods here, images are not augmented by resizing, cropping
-or flipping.
+history of earlier fakes. As in all methods here, images are not augmented by resizing or flipping,
+nor by cropping unless `crop` is set.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xbench.core.pairs import Pair
 from xbench.methods.base import TrainData, setting
-from xbench.methods.gan import GanConfig, GanLearner, frozen
+from xbench.methods.gan import CROPPED, GanConfig, GanLearner, frozen
 from xbench.methods.nets.patch import PatchDiscriminator, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import ResnetGenerator, init_normal
 from xbench.methods.pairwise import PairwiseMethod, count
@@ -32,11 +32,13 @@ class CycleGANConfig(GanConfig):
 
 
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
+QUICK: dict[str, Any] = dict(
+    width=16, kernel=3, blocks=4, critic_width=16, critic_layers=2, batch=2, learning_rate=1e-3
+)
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": dict(width=8, blocks=1, critic_width=8, critic_layers=2, batch=4),
-    "quick": dict(
-        width=16, kernel=3, blocks=4, critic_width=16, critic_layers=2, batch=2, learning_rate=1e-3
-    ),
+    "quick": QUICK,
+    "medium": QUICK | CROPPED,
 }
 
 

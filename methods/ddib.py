@@ -55,7 +55,10 @@ class DDIB(DiffusionMethod):
     config: DDIBConfig
     knob = "depth"
     by_profile = with_inference(
-        smoke={"steps": 5}, quick={"steps": 20, "grid": 1.5}, standard={"steps": 100}
+        smoke={"steps": 5},
+        quick={"steps": 20, "grid": 1.5},
+        medium={"steps": 20, "grid": 1.5},
+        standard={"steps": 100},
     )
 
     def evaluations(self) -> int:

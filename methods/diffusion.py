@@ -41,16 +41,19 @@ class DiffusionConfig(ConditionalConfig):
     decay: bool = setting(True, "train", "warm up and decay the learning rate (official: constant)")
 
 
+#: What `quick` and `medium` have in common.
+SMALL: dict[str, Any] = dict(
+    channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
+    learning_rate=2e-3, betas="cosine", predicts="v",
+)  # fmt: skip
 #: Network and optimiser by profile. `paper` has the network of the official DDPM for 256 pixels.
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": dict(
         channels=(16, 32), layers=1, attention=(False, False), batch=16,
         betas="cosine", predicts="v",
     ),
-    "quick": dict(
-        channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
-        learning_rate=2e-3, betas="cosine", predicts="v",
-    ),
+    "quick": SMALL,
+    "medium": SMALL | {"factor": 4},
     "standard": dict(
         factor=4, channels=(128, 256, 256, 256), attention=(False, False, True, True),
         learning_rate=3e-4, weight_decay=0.0,

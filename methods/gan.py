@@ -24,7 +24,17 @@ class GanConfig(MethodConfig):
         3, "train", "discriminator's halving layers (official: 3, patches of 70 px)", ge=1
     )
     batch: int = setting(1, "train", "image pairs per step (official: 1)", ge=1)
+    crop: int | None = setting(
+        None, "train", "px of random squares to train on; none: whole images (our choice)", ge=16
+    )
     learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
+
+    def identity(self) -> dict[str, Any]:
+        """All settings; `crop` counts only if set, as published keys are older."""
+        values = super().identity()
+        if self.crop is None:
+            del values["crop"]
+        return values
 
 
 #: Settings of CUT and UNSB: all of `smoke`, and what both have at `quick`.
@@ -35,6 +45,8 @@ QUICK: dict[str, Any] = dict(
     width=16, kernel=3, critic_layers=2, antialias=False, projection=64, patches=64, batch=1,
     learning_rate=2e-3,
 )  # fmt: skip
+#: At `medium` the networks of `quick` train on squares of 64 px, and translate whole images.
+CROPPED: dict[str, Any] = dict(crop=64)
 
 
 class GanLearner(PairLearner):

@@ -55,9 +55,16 @@ class PairwiseMethod(Method):
         return result
 
     @property
+    def crop(self) -> int | None:
+        """Side of the random squares to train on, from the setting `crop`; None: whole images."""
+        crop: int | None = getattr(self.config, "crop", None)
+        return crop
+
+    @property
     def padded(self) -> int:
-        """Side of training images after padding."""
-        return math.ceil(self.size / MULTIPLE) * MULTIPLE
+        """Side of training images after cropping and padding."""
+        side = min(self.crop or self.size, self.size)
+        return math.ceil(side / MULTIPLE) * MULTIPLE
 
     @classmethod
     def budget(cls, profile: Profile) -> int:
@@ -204,7 +211,7 @@ class PairLearner(training.Learner):
     def draw(self, generator: torch.Generator) -> training.Batch:
         """Unpaired images of the source (`a`) and of the target (`b`), as `draw_images` does."""
         return {
-            name: draw_images(images, self.batch, generator, self.device)
+            name: draw_images(images, self.batch, generator, self.device, self.method.crop)
             for name, images in zip("ab", self.images, strict=True)
         }
 
@@ -215,9 +222,28 @@ def count(*nets: nn.Module) -> int:
 
 
 def draw_images(
-    images: Images, number: int, generator: torch.Generator, device: torch.device
+    images: Images,
+    number: int,
+    generator: torch.Generator,
+    device: torch.device,
+    crop: int | None = None,
 ) -> Tensor:
-    """Padded random images `[number, 1, H, W]` in [-1, 1], drawn with replacement."""
+    """Random images `[number, 1, H, W]` in [-1, 1], drawn with replacement, cropped and padded."""
     chance = torch.rand(number, generator=generator, device=device).tolist()
     chosen = images[[int(c * len(images)) for c in chance]].to(device)
+    if crop is not None:
+        chosen = random_squares(chosen, crop, generator)
     return pad_to(chosen, MULTIPLE) * 2 - 1
+
+
+def random_squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A random square of `side` px of each image `[B, 1, H, W]`; its whole length if shorter.
+
+    >>> random_squares(torch.zeros(2, 1, 12, 6), 8, torch.Generator()).shape
+    torch.Size([2, 1, 8, 6])
+    """
+    chance = torch.rand(len(images), 2, generator=generator, device=images.device)
+    room = torch.tensor([max(0, length - side) + 1 for length in images.shape[-2:]])
+    places = (chance.cpu() * room).long().tolist()
+    squares = zip(images, places, strict=True)
+    return torch.stack([i[:, top : top + side, left : left + side] for i, (top, left) in squares])

@@ -44,7 +44,10 @@ class SDEdit(DiffusionMethod):
     knob = "strength"
     stochastic = True
     by_profile = with_inference(
-        smoke={"steps": 10}, quick={"steps": 50, "strength": 0.4}, standard={"steps": 100}
+        smoke={"steps": 10},
+        quick={"steps": 50, "strength": 0.4},
+        medium={"steps": 50, "strength": 0.4},
+        standard={"steps": 100},
     )
 
     def evaluations(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from xbench.core.pairs import Pair
 from xbench.methods.base import Cost, TrainData, normals, setting
-from xbench.methods.gan import QUICK, SMOKE, GanLearner, frozen
+from xbench.methods.gan import CROPPED, QUICK, SMOKE, GanLearner, frozen
 from xbench.methods.nets.patch import PatchProjector, discriminator_loss, least_squares
 from xbench.methods.nets.resnet import init_xavier
 from xbench.methods.nets.unsb import BridgeGenerator, TimedDiscriminator
@@ -44,7 +44,8 @@ class UnsbConfig(ContrastConfig):
 
 
 #: Smaller networks and larger steps for short runs; `standard` and `paper` are official.
-SETTINGS = {"smoke": SMOKE, "quick": QUICK | {"blocks": 1, "critic_width": 8}}
+OWN = QUICK | {"blocks": 1, "critic_width": 8}
+SETTINGS = {"smoke": SMOKE, "quick": OWN, "medium": OWN | CROPPED}
 
 
 def time_grid(timesteps: int) -> list[float]:
@@ -156,7 +157,7 @@ class Unsb(ContrastMethod):
 #: At `quick` the official network needs more blocks, a wider discriminator and a larger batch than
 #: `unsb`: without them it collapsed (`ftd` 1322 on the pairs between synthetic and real; with
 #: them 120).
-OFFICIAL = {"quick": QUICK | {"blocks": 3, "critic_width": 16, "batch": 2}}
+OFFICIAL = QUICK | {"blocks": 3, "critic_width": 16, "batch": 2}
 
 
 class UnsbOfficial(Unsb):
@@ -166,7 +167,7 @@ class UnsbOfficial(Unsb):
     about = "UNSB as its authors' code computes it, blind to the time (their issue 29)"
     objective = "unsb-official-v1"
     official = True
-    by_profile = SETTINGS | OFFICIAL
+    by_profile = SETTINGS | {"quick": OFFICIAL, "medium": OFFICIAL | CROPPED}
 
 
 class UnsbLearner(GanLearner):
@@ -198,11 +199,12 @@ class UnsbLearner(GanLearner):
         """Images that start the three chains, the index where they end, all noise, patches."""
         config, number = self.config, self.batch
         source, target = self.images
-        positions = self.method.positions
-        start = torch.stack(
-            [draw_images(i, number, generator, self.device) for i in (source, source, target)],
-            dim=1,
-        )
+        crop, positions = self.method.crop, self.method.positions
+        chains = [
+            draw_images(images, number, generator, self.device, crop)
+            for images in (source, source, target)
+        ]
+        start = torch.stack(chains, dim=1)
         k = int(torch.randint(config.timesteps, (1,), generator=generator, device=self.device))
 
         def normal(*shape: int) -> Tensor:

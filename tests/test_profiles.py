@@ -1,4 +1,4 @@
-"""The profiles for servers start and take a few steps on a CPU, with tiny overrides."""
+"""The larger profiles start and take a few steps on a CPU, with tiny overrides."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+
+from xbench.core.pairs import CHEATS, FLOOR
+from xbench.core.profiles import PROFILES, get_profile
+from xbench.methods.registry import available, get
 
 Xbench = Callable[..., Any]
 
@@ -21,6 +25,46 @@ TINY_NET = (
     *("--set", "medshift.attention=[false,false,false]", "--set", "medshift.batch=2"),
     *("--set", "medshift.steps=1"),
 )
+
+
+def test_every_profile_stands_in_the_help_and_the_lists(xbench: Xbench) -> None:
+    shown = xbench("run", "--help").out
+    for profile in PROFILES:
+        assert profile in shown
+        lists = [
+            json.loads(xbench("list", kind, "--profile", profile, *options, "--json").out)
+            for kind, *options in (("methods", "--no-counts"), ("datasets",))
+        ]
+        methods, datasets = ({row["name"] for row in rows} for rows in lists)
+        assert methods == set(available())
+        assert "phantom" in datasets
+
+
+def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() -> None:
+    quick, medium = get_profile("quick"), get_profile("medium")
+    changed = {}
+    for name in set(available()) - {"identity", FLOOR, *CHEATS, "vae"}:
+        small, large = (get(name).configure(profile).shown() for profile in (quick, medium))
+        changed[name] = {key: value for key, value in large.items() if value != small[key]}
+    assert changed == {
+        **{name: {"factor": 4} for name in ("medshift", "sdedit", "ddib", "cyclediffusion")},
+        **{name: {"crop": 64} for name in ("cyclegan", "cut", "fastcut", "unsb", "unsb-official")},
+        **{name: {} for name in ("filter", "fda", "histogram")},
+    }
+
+
+def test_medium_runs_on_a_tiny_budget(xbench: Xbench) -> None:
+    result = xbench(
+        *("run", "--method", "medshift,cyclegan", "--profile", "medium", "--pairs", PAIR),
+        *("--set", "budget.images=16", "--set", "medshift.steps=1"),
+        *TINY_DATA,
+        *("--set", "data.test_heads=2", "--set", "data.test_views=2"),
+    )
+    assert result.code == 0, result.err
+    records = [json.loads(p.read_text()) for p in Path("runs").rglob("records/*/*/*.json")]
+    made = {r["method"]["name"]: r for r in records if r["method"]["train_images"]}
+    assert set(made) == {"medshift", "cyclegan"}
+    assert {r["data"]["config"]["size"] for r in made.values()} == {128}
 
 
 def test_standard_starts_on_a_cpu(xbench: Xbench) -> None:

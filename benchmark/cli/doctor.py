@@ -59,7 +59,7 @@ def _torch() -> Iterator[Check]:
             note = f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
             yield Check(f"gpu {index}", "ok", note)
         if not count:
-            yield Check("gpu", "warn", "none; profiles smoke and quick need none")
+            yield Check("gpu", "warn", "none; profiles smoke, quick and medium need none")
     except (ImportError, RuntimeError, OSError) as error:
         yield Check("torch", "fail", _line(error), "install torch again")
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xbench.core.errors import UserError
+from xbench.core.profiles import PROFILES
 
 if TYPE_CHECKING:
     from xbench.harness.plan import Request
 
 Out = Annotated[Path, typer.Option(help="Folder of the results.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="NAME, or a folder of your own images")]
-ProfileName = Annotated[str, typer.Option("--profile", help="smoke, quick, standard or paper")]
+ProfileName = Annotated[str, typer.Option("--profile", help=", ".join(PROFILES))]
 SplitName = Annotated[str, typer.Option("--split", help="test, or val to choose settings on")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 To = Annotated[Path | None, typer.Option(help="File to write.")]

@@ -76,6 +76,15 @@ PROFILES = {
             score_seconds=0.2,
         ),
         Profile(
+            name="medium",
+            size=128,
+            train_images=32_768,
+            pair_images=4096,
+            batch=32,
+            threads=2,
+            about="a night on a laptop, no GPU",
+        ),
+        Profile(
             name="standard",
             size=256,
             train_images=320_000,
