@@ -208,7 +208,7 @@ class CtHeads(Rendered):
         if self.config.shared_heads:
             parts = dict.fromkeys(parts, order)
         if split != "train":
-            return [(None, source) for source in parts[split]]
+            return [(None, source) for source in parts.get(split, [])]
         each = {
             domain: parts["train"][0 if self.config.shared_heads else number :: self._stride()]
             for number, domain in enumerate(LOOKS)

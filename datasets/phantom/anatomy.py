@@ -86,13 +86,13 @@ class Variation:
     bone: float = field(init=False)
 
     def __post_init__(self) -> None:
-        broad = self.draw("cranial index", -0.075, 0.075) if self.wide else 0.0
+        broad = self.draw("cranial index", -0.085, 0.085) if self.wide else 0.0
         toothless = self.draw("toothless", 0, 1)
         for name, middle, narrow, wide in (
             ("width", 1 + broad, 0.05, 0.03),
             ("length", 1 - broad, 0.04, 0.03),
-            ("height", 1.0, 0.05, 0.07),
-            ("face", 1.0, 0.05, 0.10),
+            ("height", 1.0, 0.05, 0.08),
+            ("face", 1.0, 0.05, 0.12),
             ("vault_mm", 7.0, 1.75, 2.2),
             ("jaw", 0.0, 0.0, 0.0),
             ("marrow", 1.0, 0.0, 0.20),
@@ -115,7 +115,7 @@ class Variation:
 
     def share(self, region: str, mean: float) -> float:
         """Share of the soft tissue of a region that a simulator shows."""
-        return mean * self.tissue(f"share {region}", 0.5, 1.5, 1.0)
+        return mean * self.tissue(f"share {region}", 0.45, 1.55, 1.0)
 
     def opened(self, bones: list[Bone]) -> list[Bone]:
         """Bones of the lower jaw, turned about the line through its joints."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from xbench.core.errors import UserError
 from xbench.core.profiles import Profile
-from xbench.datasets.base import Images, Progress, Split
+from xbench.datasets.base import Split
 from xbench.datasets.phantom.files import Job
 from xbench.datasets.phantom.generate import STEPS_PER_CM, PhantomJob, Vessels
 from xbench.datasets.phantom.render import LOOKS
@@ -70,15 +70,6 @@ class Phantom(Rendered):
     def configure(cls, profile: Profile) -> PhantomConfig:
         """See `Dataset`."""
         return PhantomConfig(**sizes(profile))
-
-    def prepare_paired(self, progress: Progress | None = None) -> None:
-        """See `Dataset`."""
-        self._make(self.jobs("paired"), progress)
-
-    def paired(self, domain: str) -> Images:
-        """See `Dataset`."""
-        number = self._check(domain)
-        return Images([job.load()[number] for job in self.jobs("paired")])
 
     def vessel_paths(self, split: Split) -> NDArray[np.float32]:
         """Path of each pixel's ray through arteries in cm: float32 `[n, H, W]` by `ids`.

@@ -152,13 +152,13 @@ class Look:
     subtracted: bool = False
 
 
-_TISSUE = SoftTissue(tissue=0.48, blur=3.0)
+_TISSUE = SoftTissue(tissue=0.52, blur=3.0)
 _PLASTIC = SoftTissue(plastic=0.04, mount=True)
 _SIMULATOR = Simulated(blur=1.0, rate=0.80, depth=0.69, white=1.005)
 # kVp and copper are usual values; all others, such as scatter, blur and dose, are calibrated to the
 # statistics of the paper's images.
 _NORMAL = Measured(
-    *(76, 0.2, 0.35, 0.60), (2.2, 1.9, 1.5, 1.2, 1.0, 0.9), 0.07, 0.76, 1.3, 0.970, 0.35
+    *(76, 0.2, 0.35, 0.60), (2.2, 1.9, 1.5, 1.2, 1.0, 0.9), 0.07, 0.73, 1.3, 0.970, 0.35
 )
 
 LOOKS = {
@@ -166,7 +166,7 @@ LOOKS = {
     "synthetic_high": Look(_SIMULATOR, Noise(grain=0.005), _TISSUE),
     "real_low": Look(
         Measured(
-            *(80, 0.4, 0.40, 0.70), (1.8, 1.6, 1.4, 1.2, 1.0, 0.9), 0.07, 0.82, 1.3, 0.970, 0.35
+            *(80, 0.4, 0.40, 0.70), (1.8, 1.6, 1.4, 1.2, 1.0, 0.9), 0.07, 0.79, 1.3, 0.970, 0.35
         ),
         Noise(photons=160, electronic=2.5),
         _PLASTIC,
@@ -174,7 +174,7 @@ LOOKS = {
     "real_normal": Look(_NORMAL, Noise(photons=1000, electronic=2.5), _PLASTIC),
     "real_exposure": Look(
         Measured(
-            *(72, 0.1, 0.30, 0.45), (2.4, 2.0, 1.6, 1.25, 1.0, 0.85), 0.16, 0.74, 1.3, 0.965, 0.50
+            *(72, 0.1, 0.30, 0.45), (2.4, 2.0, 1.6, 1.25, 1.0, 0.85), 0.16, 0.70, 1.3, 0.965, 0.50
         ),
         Noise(photons=8000, electronic=4.0),
         _PLASTIC,

@@ -91,7 +91,10 @@ class Heads(Dataset):
 
     @abstractmethod
     def jobs(self, split: str) -> Sequence[Job]:
-        """All heads of a split in a fixed order; those of `train` domain by domain."""
+        """All heads of a split in a fixed order; those of `train` domain by domain.
+
+        Beside train, val and test there may be `paired`: heads for the reference row of that name.
+        """
 
     @abstractmethod
     def seconds(self, jobs: Sequence[Job]) -> float:
@@ -132,6 +135,15 @@ class Heads(Dataset):
         """See `Dataset`."""
         number = self._check(domain)
         return Images([job.load()[number] for job in self.of(split)])
+
+    def prepare_paired(self, progress: Progress | None = None) -> None:
+        """See `Dataset`."""
+        self._make(self.jobs("paired"), progress)
+
+    def paired(self, domain: str) -> Images | None:
+        """See `Dataset`."""
+        number, jobs = self._check(domain), self.jobs("paired")
+        return Images([job.load()[number] for job in jobs]) if jobs else None
 
     def repeated(self, split: Split) -> bool:
         """See `Dataset`."""

@@ -38,7 +38,7 @@ class Jitter:
     shift: float
 
 
-NARROW, WIDE = Jitter(6.0, 4.0, 7.0), Jitter(9.0, 6.0, 9.0)
+NARROW, WIDE = Jitter(6.0, 4.0, 7.0), Jitter(12.0, 8.0, 10.0)
 
 
 def draw_view(series: str, slot: int, play: Jitter = NARROW) -> View:

@@ -49,6 +49,10 @@ _PROFILES = {
 }
 
 
+#: Heads and views for the reference row `paired`, as version 2 has them at `quick`.
+PAIRED = (40, 5)
+
+
 class FirstPhantom(Heads):
     """The phantom whose gap a global filter closes: version 1, for its published results."""
 
@@ -104,7 +108,8 @@ class FirstPhantom(Heads):
 
     def jobs(self, split: str) -> list[FirstJob]:
         """See `Heads`."""
-        heads, views = (getattr(self.config, f"{split}_{what}") for what in ("heads", "views"))
+        sizes = self.config.model_dump() | {"paired_heads": PAIRED[0], "paired_views": PAIRED[1]}
+        heads, views = sizes[f"{split}_heads"], sizes[f"{split}_views"]
         names = {"size", "voxel_mm", "attenuation", "noise", "soft_tissue", "vessels"}
         shared = self.config.model_dump(include=names)
         return [
