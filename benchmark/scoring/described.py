@@ -55,7 +55,8 @@ def no_cell(
     cells = np.isfinite(descriptions(metric, case.output)).any()
     if metric.scaled and cells and deviations and not deviations().any():
         return "the images do not vary"
-    return "an image has no cell without padding or unpredictable pixels"
+    hidden = metric.leaves_out and case.output.counts is not None
+    return f"an image has no cell without {'unpredictable pixels' if hidden else 'padding'}"
 
 
 def training(metric: Metric, sample: Sample) -> Iterable[NDArray[np.float64]]:
