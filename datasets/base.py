@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from xbench.core.errors import UserError
 from xbench.core.hashing import digest
 from xbench.core.pixels import Pixels, from_pixels
 from xbench.core.profiles import Profile
@@ -158,7 +159,10 @@ class Dataset(ABC):
         return None
 
     def expected(self, split: Split, domain: str) -> Images | None:
-        """Noise-free images of the views of `val` or `test`, or None where they are not known."""
+        """Noise-free images of the views of `val` or `test`, or None where they are not known.
+
+        A plan asks before the images are made: see `known`.
+        """
         return None
 
     def unpredictable(self, split: Split, domain: str) -> NDArray[np.bool_] | None:
@@ -177,6 +181,7 @@ class Dataset(ABC):
         """Aligned training images: image i shows the same view in every domain; or None.
 
         They are of heads that no other split uses. Only the reference row `paired` may see them.
+        A plan asks before the images are made: see `known`.
         """
         return None
 
@@ -193,8 +198,27 @@ class Dataset(ABC):
         return None
 
 
+def known(images: Callable[[str], Images | None], domains: Sequence[str]) -> bool:
+    """Whether a data set has some images of all domains, which not every data set has.
+
+    A `UserError` says that they are not made yet, so that there will be some.
+    """
+    try:
+        return all(images(domain) is not None for domain in domains)
+    except UserError:
+        return True
+
+
 class TrainOnly:
     """The part of a data set that a method may see: training images by domain."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.train = dataset.train
+
+
+class WithPaired(TrainOnly):
+    """What the reference row `paired` sees besides: aligned training images by domain."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self.paired = dataset.paired

@@ -169,8 +169,9 @@ class Method(ABC):
     #: Whether other random numbers give another translation of the same image.
     stochastic: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
-    #: Which images `translate` is given; `target` only for the reference row of true images.
-    given: ClassVar[Literal["source", "target"]] = "source"
+    #: Which images `translate` is given; all but `source` are for reference rows alone: true images
+    #: of the target's views, or noise-free ones.
+    given: ClassVar[Literal["source", "target", "expected"]] = "source"
     #: Whether it takes images of other sizes than the one it was made for.
     any_size: ClassVar[bool] = True
     about: ClassVar[str] = ""

@@ -96,6 +96,10 @@ class ConditionalMethod(Method):
         """Network evaluations per translated image."""
         return 1
 
+    def label_count(self) -> int:
+        """Number of labels of the network: one for each domain, and the null label if there is."""
+        return len(self.domains) + self.null_label
+
     @cached_property
     def codec(self) -> Codec:
         """Images to the tensors of the network."""
@@ -118,7 +122,7 @@ class ConditionalMethod(Method):
             widths=config.channels,
             layers=config.layers,
             attention=config.attention,
-            labels=len(self.domains) + self.null_label,
+            labels=self.label_count(),
             device=device,
         )
 

@@ -15,8 +15,10 @@ GROUP = "xbench.methods"
 BUILT_IN = {
     "identity": "xbench.methods.identity:Identity",
     "floor": "xbench.methods.floor:Floor",
+    "expected": "xbench.methods.expected:Expected",
     "shuffle": "xbench.methods.shuffle:Shuffle",
     "nearest": "xbench.methods.nearest:Nearest",
+    "paired": "xbench.methods.paired:Paired",
     "vae": "xbench.methods.vae:VaeRoundTrip",
     "histogram": "xbench.methods.histogram:Histogram",
     "fda": "xbench.methods.fda:FDA",
@@ -32,7 +34,7 @@ BUILT_IN = {
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
 }
 #: Rows that other methods are compared with; `--method all` leaves them out.
-REFERENCES = ("identity", "floor", "shuffle", "nearest", "vae")
+REFERENCES = ("identity", "floor", "expected", "shuffle", "nearest", "paired", "vae")
 #: Names that a plug-in may not have: methods and sections of `--set`.
 RESERVED = {*BUILT_IN, "all", "data", "budget"}
 

@@ -21,7 +21,7 @@ from xbench.metrics.cells import (
     local_descriptors,
     local_residuals,
     local_texture_distance,
-    without_padding,
+    without,
 )
 from xbench.records.schema import Value
 from xbench.scoring.measure import Case, Sample, measure
@@ -176,7 +176,7 @@ def test_cells_that_touch_padding_are_left_out(name: str) -> None:
 def test_whole_cells_are_kept_up_to_the_padding() -> None:
     inside = torch.zeros(1, 64, 64, dtype=torch.bool)
     inside[0, 8:40, 16:63] = True
-    described = without_padding(local_descriptors(batch(images(1, 64, 64))), inside)
+    described = without(local_descriptors(batch(images(1, 64, 64))), inside)
     kept = described[0].isfinite().all(dim=1).reshape(8, 8)
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[1:5, 2:7] = True

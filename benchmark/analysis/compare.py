@@ -176,9 +176,11 @@ def compare(folder: Path, a: str, b: str, metric: str = "") -> Comparison:
     notes += _power(pairs)
     mean = float(np.mean([row.difference for row in pairs]))
     low, high = _mean_interval(mean, units, differences, notes) or (None, None)
+    stored = (r.metrics.get(facts.name) for r in results.by_label[a].records)
+    identity = next(value.identity for value in stored if value)
     per_image = [facts.name] if facts.per_image else ["ssim_ref", "ssim"]
     return Comparison(
-        *(a, b, facts.name, facts.identity, facts.higher_is_better),
+        *(a, b, facts.name, identity, facts.higher_is_better),
         *(record.data.key, record.profile, record.data.split),
         aligned=results.aligned,
         pairs=pairs,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xbench.analysis.rows import Row
 from xbench.analysis.tradeoffs import without
-from xbench.core.pairs import FLOOR
+from xbench.core.pairs import EXPECTED, FLOOR
 from xbench.methods.registry import BUILT_IN, REFERENCES
 
 #: Colours that colour-blind readers can distinguish, on light and dark ground: seaborn's palette
@@ -23,7 +23,7 @@ COLOURS = (
 SHAPES = (("o", "circle"), ("s", "rect"), ("^", "triangle"), ("D", "rectRot"))
 #: Grey is for reference rows only.
 REFERENCE_COLOUR = "#777777"
-REFERENCE_SHAPES = {"identity": ("X", "crossRot"), FLOOR: ("*", "star"), "expected": ("*", "star")}
+REFERENCE_SHAPES = {"identity": ("X", "crossRot"), FLOOR: ("*", "star"), EXPECTED: ("*", "star")}
 OTHER_REFERENCE = ("P", "cross")
 
 

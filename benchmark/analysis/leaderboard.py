@@ -11,7 +11,7 @@ from xbench.analysis.ranking import Ranking
 from xbench.analysis.rows import Row
 from xbench.analysis.selection import ALL, Selection, crossing
 from xbench.core.columns import RANKING, crossed
-from xbench.core.pairs import CHEATS, FLOOR, Pair, parse_pairs
+from xbench.core.pairs import CHEATS, FLOOR, PAIRED, Pair, parse_pairs
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
 from xbench.records.freshness import why_not_in_row, why_not_in_table
@@ -63,8 +63,8 @@ def with_published(own: list[Record], published: list[Record]) -> tuple[list[Rec
     """Own records with those of published rows, and the labels of the published rows.
 
     A row is either own or published, so that no row mixes seeds, networks and machines. Only
-    reference rows are completed, since they do the same everywhere. Published rows of sweeps are
-    left out, as in every table that ranks.
+    reference rows without a training are completed, since they do the same everywhere. Published
+    rows of sweeps are left out, as in every table that ranks.
     """
     newest = {record.method.label: record for record in own}
     units = {record.unit for record in own}
@@ -75,6 +75,7 @@ def with_published(own: list[Record], published: list[Record]) -> tuple[list[Rec
         if record.method.label in beside
         or (
             record.method.reference
+            and not record.method.train_images
             and record.unit not in units
             and not why_not_in_row(record, newest[record.method.label])
         )
@@ -134,6 +135,8 @@ def not_ranked(by_label: Mapping[str, Row]) -> list[str]:
             f"not ranked: {len(others)} rows of other budgets; "
             "see: xbench leaderboard --table budgets"
         )
+    if aligned := [label for label in by_label if name_of(label) == PAIRED]:
+        notes.append(f"not ranked: {', '.join(aligned)}: trained on aligned pairs")
     return [*notes, *ranking_of(ranked(by_label)).notes]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from xbench.analysis.rows import Row
 from xbench.core.columns import crossed
-from xbench.core.pairs import FLOOR, Pair
+from xbench.core.pairs import EXPECTED, FLOOR, PAIRED, Pair
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
 
@@ -83,7 +83,8 @@ def make(by_label: Mapping[str, Row], cross: Sequence[Pair]) -> Ranking:
     bounds = _bounds(identity, floor, aligned=metric == "ltd")
     if isinstance(bounds, str):
         return Ranking(metric, reason=bounds)
-    tested = {n: row for n, row in by_label.items() if name_of(n) not in ("identity", FLOOR)}
+    bounds_of_all = ("identity", FLOOR, EXPECTED, PAIRED)
+    tested = {n: row for n, row in by_label.items() if name_of(n) not in bounds_of_all}
     reasons = {
         label: _why_refused(row, identity.pairs, cross, metric, bounds)
         for label, row in tested.items()

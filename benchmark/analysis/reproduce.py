@@ -21,7 +21,7 @@ def commands(records: Sequence[Record]) -> list[str]:
         method = record.method
         if method.version == EXTERNAL:
             external.setdefault((method.label, record.seed), []).append(record)
-        elif not method.reference:
+        elif not method.reference or method.given:  # every run makes the other references
             name = method.given or method.name
             rows.setdefault((name, tuple(method.assignments)), []).append(record)
     # Rows that differ in the method alone share a line.

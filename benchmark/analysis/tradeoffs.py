@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from xbench.analysis.rows import Row, first
 from xbench.core.errors import UserError
-from xbench.core.pairs import FLOOR, Pair, parse_pairs
+from xbench.core.pairs import EXPECTED, FLOOR, Pair, parse_pairs
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ PAPER = Plane(
 DISTORTION = Plane(
     *("perception-distortion", "distortion and realism", ("ftd",), "psnr_ref"),
     meaning="distortion: PSNR to the true target (dB)",
-    anchors=(FLOOR, "expected"),
+    anchors=(FLOOR, EXPECTED),
 )
 PLANES = {plane.name: plane for plane in (PAPER, DISTORTION)}
 

@@ -11,6 +11,10 @@ Pair = tuple[str, str]
 #: target's views. Without second exposures, one half of the target's images is compared with the
 #: other, and the row is labelled `floor[n/2]`.
 FLOOR = "floor"
+#: Name of the reference row of noise-free targets, where the data have them.
+EXPECTED = "expected"
+#: Name of the reference row of a network that was trained on aligned pairs.
+PAIRED = "paired"
 #: Names of the reference rows that do not translate: they show what a column is worth.
 CHEATS = ("shuffle", "nearest")
 

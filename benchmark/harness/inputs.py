@@ -31,17 +31,20 @@ class Inputs:
 
 
 def inputs_of(plan: Plan, unit: Unit, scorer: Scorer) -> Inputs:
-    """The source's images; for the floor the target's second exposures, or half its images."""
-    dataset, split = plan.dataset, plan.split
-    domain = getattr(unit, unit.entry.method.given)
+    """The source's images; for some references the target's: noise-free, exposed again, or half."""
+    dataset, split, given = plan.dataset, plan.split, unit.entry.method.given
+    domain = unit.source if given == "source" else unit.target
     ids = dataset.ids(split, domain)
     everything = range(len(ids))
-    if unit.entry.method.given == "source":
+    if given == "source":
         return Inputs(dataset.images(split, domain), ids, domain, everything)
-    repeats = dataset.repeats(split, domain) if dataset.repeated(split) else None
-    if repeats is not None:
+    if given == "expected":
+        other = dataset.expected(split, domain)
+    else:
+        other = dataset.repeats(split, domain) if dataset.repeated(split) else None
+    if other is not None:
         aligned = dataset.aligned(split)
-        return Inputs(repeats, ids, domain, everything, shows_source=aligned)
+        return Inputs(other, ids, domain, everything, shows_source=aligned)
     halves = scorer.halves(domain)
     rows = halves[0]
     half = Images([to_pixels(dataset.images(split, domain)[rows])])

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xbench.core import settings
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest
-from xbench.core.pairs import CHEATS, FLOOR, Pair, parse_pairs
+from xbench.core.pairs import CHEATS, EXPECTED, FLOOR, PAIRED, Pair, parse_pairs
 from xbench.core.profiles import Profile, get_profile, get_split
 from xbench.core.settings import Settings
 from xbench.datasets import registry as datasets
-from xbench.datasets.base import Dataset, Split
+from xbench.datasets.base import Dataset, Split, known
 from xbench.methods import registry as methods
 from xbench.methods.base import Method, MethodConfig
 from xbench.records.folders import folder_of
@@ -138,8 +139,9 @@ def make(request: Request) -> Plan:
 
     budget = _budget(changes.get("budget", {}))
     named = dict(zip(request.methods, classes, strict=True))
-    floor = FLOOR if dataset.repeated(split) else f"{FLOOR}[n/2]"
-    entries = _entries(named, profile, changes, budget, tuple(dict.fromkeys(request.seeds)), floor)
+    _check_images([c.name for c in classes], dataset, split)
+    seeds, references = tuple(dict.fromkeys(request.seeds)), _references(dataset, split)
+    entries = _entries(named, profile, changes, budget, seeds, references)
     pairs = parse_pairs(request.pairs, dataset.domains)
     scope = (dataset.key, request.split, profile.name)
     units = tuple(
@@ -173,6 +175,29 @@ def _check_seeds(seeds: Sequence[int]) -> None:
             "expected: one or several whole numbers from 0",
             "for example: --seed 0,1,2 (in Python: seeds=[0, 1, 2])",
         )
+
+
+def _check_images(names: Sequence[str], dataset: Dataset, split: Split) -> None:
+    """Refuse reference rows that are made of images which the data set does not have."""
+    for name, images, what in (
+        (EXPECTED, partial(dataset.expected, split), "noise-free images"),
+        (PAIRED, dataset.paired, "aligned training images"),
+    ):
+        if name in names and not known(images, dataset.domains):
+            raise UserError(
+                f"the data set {dataset.name} has no {what}",
+                f"expected: data that have them, as the reference row '{name}' is made of them",
+                f"leave {name} out of --method, or see: xbench list datasets",
+            )
+
+
+def _references(dataset: Dataset, split: Split) -> dict[str, str]:
+    """Name → label of the reference rows that every run makes, in the order of tables."""
+    floor = FLOOR if dataset.repeated(split) else f"{FLOOR}[n/2]"
+    labels = {"identity": "identity", FLOOR: floor}
+    if known(partial(dataset.expected, split), dataset.domains):
+        labels[EXPECTED] = EXPECTED
+    return labels | {name: name for name in CHEATS}
 
 
 def shard(units: tuple[Unit, ...], number: int, count: int) -> tuple[Unit, ...]:
@@ -211,17 +236,17 @@ def _entries(
     changes: Settings,
     budget: Budget,
     seeds: tuple[int, ...],
-    floor: str,
+    references: Mapping[str, str],
 ) -> tuple[Entry, ...]:
-    """Reference rows, then the methods of the request; `floor` is the label of the floor."""
+    """Reference rows by name and label, then the methods of the request."""
     # One seed of a random choice is enough to say what a column is worth.
     entries = [
-        _entry(methods.get(name), profile, {}, budget, (0,), reference=True)
-        for name in ("identity", FLOOR, *CHEATS)
+        replace(_entry(methods.get(n), profile, {}, budget, (0,), reference=True), label=label)
+        for n, label in references.items()
     ]
-    entries[1] = replace(entries[1], label=floor)
     for given, method in named.items():
-        entry = _entry(method, profile, changes.get(method.name, {}), budget, seeds)
+        aligned, own = method.name == PAIRED, changes.get(method.name, {})
+        entry = _entry(method, profile, own, budget, seeds, reference=aligned)
         entry = replace(entry, given=methods.address(given))
         for name, values in method.references(entry.config).items():
             entries.append(

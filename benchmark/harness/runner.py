@@ -17,6 +17,7 @@ from xbench.core.errors import UserError, full_disk
 from xbench.core.files import home, sweep_parts
 from xbench.core.isolation import undisturbed
 from xbench.core.locks import POLL, Busy, Locks
+from xbench.core.pairs import PAIRED
 from xbench.core.pixels import Pixels, from_pixels, pixels_digest
 from xbench.core.settings import file_name
 from xbench.datasets.registry import check_names
@@ -94,18 +95,20 @@ class Runner:
             return []
         with self.locks:
             with processes.first_before_others(self.device):
-                self._prepare_data()
+                self._prepare_data(todo)
             self.check_split()
             together = self._train_together(todo) if processes.number() > 1 else {}
             return self._work(todo, together) if processes.is_first() else []
 
-    def _prepare_data(self) -> None:
+    def _prepare_data(self, todo: Pending) -> None:
         """One process prepares the data; others wait, and then find them."""
         with ExitStack() as stack:
             with suppress(OSError):  # a cache that may only be read needs no lock
                 locks = stack.enter_context(Locks(home() / "locks"))
                 stack.enter_context(locks.hold(file_name(self.plan.dataset.key)))
             self.plan.dataset.prepare(self.display.data)
+            if any(unit.entry.name == PAIRED for unit in todo.translate):
+                self.plan.dataset.prepare_paired(self.display.data)
 
     def _work(self, todo: Pending, together: dict[tuple[str, int], Trained]) -> list[Unit]:
         """Block by block; blocks that other processes hold are tried again at the end."""
@@ -252,7 +255,7 @@ class Runner:
         """Pixels uint16 `[n, H, W]` of units of one source, by key."""
         method, source = trained.method, units[0].source
         limits = {"seed": units[0].seed, "batch": self.plan.profile.batch}
-        if method.given == "target":
+        if method.given != "source":
             made: dict[str, Pixels] = {}
             for unit in units:
                 given, target = self._inputs(unit), unit.target

@@ -16,8 +16,8 @@ from xbench.core.files import set_aside, write_text
 from xbench.core.hashing import digest, file_digest, seed_from
 from xbench.core.isolation import undisturbed
 from xbench.core.locks import Busy, Locks
-from xbench.core.pairs import Pair
-from xbench.datasets.base import TrainOnly
+from xbench.core.pairs import PAIRED, Pair
+from xbench.datasets.base import TrainOnly, WithPaired
 from xbench.harness.plan import Entry, Plan, Unit
 from xbench.harness.progress import Display
 from xbench.methods.base import Cost, Log, Method, Training
@@ -94,7 +94,8 @@ class Trained:
         if log is None:
             folder.mkdir(parents=True, exist_ok=True)
             name, seed = training_name(entry, training, self.seed), seed_from("training", self.seed)
-            data = TrainOnly(self.plan.dataset)
+            visible = WithPaired if entry.name == PAIRED else TrainOnly
+            data = visible(self.plan.dataset)
             with self.display.training(name) as progress, undisturbed():
                 result = training.fit(data, entry.train_images, seed, folder, progress)
             together = training.pairs is None

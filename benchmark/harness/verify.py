@@ -238,7 +238,7 @@ def _metrics(
     known = [
         name
         for name, value in record.metrics.items()
-        if name in METRICS and METRICS[name].identity == value.identity
+        if name in METRICS and value.identity in METRICS[name].identities
     ]
     names = [n for n in known if record.metrics[n].value is not None and n not in lacking]
     if not names:

@@ -44,6 +44,11 @@ class Metric:
     - `described`: descriptions `[n, …]` of outputs and of `against` (of training images batches of
       them), and a `Context` → one value per image `[n]`; `describe` makes descriptions of images
       and of where these are no padding.
+
+    Where data have pixels that no source determines (`Dataset.unpredictable`), metrics that
+    `leaves_out` are given images in which the nearest other pixels stand in their place. Built-in
+    functions, or their `describe`, get one argument more: which pixels count, bool `[B, H, W]`.
+
     - `measures`: images → measures `[n, k]`; `gap` compares those of output and target.
     - `features`: features of output and target → a distance.
     - `conditional`: features of source, target and output, row by row → a distance.
@@ -107,6 +112,18 @@ class Metric:
     def paired(self) -> bool:
         """Whether target images aligned with the sources are needed."""
         return self.against == "target" and self.kind in ("per image", "described", "conditional")
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether pixels of the aligned target that no source determines are left out."""
+        return self.per_image and self.against in ("target", "anatomy")
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Of its present definition: for all data, then for those with pixels to leave out."""
+        if not self.leaves_out:
+            return (self.identity,)
+        return self.identity, f"{self.identity.removesuffix('-v1')}-v2"
 
     @property
     def text(self) -> str:

@@ -33,6 +33,8 @@ DESCRIPTORS = (
 DEVIATION_FLOOR, SQUARE_FLOOR = 1e-3, 1e-5
 # Added to the norms of residuals, so that noise-free cells correlate with nothing.
 NORM_FLOOR = 1e-3
+#: Cells with fewer of the pixels that count are left out of `ltd`.
+LEAST_COUNTS = 0.75
 #: Descriptors of equal cells differ by less, those of cells with different pixels by more.
 ROUNDING = 1e-9
 # Pixels worked on at once: few enough for the cache of a CPU core.
@@ -65,10 +67,11 @@ def local_descriptors(images: Tensor) -> Tensor:
 
 
 def local_texture_distance(output: Array, target: Array, deviations: Array) -> Array:
-    """Mean squared difference of standardised descriptors (`ltd-v1`).
+    """Mean squared difference of standardised descriptors (`ltd-v1`, with such pixels `ltd-v2`).
 
     Args:
-        output: descriptors [n, 64, 11]; cells that are NaN are left out.
+        output: descriptors [n, 64, 11]; cells that are NaN are left out: those that touch padding,
+            and those with more than a quarter of pixels that no source determines.
         target: descriptors of the aligned target images.
         deviations: of each descriptor over the cells of training images, [11]; a descriptor with
             0, but for rounding, is left out.
@@ -214,14 +217,15 @@ def _cells(maps: Tensor) -> Iterator[tuple[list[int], Tensor]]:
             yield places, pixels.reshape(*maps.shape[:-2], len(places), -1)
 
 
-def without_padding(described: Tensor, inside: Tensor | None) -> Tensor:
-    """Descriptions [n, 64, k] with NaN in all cells that touch padding.
+def without(described: Tensor, inside: Tensor | None, least: float = 1) -> Tensor:
+    """Descriptions [n, 64, k] with NaN in all cells that have less than a share `least` inside.
 
     Args:
         described: of images.
-        inside: where images are no padding, bool [n, H, W]; None for everywhere.
+        inside: where images are no padding, or which pixels count, bool [n, H, W]; None for all.
+        least: by default, cells that touch what is not inside are left out.
     """
     if inside is None:
         return described
-    whole = _cell_means(inside.double()) > 1 - 1e-9
-    return torch.where(whole[..., None], described, torch.nan)
+    enough = _cell_means(inside.double()) > least - 1e-9
+    return torch.where(enough[..., None], described, torch.nan)

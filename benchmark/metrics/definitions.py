@@ -64,19 +64,19 @@ def psnr(output: "Tensor", source: "Tensor") -> "Tensor":
 
 
 @similarity("SSIM ref", against="target", blind_to=("blurred", *NOISE, "grey curve"))
-def ssim_ref(output: "Tensor", target: "Tensor") -> "Tensor":
+def ssim_ref(output: "Tensor", target: "Tensor", counts: "Tensor | None" = None) -> "Tensor":
     """Structural similarity of output and aligned target image; rewards denoising."""
     from xbench.metrics.structural import ssim
 
-    return ssim(output, target)
+    return ssim(output, target, counts)
 
 
 @signal_to_noise("PSNR ref", against="target", blind_to=("noise removed",))
-def psnr_ref(output: "Tensor", target: "Tensor") -> "Tensor":
+def psnr_ref(output: "Tensor", target: "Tensor", counts: "Tensor | None" = None) -> "Tensor":
     """Peak signal-to-noise ratio of output and aligned target image; rewards denoising."""
     from xbench.metrics.structural import psnr
 
-    return psnr(output, target)
+    return psnr(output, target, counts)
 
 
 def _frechet(output: Any, target: Any) -> float:

@@ -85,6 +85,26 @@ def continued(x: Tensor, inside: Tensor) -> Tensor:
     return x[torch.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
+def filled(images: Tensor, counts: Tensor) -> Tensor:
+    """Images with the nearest pixel that counts in place of those that do not.
+
+    Args:
+        images: [n, 1, H, W].
+        counts: which pixels count, bool [n, H, W]; an image without any stays as it is.
+    """
+    from scipy import ndimage  # it takes longer to import than everything else here
+
+    result = images.clone()
+    for image, own in zip(result, counts.cpu().numpy(), strict=True):
+        if own.any() and not own.all():
+            places = ndimage.distance_transform_edt(
+                ~own, return_distances=False, return_indices=True
+            )
+            rows, columns = torch.from_numpy(places).long()
+            image.copy_(image[:, rows, columns])
+    return result
+
+
 # Pixels of a line that are filtered by one product with a matrix, unless the kernel is wide.
 _BLOCK = 16
 

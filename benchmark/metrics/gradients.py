@@ -71,23 +71,25 @@ def _normalised(images: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor, T
     return down, right, share, squares * share
 
 
-def gradient_maps(images: Tensor, inside: Tensor | None = None) -> Tensor:
+def gradient_maps(
+    images: Tensor, inside: Tensor | None = None, counts: Tensor | None = None
+) -> Tensor:
     """Gradient magnitudes under a Gaussian of side / 64 px, less their mean, of length 1.
 
     Args:
         images: see above.
         inside: where images are no padding, bool [n, H, W]; None for everywhere. Padding counts
             as average.
+        counts: the pixels to compare, bool [n, H, W]; None for all. The others are NaN.
 
     Returns:
         [n, H · W]; zeros for a constant image. Products of rows are correlations.
     """
     sigma = max(images.shape[2:]) * MATCH_SIGMA
     parts = list(chunks(images, MIN_SIZE, "match", _CHUNK))
-    if inside is None:
-        return torch.cat([_magnitudes(x, sigma) for x in parts])
-    boxes = inside.cpu().split(len(parts[0]))
-    return torch.cat([_magnitudes(x, sigma, box) for x, box in zip(parts, boxes, strict=True)])
+    boxes = inside.cpu().split(len(parts[0])) if inside is not None else (None,) * len(parts)
+    maps = torch.cat([_magnitudes(x, sigma, box) for x, box in zip(parts, boxes, strict=True)])
+    return maps if counts is None else torch.where(counts.flatten(1), maps, torch.nan)
 
 
 def _magnitudes(x: Tensor, sigma: float, inside: Tensor | None = None) -> Tensor:
@@ -109,10 +111,11 @@ def _magnitudes(x: Tensor, sigma: float, inside: Tensor | None = None) -> Tensor
 
 
 def matches(output: Array, reference: Array, groups: Sequence[str]) -> Array:
-    """Whether each output shows its own anatomy (`match-v1`).
+    """Whether each output shows its own anatomy (`match-v1`, with pixels to leave out `match-v2`).
 
     Args:
-        output: `gradient_maps` of outputs, [n, p].
+        output: `gradient_maps` of outputs, [n, p]; pixels that are NaN in either image are left
+            out of a correlation.
         reference: of the aligned target images (or of the sources), [n, p].
         groups: head, patient or acquisition of each.
 
@@ -120,11 +123,25 @@ def matches(output: Array, reference: Array, groups: Sequence[str]) -> Array:
         1 where no reference image of another group correlates more with the output than its own
         one, else 0, [n]; 0 for a constant output.
     """
-    # A product in torch, as those of NumPy start threads of their own.
-    likeness = (torch.from_numpy(output) @ torch.from_numpy(reference).T).numpy()
+    likeness = _correlations(torch.from_numpy(output), torch.from_numpy(reference)).numpy()
     own = np.diagonal(likeness)
     _, members = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     others = np.where(members[:, None] == members[None], -np.inf, likeness).max(axis=1)
     # A constant image shows no anatomy, though it is like no other reference either.
-    shown: Array = np.where((others <= own) & output.any(axis=1), 1.0, 0.0)
+    shown: Array = np.where((others <= own) & np.nan_to_num(output).any(axis=1), 1.0, 0.0)
     return shown
+
+
+def _correlations(a: Tensor, b: Tensor) -> Tensor:
+    """Correlations of rows, [n, m], over the pixels that are NaN in neither of the two."""
+    own, theirs = ~a.isnan(), ~b.isnan()
+    # Products in torch, as those of NumPy start threads of their own.
+    if own.all() and theirs.all():
+        return a @ b.T  # rows of `gradient_maps` are normalised
+    a, b, own, theirs = a.nan_to_num(), b.nan_to_num(), own.to(a), theirs.to(a)
+    number = (own @ theirs.T).clamp(min=1)
+    sum_a, sum_b = a @ theirs.T, own @ b.T
+    product = a @ b.T - sum_a * sum_b / number
+    squares_a = a.square() @ theirs.T - sum_a.square() / number
+    squares_b = own @ b.square().T - sum_b.square() / number
+    return product / (squares_a * squares_b).clamp(min=1e-30).sqrt()

@@ -42,10 +42,12 @@ def bone_shift_mm(output: "Tensor", masks: "Tensor") -> "Tensor":
     return _bone_shifts(output, masks)
 
 
-def _local_descriptors(images: "Tensor", inside: "Tensor | None") -> "Tensor":
-    from xbench.metrics.cells import local_descriptors, without_padding
+def _local_descriptors(
+    images: "Tensor", inside: "Tensor | None", counts: "Tensor | None" = None
+) -> "Tensor":
+    from xbench.metrics.cells import LEAST_COUNTS, local_descriptors, without
 
-    return without_padding(local_descriptors(images), inside)
+    return without(without(local_descriptors(images), inside), counts, LEAST_COUNTS)
 
 
 @described(
@@ -64,10 +66,12 @@ def ltd(output: Any, target: Any, context: Context) -> Any:
     return local_texture_distance(output, target, context.deviations())
 
 
-def _gradient_maps(images: "Tensor", inside: "Tensor | None") -> "Tensor":
+def _gradient_maps(
+    images: "Tensor", inside: "Tensor | None", counts: "Tensor | None" = None
+) -> "Tensor":
     from xbench.metrics.gradients import gradient_maps
 
-    return gradient_maps(images, inside)
+    return gradient_maps(images, inside, counts)
 
 
 @described(
@@ -90,9 +94,9 @@ def match(output: Any, reference: Any, context: Context) -> Any:
 
 
 def _local_residuals(images: "Tensor", inside: "Tensor | None") -> "Tensor":
-    from xbench.metrics.cells import local_residuals, without_padding
+    from xbench.metrics.cells import local_residuals, without
 
-    return without_padding(local_residuals(images), inside)
+    return without(local_residuals(images), inside)
 
 
 @described(

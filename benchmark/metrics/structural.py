@@ -24,7 +24,7 @@ _CHUNK = 2**15 - 1
 _CHUNK_GPU = 2**22
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
+def ssim(a: Tensor, b: Tensor, counts: Tensor | None = None) -> Tensor:
     """Structural similarity of image pairs (Wang et al. 2004).
 
     Equals `skimage.metrics.structural_similarity(data_range=1, gaussian_weights=True, sigma=1.5,
@@ -34,6 +34,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a: images [B, 1, H, W] in [0, 1], H and W at least 11.
         b: images of the same shape.
+        counts: pixels over which the map is averaged, bool [B, H, W]; None for all.
 
     Returns:
         One value per pair, [B], float64 on the CPU, in [-1, 1]; 1 for equal images.
@@ -48,20 +49,27 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     images = max(1, chunk // (height * width))
     rows = max(8, chunk // width - 2 * _RADIUS)
     total = torch.zeros(batch, dtype=torch.float64, device=a.device)
+    inner = slice(_RADIUS, -_RADIUS)
+    weights = None if counts is None else counts[:, inner, inner].to(total)
     for start in range(0, batch, images):
         part = slice(start, start + images)
         for top in range(0, height - 2 * _RADIUS, rows):
             strip = slice(top, top + rows + 2 * _RADIUS)
-            total[part] += _similarity(a[part, strip], b[part, strip]).sum((1, 2))
-    return (total / ((height - 2 * _RADIUS) * (width - 2 * _RADIUS))).cpu()
+            similarity = _similarity(a[part, strip], b[part, strip])
+            if weights is not None:
+                similarity *= weights[part, top : top + rows]
+            total[part] += similarity.sum((1, 2))
+    size = (height - 2 * _RADIUS) * (width - 2 * _RADIUS)
+    return (total / (size if weights is None else weights.sum((1, 2)))).cpu()
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
+def psnr(a: Tensor, b: Tensor, counts: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of image pairs, data range 1, capped at `PSNR_CAP`.
 
     Args:
         a: images [B, 1, H, W] in [0, 1].
         b: images of the same shape.
+        counts: pixels over which errors are averaged, bool [B, H, W]; None for all.
 
     Returns:
         One value per pair in dB, [B], float64 on the CPU, in [0, 96.33].
@@ -71,9 +79,10 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
             [0, 1].
     """
     a, b = _checked(a, b, 1, "PSNR")
-    error = torch.stack(
-        [(x.double() - y.double()).square().mean() for x, y in zip(a, b, strict=True)]
-    )
+    errors = [(x.double() - y.double()).square() for x, y in zip(a, b, strict=True)]
+    if counts is not None:
+        errors = [error[own] for error, own in zip(errors, counts, strict=True)]
+    error = torch.stack([error.mean() for error in errors])
     return (-10 * torch.log10(error)).clamp(max=PSNR_CAP).cpu()
 
 

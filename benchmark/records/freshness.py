@@ -132,7 +132,7 @@ def lacks_metrics(record: Record, missing: Collection[str]) -> bool:
 def is_final(record: Record, name: str) -> bool:
     """Whether a metric needs no scoring: a value by its present definition, or a lasting reason."""
     value = record.metrics.get(name)
-    if value is None or value.identity != METRICS[name].identity or value.pending:
+    if value is None or value.identity not in METRICS[name].identities or value.pending:
         return False
     # Values of earlier versions had no interval and no number of images.
     return value.value is None or value.n is not None

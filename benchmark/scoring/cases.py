@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xbench.datasets.base import Box, Images
+from xbench.metrics.base import Metric
 
 #: The part of each image that is no padding; None where there is no padding.
 Boxes = Sequence[Box] | None
@@ -27,6 +28,8 @@ class Sample:
         boxes: what of each is no padding.
         masks: true dense bone of each, bool `[n, H, W]`, where it is known.
         sides_mm: side of each at the isocentre, where it is known.
+        counts: pixels that metrics against the aligned target do not leave out, bool `[n, H, W]`;
+            None for all.
         kept: vectors of the images, by the name of what made them.
     """
 
@@ -35,6 +38,7 @@ class Sample:
     boxes: Boxes = None
     masks: NDArray[np.bool_] | None = None
     sides_mm: Sequence[float] | None = None
+    counts: NDArray[np.bool_] | None = None
     kept: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -44,6 +48,12 @@ class Sample:
         """One image `[1, H, W]` without its padding."""
         return cut(self.images[row], self.boxes[row] if self.boxes else None)
 
+    def counting(self, metric: Metric, rows: Sequence[int]) -> Tensor | None:
+        """Which pixels of some images a metric does not leave out, bool `[B, H, W]`; None: all."""
+        if self.counts is None or not metric.leaves_out:
+            return None
+        return torch.from_numpy(self.counts[rows])
+
     def rows(self, chosen: Sequence[int]) -> "Sample":
         """Some of the images."""
         return Sample(
@@ -52,6 +62,7 @@ class Sample:
             [self.boxes[row] for row in chosen] if self.boxes else None,
             self.masks[list(chosen)] if self.masks is not None else None,
             [self.sides_mm[row] for row in chosen] if self.sides_mm else None,
+            self.counts[list(chosen)] if self.counts is not None else None,
         )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xbench.metrics.base import Metric
+from xbench.metrics.filters import filled
 from xbench.scoring.cases import Boxes, Case, Sample, batches, cut
 
 #: Pixels of training images up to which their descriptions are kept: 256 MB of float64.
@@ -54,7 +55,8 @@ def no_cell(
     cells = np.isfinite(descriptions(metric, case.output)).any()
     if metric.scaled and cells and deviations and not deviations().any():
         return "the images do not vary"
-    return "an image has no cell without padding"
+    hidden = metric.leaves_out and case.output.counts is not None
+    return f"an image has no cell without {'unpredictable pixels' if hidden else 'padding'}"
 
 
 def training(metric: Metric, sample: Sample) -> Iterable[NDArray[np.float64]]:
@@ -76,7 +78,13 @@ def describe(metric: Metric, sample: Sample) -> Iterator[NDArray[np.float64]]:
     assert metric.describe is not None
     for rows, _ in batches(len(sample), None):
         images = sample.images[rows]
-        yield metric.describe(images, _inside(sample.boxes, rows, images)).numpy()
+        inside = _inside(sample.boxes, rows, images)
+        counts = sample.counting(metric, rows)
+        if counts is None:
+            yield metric.describe(images, inside).numpy()
+        else:
+            more = (counts,) if metric.built_in else ()
+            yield metric.describe(filled(images, counts), inside, *more).numpy()
 
 
 def _inside(boxes: Boxes, rows: Sequence[int], images: Tensor) -> Tensor | None:

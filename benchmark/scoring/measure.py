@@ -17,6 +17,7 @@ from xbench.core.isolation import undisturbed
 from xbench.datasets.base import Images
 from xbench.metrics.base import Metric
 from xbench.metrics.extractors import Extractor
+from xbench.metrics.filters import filled
 from xbench.metrics.statistics import FeatureStatistics
 from xbench.metrics.uncertainty import extrapolate, jackknife, jackknife_interval, left_out
 from xbench.records.schema import Value
@@ -197,9 +198,13 @@ def _per_image(metric: Metric, case: Case) -> NDArray[np.float64]:
         else:
             assert other is not None
             second = cut(other.images[rows], box)
-        images = cut(output.images[rows], box)
+        images, counts = cut(output.images[rows], box), output.counting(metric, rows)
+        more: tuple[Tensor, ...] = ()
+        if counts is not None:
+            more = (cut(counts, box),)
+            images, second = filled(images, *more), filled(second, *more)
         parts.append(
-            function(images, second) if metric.built_in else guarded(metric, images, second)
+            function(images, second, *more) if metric.built_in else guarded(metric, images, second)
         )
     values = in_order([part.cpu() for part in parts], found)
     if metric.unit == "mm":  # of distances in px at 64 px

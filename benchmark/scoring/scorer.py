@@ -2,8 +2,11 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xbench.core.errors import Unavailable
@@ -36,6 +39,9 @@ def score(
 
 
 def _value(metric: Metric, case: Case, spaces: Spaces, fetch: bool) -> Value:
+    plain = metric
+    if metric.leaves_out and case.output.counts is not None:
+        metric = replace(metric, identity=metric.identities[-1])
     if reason := lacking(metric, case):
         return empty(metric, reason)
     if reason := spaces.why_not(metric, fetch=fetch):
@@ -43,7 +49,7 @@ def _value(metric: Metric, case: Case, spaces: Spaces, fetch: bool) -> Value:
     try:
         space, mark = spaces.of(metric, case)
         declared = replace(metric, identity=metric.identity + mark)
-        return measure(declared, case, space, lambda: spaces.deviations(metric))
+        return measure(declared, case, space, lambda: spaces.deviations(plain))
     except Unavailable as unavailable:
         return empty(metric, str(unavailable))
     except ValueError as error:
@@ -119,11 +125,11 @@ class Scorer:
         if halves:
             first, second = halves
             own = truth.rows(first)
-            made = Sample(output, own.groups, own.boxes)
+            made = Sample(output, own.groups, own.boxes, counts=own.counts)
             other = truth.rows(second)
             return Case(made, None, other, aligned=False, training=self._training(target))
         given = self._sample(source)
-        made = Sample(output, given.groups, given.boxes, given.masks, given.sides_mm)
+        made = Sample(output, given.groups, given.boxes, given.masks, given.sides_mm, truth.counts)
         aligned = self.dataset.aligned(self.split)
         return Case(made, given, truth, aligned, self._training(target))
 
@@ -137,8 +143,27 @@ class Scorer:
                 data.content(split, domain),
                 data.masks(split, domain),
                 data.sides_mm(split, domain),
+                self._counts(domain),
             )
         return self._samples[domain]
+
+    @cached_property
+    def _leaves_out(self) -> bool:
+        """Whether the data have pixels to leave out; then all domains share the identities."""
+        data, split = self.dataset, self.split
+        hidden = (data.unpredictable(split, domain) is not None for domain in data.domains)
+        return data.aligned(split) and any(hidden)
+
+    def _counts(self, domain: str) -> NDArray[np.bool_] | None:
+        """The pixels of a target that metrics do not leave out, bool `[n, H, W]`; None: all."""
+        if not self._leaves_out:
+            return None
+        data, split = self.dataset, self.split
+        hidden = data.unpredictable(split, domain)
+        size = data.config.size
+        return (
+            np.ones((len(data.ids(split, domain)), size, size), bool) if hidden is None else ~hidden
+        )
 
     def _training(self, domain: str) -> Sample:
         """The training images of a domain, kept with their descriptions."""

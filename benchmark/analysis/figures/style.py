@@ -15,7 +15,7 @@ from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.core.errors import UserError, nothing_finished, unknown
 from xbench.core.files import atomic
-from xbench.core.pairs import CHEATS, FLOOR
+from xbench.core.pairs import CHEATS, EXPECTED, FLOOR
 from xbench.core.settings import name_of
 
 matplotlib.use("Agg")
@@ -128,8 +128,9 @@ def at_most(labels: Sequence[str]) -> tuple[list[str], str]:
 
 
 def translated(rows: Mapping[str, Row]) -> list[str]:
-    """Labels of rows other than identity, floor and the references that show other heads."""
-    return [label for label in rows if name_of(label) not in ("identity", FLOOR, *CHEATS)]
+    """Labels of rows other than the references that are a source or target image, or another's."""
+    shown = ("identity", FLOOR, EXPECTED, *CHEATS)
+    return [label for label in rows if name_of(label) not in shown]
 
 
 def where(results: Results) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from xbench.core import isolation
 from xbench.core.hashing import seed_from
-from xbench.core.pairs import Pair
+from xbench.core.pairs import PAIRED, Pair
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
 from xbench.methods.base import Method, Training
@@ -66,6 +66,14 @@ class TrainingImages:
         raise AttributeError(f"a training sees only `train(domain)`, not '{name}'")
 
 
+class PairedImages(TrainingImages):
+    """The same, for the reference row of aligned pairs."""
+
+    def paired(self, domain: str) -> Images:
+        """The training images again: enough to see whether a method works."""
+        return self.train(domain)
+
+
 class Bench:
     """One method on three domains, trained for two pairs.
 
@@ -86,13 +94,18 @@ class Bench:
 
     def start(self) -> None:
         """Set up, train and translate, and note what else the method does."""
-        self.data = TrainingImages(DOMAINS, self.profile.size)
+        self.data = self.visible(DOMAINS)
         with self._watched():
             self.method, self.trainings = self.trained(DOMAINS, PAIRS, self.data)
             images = self.images()
             before = images.clone()
             self.output = self.translate(self.method, images)
             self.input_changed = not torch.equal(images, before)
+
+    def visible(self, domains: Sequence[str]) -> TrainingImages:
+        """What a training of the method may see."""
+        kind = PairedImages if self.kind.name == PAIRED else TrainingImages
+        return kind(domains, self.profile.size)
 
     def make(self, domains: Sequence[str] = DOMAINS) -> Method:
         """The method with the profile's settings, untrained."""
@@ -103,7 +116,7 @@ class Bench:
         self, domains: Sequence[str], pairs: Sequence[Pair], data: TrainingImages | None = None
     ) -> tuple[Method, list[Training]]:
         """The method after setup and training."""
-        data = data or TrainingImages(domains, self.profile.size)
+        data = data or self.visible(domains)
         method = self.make(domains)
         method.setup(data)
         trainings = method.trainings(pairs)
