@@ -122,7 +122,7 @@ class Filter(Method):
         gains = np.clip(np.sqrt(aim / signal) * signal / power, 0, MOST_GAIN)
         gains[0] = 1.0
         height, width = given.images.shape[1:]
-        left = float(np.mean(gain_map(gains, height, width) ** 2))
+        left = float(np.mean(_gain_map(gains, height, width) ** 2))
         identity = Curve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
         fit = Fit(tone, gains, left, own_noise, wanted.noise, identity)
         drawn = np.random.default_rng(0).standard_normal(given.images.shape)
@@ -136,26 +136,21 @@ def tone_curve(source: Array, target: Array) -> Curve:
     return Curve(x + 1e-12 * np.arange(len(x)), np.quantile(target, LEVELS))
 
 
-def noise_curve(images: Array) -> Curve:
-    """Standard deviation of white noise by grey value, from images [n, H, W]."""
+def noise_curve(images: Array, greys: Array | None = None) -> Curve:
+    """Standard deviation of white noise by grey value, from images [n, H, W].
+
+    `greys` are those that it depends on, by default the images' own without their noise.
+    """
     from scipy import ndimage  # it takes longer to import than everything else here
 
-    response = np.abs(ndimage.convolve(images, NOISE_MASK[None], mode="nearest"))
-    return deviation_curve(_blurred(images, NOISE_SIGMA), response)
-
-
-def deviation_curve(greys: Array, sizes: Array) -> Curve:
-    """Standard deviation of normal numbers by grey value, from their absolute values `sizes`.
-
-    From a low quantile of each grey bin: large ones may be no noise.
-    """
-    grey, size = greys.ravel(), sizes.ravel()
+    response = np.abs(ndimage.convolve(images, NOISE_MASK[None], mode="nearest")).ravel()
+    grey = (_blurred(images, NOISE_SIGMA) if greys is None else greys).ravel()
     ends = np.quantile(grey, np.linspace(0, 1, NOISE_BINS + 1)[1:-1])
     bins = np.searchsorted(ends, grey, side="right")
     filled = [bins == k for k in np.unique(bins)]
     return Curve(
         np.array([grey[chosen].mean() for chosen in filled]),
-        np.array([np.quantile(size[chosen], NOISE_LEVEL) for chosen in filled]) / NOISE_SHARE,
+        np.array([np.quantile(response[chosen], NOISE_LEVEL) for chosen in filled]) / NOISE_SHARE,
     )
 
 
@@ -181,7 +176,7 @@ def filtered(images: Array, fit: Fit, drawn: Array) -> Array:
     border = max(height, width) // 4
     padded = np.pad(toned, ((0, 0), (border, border), (border, border)), mode="reflect")
     mean = padded.mean(axis=(1, 2), keepdims=True)
-    gains = gain_map(fit.gains, *padded.shape[1:])
+    gains = _gain_map(fit.gains, *padded.shape[1:])
     result = np.fft.ifft2(np.fft.fft2(padded - mean) * gains).real + mean
     result = result[:, border : border + height, border : border + width]
     # Noise that came with the source and passed the filter is there already.
@@ -190,7 +185,7 @@ def filtered(images: Array, fit: Fit, drawn: Array) -> Array:
     return noisy
 
 
-def gain_map(gains: Array, height: int, width: int) -> Array:
+def _gain_map(gains: Array, height: int, width: int) -> Array:
     """Gains by ring as a map over frequencies, [H, W]."""
     return np.interp(_radii(height, width), np.arange(len(gains)), gains)
 

@@ -2,21 +2,23 @@
 
 A reference: how much of the gap between two domains does a source image determine? One
 label-conditioned U-Net, of MedShift's size, learns the target image from the source image and a
-label for the pair of domains, by squared error. Its output is an average over what the source
-leaves open, smoother than any image, so noise like the residuals on training pairs is added.
+label for the pair of domains, by squared error; a few convolutions on whole pixels, which blocks of
+pixels cannot denoise alone, end it. Its output is an average over what the source leaves open,
+smoother than any image, so noise like that of the residuals on training pairs is added.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
-import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xbench.core.pairs import Pair
+from xbench.core.profiles import Profile, get_profile
 from xbench.datasets.base import Images
 from xbench.methods.base import (
     Log,
@@ -33,11 +35,14 @@ from xbench.methods.conditional import (
     ConditionalMethod,
     ConditionalTraining,
 )
-from xbench.methods.filter import Array, Curve, deviation_curve, gain_map, radial_power
+from xbench.methods.filter import Array, Curve, noise_curve
+from xbench.methods.nets.unet import conditional_unet
 from xbench.methods.training import Batch
 
 #: Training pairs of each pair of domains whose residuals give the grain.
 RESIDUALS = 64
+#: Maps of features that the U-Net hands on, and width of the convolutions after it.
+FEATURES, WIDTH = 4, 24
 #: Images that the network works on at once for these.
 CHUNK = 32
 
@@ -56,6 +61,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
         learning_rate=2e-3,
     ),
+    "medium": dict(
+        factor=4, channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
+        learning_rate=2e-3,
+    ),
     "standard": dict(
         factor=4, channels=(128, 256, 256, 256), attention=(False, False, True, True),
         learning_rate=3e-4,
@@ -71,25 +80,25 @@ class AlignedData(TrainData, Protocol):
         """Aligned training images: image i shows the same view in every domain."""
 
 
-class Grain(NamedTuple):
-    """Noise of a domain: its deviation by grey value, and gains by ring that colour white noise."""
+class PairedNet(nn.Module):
+    """A U-Net on blocks of pixels; convolutions make the output of its features and the image."""
 
-    deviation: Curve
-    gains: Array
+    def __init__(self, unet: nn.Module, factor: int, device: torch.device) -> None:
+        super().__init__()
+        self.unet, self.factor = unet, factor
+        widths = (1 + FEATURES, WIDTH, WIDTH, 1)
+        first, second, last = (
+            nn.Conv2d(a, b, 3, padding=1, device=device) for a, b in pairwise(widths)
+        )
+        self.end = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last)
 
-    @classmethod
-    def fit(cls, predicted: Array, residuals: Array) -> "Grain":
-        """The grain of residuals on predictions, both [n, H, W]."""
-        deviation = deviation_curve(predicted, np.abs(residuals))
-        size = np.maximum(deviation(predicted), 1e-6)
-        return cls(deviation, np.sqrt(radial_power(residuals / size)))
-
-    def of(self, predicted: Array, white: Array) -> Array:
-        """Noise for predictions [n, H, W], made of standard normal numbers."""
-        gains = gain_map(self.gains, *white.shape[1:])
-        coloured = np.fft.ifft2(np.fft.fft2(white) * gains / np.sqrt(np.mean(gains**2))).real
-        noise: Array = self.deviation(predicted) * coloured
-        return noise
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Blocks of pixels `[B, f², h, w]` and labels `[B]` to blocks of the target image."""
+        made = self.unet(x, torch.zeros_like(labels), class_labels=labels).sample
+        image, features = (functional.pixel_shuffle(part, self.factor) for part in (x, made))
+        return functional.pixel_unshuffle(
+            self.end(torch.cat([image, features.to(image.dtype)], dim=1)), self.factor
+        )
 
 
 class Paired(ConditionalMethod):
@@ -102,19 +111,31 @@ class Paired(ConditionalMethod):
     config: PairedConfig
     by_profile = SETTINGS
     objective = "aligned-mse-v1"
-    #: Set by the training.
-    grains: dict[str, Grain]
+    #: Noise of each domain by grey value, set by the training.
+    grains: dict[str, Curve]
+
+    @classmethod
+    def budget(cls, profile: Profile) -> int:
+        """That of `quick` also at `medium`: what a laptop does in five minutes."""
+        return get_profile("quick" if profile.name == "medium" else profile.name).train_images
 
     def label_count(self) -> int:
         """One label for each source and target, whether or not they differ."""
         return len(self.domains) ** 2
 
     def make_net(self, device: torch.device) -> nn.Module:
-        """See `ConditionalMethod`; a fresh one changes nothing, so that identity is the start."""
-        net = super().make_net(device)
-        for weight in cast(nn.Module, net.conv_out).parameters():
-            nn.init.zeros_(weight)
-        return net
+        """See `ConditionalMethod`."""
+        config = self.config
+        unet = conditional_unet(
+            self.codec.channels,
+            widths=config.channels,
+            layers=config.layers,
+            attention=config.attention,
+            labels=self.label_count(),
+            device=device,
+            out_channels=FEATURES * self.codec.channels,
+        )
+        return PairedNet(unet, config.factor, device)
 
     def make_learner(self, data: TrainData, seed: int) -> "PairedLearner":
         """Regression on aligned images."""
@@ -130,8 +151,9 @@ class Paired(ConditionalMethod):
         x = self.encode(images)
         places = [self.domains.index(domain) for domain in (source, target)]
         labels = torch.full((len(x),), places[0] * len(self.domains) + places[1], device=x.device)
-        change = self.predict(x, torch.zeros_like(labels), labels)
-        return self.decode(x + change, images).clamp(0, 1)
+        with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+            made = self.net(x, labels)
+        return self.decode(made.to(x.dtype), images).clamp(0, 1)
 
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
@@ -142,7 +164,7 @@ class Paired(ConditionalMethod):
             return predicted
         white = normals(generators, *images.shape[2:]).double().cpu().numpy()
         greys = predicted[:, 0].double().cpu().numpy()
-        noisy = greys + self.grains[target].of(greys, white)
+        noisy = greys + self.grains[target](greys) * white
         return torch.from_numpy(noisy)[:, None].to(images)
 
 
@@ -160,7 +182,7 @@ class PairedTraining(ConditionalTraining):
         self.method.grains = {domain: self._grain(aligned, domain) for domain in aligned}
         return log
 
-    def _grain(self, aligned: Mapping[str, Images], target: str) -> Grain:
+    def _grain(self, aligned: Mapping[str, Images], target: str) -> Curve:
         """The grain of a domain, from residuals on training pairs of all sources."""
         truth = evenly_spaced(aligned[target], RESIDUALS)
         predicted = torch.cat(
@@ -172,15 +194,14 @@ class PairedTraining(ConditionalTraining):
             ]
         )
         residuals = truth.repeat(len(aligned) - 1, 1, 1, 1) - predicted
-        return Grain.fit(predicted[:, 0].double().numpy(), residuals[:, 0].double().numpy())
+        return noise_curve(*(part[:, 0].double().numpy() for part in (residuals, predicted)))
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` and `grain.safetensors`."""
         super().save(folder)
         arrays: dict[str, Array] = {}
         for domain, grain in self.method.grains.items():
-            parts = (*grain.deviation, grain.gains)
-            arrays |= {f"{domain}/{n}": part for n, part in enumerate(parts)}
+            arrays |= {f"{domain}/{n}": part for n, part in enumerate(grain)}
         save_file(arrays, folder / "grain.safetensors")
 
     def load(self, folder: Path) -> None:
@@ -188,14 +209,13 @@ class PairedTraining(ConditionalTraining):
         super().load(folder)
         arrays = load_file(folder / "grain.safetensors")
         self.method.grains = {
-            domain: Grain(Curve(x, y), gains)
+            domain: Curve(arrays[f"{domain}/0"], arrays[f"{domain}/1"])
             for domain in self.method.domains
-            for x, y, gains in [[arrays[f"{domain}/{part}"] for part in range(3)]]
         }
 
 
 class PairedLearner(ConditionalLearner):
-    """Squared error of source + network(source, pair) against the aligned target."""
+    """Squared error of network(source, pair) against the aligned target."""
 
     def __init__(self, method: Paired, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
@@ -220,9 +240,8 @@ class PairedLearner(ConditionalLearner):
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Mean squared error."""
-        x, labels = batch["data"], batch["labels"]
-        change = self.networks["net"](x, torch.zeros_like(labels), class_labels=labels).sample
-        yield "net", {"error": functional.mse_loss(x + change.float(), batch["wanted"])}
+        made = self.networks["net"](batch["data"], batch["labels"])
+        yield "net", {"error": functional.mse_loss(made.float(), batch["wanted"])}
 
 
 def views(data: TrainData, domain: str) -> Images:

@@ -79,7 +79,7 @@ def test_the_network_of_aligned_pairs_is_a_reference(monkeypatch: pytest.MonkeyP
     assert seen == [{"train", "paired"}]  # one training for both rows, without val and test
     grain, bare = "paired[images=2560]", "paired[grain=off,images=2560]"
     assert board.psnr_ref[grain] > board.psnr_ref["identity"] + 3
-    assert plain.psnr_ref[bare] > plain.psnr_ref[grain] + 1
+    assert plain.psnr_ref[bare] > plain.psnr_ref[grain] + 0.5
     assert plain["rank"].dropna().to_dict() == {"filter": 1}
     notes = Path("runs/aligned/smoke/leaderboard.md").read_text()
     assert "trained on aligned pairs" in notes

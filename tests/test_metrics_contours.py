@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xbench.core.profiles import get_profile
 from xbench.datasets.base import Box
-from xbench.datasets.phantom import Phantom
+from xbench.datasets.phantom.v1 import FirstPhantom
 from xbench.metrics import contours
 from xbench.metrics.base import METRICS
 from xbench.metrics.contours import bone_shifts, edge_maps, surface_distances
@@ -218,7 +218,7 @@ def test_bone_shift_in_mm_follows_from_the_size_of_the_field() -> None:
 
 
 def test_bone_of_the_phantom_is_found_in_every_domain() -> None:
-    phantom = Phantom(Phantom.configure(get_profile("smoke")))
+    phantom = FirstPhantom(FirstPhantom.configure(get_profile("smoke")))
     phantom.prepare()
     masks = torch.from_numpy(phantom.masks("test", phantom.domains[0]))
     assert 0.02 < masks.double().mean() < 0.3

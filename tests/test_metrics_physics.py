@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xbench.core.profiles import get_profile
-from xbench.datasets.phantom import Phantom
+from xbench.datasets.phantom.v1 import FirstPhantom
 from xbench.metrics.base import METRICS
 from xbench.metrics.physics import (
     DARKEST,
@@ -249,11 +249,13 @@ PAIRS = (
 )
 
 
-def small_phantom(**switches: bool) -> Phantom:
+def small_phantom(**switches: bool) -> FirstPhantom:
     sizes = {"voxel_mm": 4.0, "train_heads": 1, "train_views": 1, "val_heads": 1, "val_views": 1}
     tests = {"test_heads": 3, "test_views": 3}
-    config = Phantom.configure(get_profile("quick")).model_copy(update=sizes | tests | switches)
-    phantom = Phantom(config)
+    config = FirstPhantom.configure(get_profile("quick")).model_copy(
+        update=sizes | tests | switches
+    )
+    phantom = FirstPhantom(config)
     phantom.prepare()
     return phantom
 

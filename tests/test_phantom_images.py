@@ -275,7 +275,7 @@ def test_structures_of_an_acquisition_are_masked(paths: list[Paths]) -> None:
     normal = look("real_normal", True, False, True)
     plain = render(normal, paths[0], 1)
     structures = [draw_acquisition(str(i)) for i in range(40)]
-    assert any(a.blades for a in structures)
+    assert any(a.wedges for a in structures)
     assert any(a.cable for a in structures)
     assert any(a.screws for a in structures)
     for acquisition in structures:

@@ -1,4 +1,4 @@
-"""What single acquisitions of the real domains show at random: shutter blades, a cable, screws.
+"""What single acquisitions of the real domains show at random: wedge filters, a cable, screws.
 
 No source image tells where they are, so masks mark them as unpredictable, and each exposure of a
 view draws them again. Shapes and frequencies are our choice.
@@ -14,11 +14,11 @@ from torch.nn.functional import max_pool2d
 
 from xbench.core.hashing import seed_from
 
-#: Chance of each blade, of a cable, of screws.
-BLADE, CABLE, SCREWS = 0.10, 0.30, 0.35
-#: How far a blade reaches in, as a share of the image side; its tilt, degrees; its penumbra and the
-#: reach of edge enhancement around all structures, px at 256 px.
-REACH, TILT, PENUMBRA, MARGIN = (0.015, 0.06), 2.0, 1.5, 5.0
+#: Chance of each wedge filter, of a cable, of screws.
+WEDGE, CABLE, SCREWS = 0.07, 0.20, 0.25
+#: How far a wedge filter reaches in, as a share of the image side; its tilt, degrees; its penumbra
+#: and the reach of multi-scale contrast around all structures, px at 256 px.
+REACH, TILT, PENUMBRA, MARGIN = (0.03, 0.10), 4.0, 2.0, 6.0
 #: Width of a cable and radius of a screw, px at 256 px; their paths, g/cm2 of bone.
 CABLE_WIDTH, CABLE_PATH, SCREW_RADIUS, SCREW_PATH = 2.6, 0.9, 3.6, 2.2
 
@@ -30,26 +30,27 @@ class Acquisition:
     """Structures of one exposure; places are shares of the image side (down, right).
 
     Attributes:
-        blades: (side from 0 to 3, reach as a share, tilt in degrees) of each.
+        wedges: (side from 0 to 3, reach as a share, tilt in degrees) of each wedge filter, a
+            half-transparent blade that evens out the brightness.
         cable: ends and middle of its curve, or nothing.
         screws: centre of each.
     """
 
-    blades: tuple[tuple[int, float, float], ...] = ()
+    wedges: tuple[tuple[int, float, float], ...] = ()
     cable: tuple[Point, ...] = ()
     screws: tuple[Point, ...] = ()
 
-    def shutter(self, size: int) -> Tensor:
-        """Share of the image that the blades leave open, `[size, size]`."""
+    def wedge(self, size: int) -> Tensor:
+        """How far wedge filters cover the image, from 0 to 1, `[size, size]`."""
         across = (torch.arange(size) + 0.5) / size
         penumbra = max(PENUMBRA / 256, 0.7 / size)
         result = torch.ones(size, size)
-        for side, reach, tilt in self.blades:
+        for side, reach, tilt in self.wedges:
             slope = math.tan(math.radians(tilt))
             inside = across[:, None] - reach - slope * (across[None, :] - 0.5)
             open_ = (0.5 + inside / penumbra).clamp(0, 1)
             result = result * torch.rot90(open_, side)
-        return result
+        return 1 - result
 
     def path(self, size: int) -> Tensor:
         """Metal in g/cm2 of bone, `[size, size]`."""
@@ -64,7 +65,7 @@ class Acquisition:
 
     def mask(self, size: int) -> Tensor:
         """Where any of it shows, with a margin: bool `[size, size]`."""
-        marked = ((self.path(size) > 0.02) | (self.shutter(size) < 0.995)).float()
+        marked = ((self.path(size) > 0.02) | (self.wedge(size) > 0.005)).float()
         margin = max(1, round(MARGIN * size / 256))
         grown = max_pool2d(marked[None, None], 2 * margin + 1, stride=1, padding=margin)
         return grown[0, 0] > 0
@@ -73,10 +74,10 @@ class Acquisition:
 def draw_acquisition(name: str) -> Acquisition:
     """The structures of an exposure; `name` says which."""
     draw = random.Random(seed_from("acquisition", name))
-    blades = tuple(
+    wedges = tuple(
         (side, draw.uniform(*REACH), draw.uniform(-TILT, TILT))
         for side in range(4)
-        if draw.random() < BLADE
+        if draw.random() < WEDGE
     )
     cable: tuple[Point, ...] = ()
     if draw.random() < CABLE:
@@ -88,7 +89,7 @@ def draw_acquisition(name: str) -> Acquisition:
         down, right, angle = draw.uniform(0.15, 0.6), draw.uniform(0.2, 0.8), draw.uniform(0, 3.14)
         steps = [(k - 0.5) * draw.uniform(0.06, 0.16) for k in range(2)]
         screws = tuple((down + s * math.sin(angle), right + s * math.cos(angle)) for s in steps)
-    return Acquisition(blades, cable, screws)
+    return Acquisition(wedges, cable, screws)
 
 
 def _on_side(side: int, share: float) -> Point:

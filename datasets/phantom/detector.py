@@ -17,11 +17,13 @@ class Noise:
         electronic: standard deviation of the read-out, in quanta.
         grain: standard deviation of white noise in the grey values, at mid-grey; it decreases
             towards white, as air is saturated in the published images.
+        spread: whether light spreads in the scintillator also without noise (version 1: no).
     """
 
     photons: float = 0.0
     electronic: float = 0.0
     grain: float = 0.0
+    spread: bool = False
 
 
 def middle(image: Tensor) -> tuple[slice, slice]:
@@ -62,6 +64,8 @@ def detect(
     if noise.photons:
         signal = _quanta(signal * (noise.photons / reference), noise, generator)
         signal = signal * (reference / noise.photons)
+    elif noise.spread:
+        signal = _spread(signal)
     # Signals above 1.25 of air, or below a fiftieth of the reference, carry no information.
     return -torch.log((signal / air).clamp(min=0.02 * reference, max=1.25))
 
@@ -69,8 +73,12 @@ def detect(
 def _quanta(expected: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
     counts = torch.poisson(expected, generator=generator)
     counts += noise.electronic * torch.randn(expected.shape, generator=generator)
-    # Light spreads in the scintillator: the noise is correlated over neighbouring pixels.
-    return 0.55 * counts + 0.45 * gaussian(counts[None], 0.8)[0]
+    return _spread(counts)
+
+
+def _spread(signal: Tensor) -> Tensor:
+    """Light spreads in the scintillator: the noise is correlated over neighbouring pixels."""
+    return 0.55 * signal + 0.45 * gaussian(signal[None], 0.8)[0]
 
 
 def shading(size: int) -> Tensor:

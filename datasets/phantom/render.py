@@ -183,8 +183,8 @@ LOOKS = {
 #: Widths that divide an image into bands of detail, px at 256 px, and the attenuation at which a
 #: detail has lost half of its gain: fine structure is enhanced, strong edges are not.
 BANDS, STRONG = (1.0, 2.0, 4.0, 8.0, 17.0), 0.25
-#: Grey value of a closed shutter.
-SHUT = 0.06
+#: Share of the grey value that a wedge filter takes away.
+WEDGE = 0.22
 #: Grey scale of subtracted images (our choice): grey value of the background, grey values per unit
 #: of attenuation for fine vessels, attenuation above which it flattens, and gain of the edges in
 #: subtracted images (more would mostly enhance noise).
@@ -198,7 +198,7 @@ def look(
     own, common = LOOKS[domain], LOOKS["real_normal"]
     return Look(
         own.attenuation if attenuation else common.attenuation,
-        own.noise if noise else Noise(),
+        own.noise if noise else Noise(spread=True),
         own.soft if soft_tissue else common.soft,
         subtracted,
     )
@@ -239,8 +239,7 @@ def render(parts: Look, paths: Paths, seed: int, acquisition: Acquisition | None
         white = torch.randn(grey.shape, generator=generator)
         grey = grey + parts.noise.grain * strength * white
     if acquisition is not None:
-        # The display closes its shutters over what the blades darken.
-        grey = SHUT + (grey - SHUT) * acquisition.shutter(grey.shape[-1])
+        grey = grey * (1 - WEDGE * acquisition.wedge(grey.shape[-1]))
     return grey.clamp(0, 1)
 
 

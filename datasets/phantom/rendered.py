@@ -35,7 +35,7 @@ class RenderedConfig(DatasetConfig):
         soft_tissue: False surrounds the bone in all domains as in the real ones: by a little
             clear plastic and the plate of the mount.
         variation: False draws heads as alike as those of version 1, and no structures of single
-            acquisitions (shutters, cables, screws).
+            acquisitions (wedge filters, cables, screws).
     """
 
     size: int = Field(ge=16)

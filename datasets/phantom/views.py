@@ -28,7 +28,7 @@ FIELD_RANGE = (256.0, 278.0)
 
 @dataclass(frozen=True)
 class Jitter:
-    """Play of both angles and of the roll (degrees) and of the isocentre (mm).
+    """Play of both angles and of the roll (degrees), of the isocentre and of the field (mm).
 
     Our choice: two views of a class are never the same.
     """
@@ -36,9 +36,10 @@ class Jitter:
     angle: float
     roll: float
     shift: float
+    field: tuple[float, float]
 
 
-NARROW, WIDE = Jitter(6.0, 4.0, 7.0), Jitter(12.0, 8.0, 10.0)
+NARROW, WIDE = Jitter(6.0, 4.0, 7.0, FIELD_RANGE), Jitter(16.0, 11.0, 13.0, (244.0, 290.0))
 
 
 def draw_view(series: str, slot: int, play: Jitter = NARROW) -> View:
@@ -61,7 +62,7 @@ def draw_view(series: str, slot: int, play: Jitter = NARROW) -> View:
         cran,
         draw(-play.roll, play.roll),
         (center[0], center[1], center[2]),
-        draw(*FIELD_RANGE),
+        draw(*play.field),
     )
 
 

@@ -15,22 +15,24 @@ def conditional_unet(
     attention: Sequence[bool],
     labels: int,
     device: torch.device,
+    out_channels: int | None = None,
 ) -> nn.Module:
     """A U-Net from `[B, channels, H, W]`, times `[B]` and class labels `[B]` to the same shape.
 
     Args:
-        channels: of input and output.
+        channels: of the input.
         widths: even widths per level; every level but the last halves height and width.
         layers: residual blocks per level going down (one more going up).
         attention: whether a level has self-attention.
         labels: number of class labels, the null label included.
         device: where the weights lie; `meta` for counting only.
+        out_channels: of the output; by default those of the input.
     """
     from diffusers import UNet2DModel
 
     net: nn.Module = UNet2DModel(
         in_channels=channels,
-        out_channels=channels,
+        out_channels=out_channels or channels,
         block_out_channels=tuple(widths),
         layers_per_block=layers,
         down_block_types=[f"{'Attn' * level}DownBlock2D" for level in attention],
