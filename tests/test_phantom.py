@@ -271,7 +271,7 @@ def test_profiles_and_key() -> None:
         # Enough voxels for the pixels, each about 220 mm / size at the head.
         assert config.voxel_mm < 1.0 * 220 / config.size + 0.5
     quick = Phantom.configure(PROFILES["quick"])
-    assert (quick.train_heads, quick.train_views, quick.test_heads) == (12, 25, 16)
+    assert (quick.train_heads, quick.train_views, quick.test_heads) == (12, 16, 20)
     silent = quick.model_copy(update={"noise": False})
     assert Phantom(quick).key != Phantom(silent).key
     groups = Phantom(quick).domain_groups

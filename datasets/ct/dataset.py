@@ -129,11 +129,10 @@ class CtHeads(Rendered):
     @classmethod
     def configure(cls, profile: Profile) -> CtConfig:
         """See `Dataset`."""
-        voxel, train, val, test, _ = PROFILES[profile.name]
+        voxel, _, val, test, _ = PROFILES[profile.name]
         return CtConfig(
             size=profile.size,
             voxel_mm=voxel,
-            train_views=train[1],
             val_views=4 * val[1],
             test_views=4 * test[1],
         )

@@ -50,8 +50,8 @@ class Cavity:
     kind: str = ""
 
 
-#: The line through the joints of the lower jaw, (y, z) in mm.
-JOINT = (5.0, -8.0)
+#: The lines about which the lower jaw opens and the neck bends, (y, z) in mm.
+JOINT, NAPE = (5.0, -8.0), (-18.0, -40.0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Variation:
         lost: share of the teeth that are missing.
         marrow: density of mineral in marrow-filled bone, as a share of the mean head's (age).
         bone: density of all bone, as a share of the mean head's.
+        bend: rms of the smooth distortions that make each skull's own shape, mm.
+        nod: flexion of the neck, degrees.
     """
 
     seed: int
@@ -84,22 +86,26 @@ class Variation:
     lost: float = field(init=False)
     marrow: float = field(init=False)
     bone: float = field(init=False)
+    bend: float = field(init=False)
+    nod: float = field(init=False)
 
     def __post_init__(self) -> None:
-        broad = self.draw("cranial index", -0.085, 0.085) if self.wide else 0.0
+        broad = self.draw("cranial index", -0.09, 0.09) if self.wide else 0.0
         toothless = self.draw("toothless", 0, 1)
         for name, middle, narrow, wide in (
             ("width", 1 + broad, 0.05, 0.03),
             ("length", 1 - broad, 0.04, 0.03),
-            ("height", 1.0, 0.05, 0.08),
-            ("face", 1.0, 0.05, 0.12),
+            ("height", 1.0, 0.05, 0.09),
+            ("face", 1.0, 0.05, 0.14),
             ("vault_mm", 7.0, 1.75, 2.2),
             ("jaw", 0.0, 0.0, 0.0),
             ("marrow", 1.0, 0.0, 0.20),
             ("bone", 1.0, 0.0, 0.04),
+            ("nod", 0.0, 0.0, 12.0),
         ):
             spread = wide if self.wide else narrow
             object.__setattr__(self, name, middle + self.draw(name, -spread, spread))
+        object.__setattr__(self, "bend", 2.6 if self.wide else 0.8)
         opened = max(0.0, self.draw("opened", -9, 18)) if self.wide else 0.0
         object.__setattr__(self, "jaw", opened)
         lost = 1.0 if toothless < 0.08 else self.draw("lost", 0, 1) ** 2 * 0.6
@@ -116,6 +122,10 @@ class Variation:
     def share(self, region: str, mean: float) -> float:
         """Share of the soft tissue of a region that a simulator shows."""
         return mean * self.tissue(f"share {region}", 0.45, 1.55, 1.0)
+
+    def nodded(self, shape: Shape) -> Shape:
+        """A shape of the neck, bent as the neck is."""
+        return Turned(shape, self.nod, *NAPE) if self.nod else shape
 
     def opened(self, bones: list[Bone]) -> list[Bone]:
         """Bones of the lower jaw, turned about the line through its joints."""
@@ -352,7 +362,8 @@ def neck(v: Variation) -> list[Bone]:
         Bone(Tube(((-10, 50, -90), (0, 54, -91), (10, 50, -90)), (2.4,) * 3), 1, 1.5, 0.44)
     )
     horn = Tube(((11, 50, -90), (17, 38, -88), (20, 26, -84)), (2.0, 1.5, 1.2))
-    return bones + both([Bone(horn, 1.0, 1.5, 0.48)])
+    bones += both([Bone(horn, 1.0, 1.5, 0.48)])
+    return [replace(bone, shape=v.nodded(bone.shape)) for bone in bones]
 
 
 def _vertebra(v: Variation, level: int, y: float, z: float) -> list[Bone]:
@@ -393,7 +404,10 @@ def soft_shapes(v: Variation) -> list[tuple[Shape, float]]:
         (Tube(((0, 95, 16), (0, 112 * (0.9 + 0.1 * nose), -12)), (5, 8.5 * nose), (1.1, 1, 1)), 9),
         (Ellipsoid((0, 93, -46), (24, 10, 13)), 8),
         (Ellipsoid((0, 91, -82), (17, 11, 12)), 10),
-        (Tube(((0, -22, -30), (0, -26, -150)), (53 * stout, 58 * stout), (1.05, 1, 1)), 26),
+        (
+            v.nodded(Tube(((0, -22, -30), (0, -26, -150)), (53 * stout, 58 * stout), (1.05, 1, 1))),
+            26,
+        ),
     ]
     ear = Ellipsoid((77, -12, 2), (3.6, 16, 29), (-12, 0, 26))
     return [*front, (ear, 5.0), (mirrored(ear), 5.0)]
@@ -406,7 +420,7 @@ def muscles(v: Variation) -> list[tuple[Shape, float]]:
         (Ellipsoid((66, 22, 26), (8 + strong, 34, 36), (0, 0, -12)), 10),
         (Ellipsoid((54, 20, -42), (9 + strong, 21, 29)), 10),
         (Ellipsoid((42, 60, -38), (12 + cheek, 22, 24)), 12),
-        (Tube(((20, -62, -8), (24, -58, -150)), (16 + strong, 20 + strong)), 14),
+        (v.nodded(Tube(((20, -62, -8), (24, -58, -150)), (16 + strong, 20 + strong))), 14),
     ]
     return [(part, blend) for shape, blend in sided for part in (shape, mirrored(shape))]
 

@@ -39,7 +39,7 @@ class Jitter:
     field: tuple[float, float]
 
 
-NARROW, WIDE = Jitter(6.0, 4.0, 7.0, FIELD_RANGE), Jitter(16.0, 11.0, 13.0, (244.0, 290.0))
+NARROW, WIDE = Jitter(6.0, 4.0, 7.0, FIELD_RANGE), Jitter(12.0, 8.0, 10.0, (246.0, 288.0))
 
 
 def draw_view(series: str, slot: int, play: Jitter = NARROW) -> View:

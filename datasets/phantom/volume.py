@@ -38,6 +38,8 @@ EXTENT = (208.0, 256.0, 281.0)
 SOLID_RHO, DIPLOE_RHO = 1.25, 0.55
 #: Soft tissue (ICRU 44), fat and hair or a cap, g/cm3; the last is our choice.
 MUSCLE_RHO, FAT_RHO, HAIR_RHO = 1.06, 0.95, 0.25
+#: Rms of the distortions with a grain of 24 mm; those of 70 mm differ by head, mm.
+FINE_BEND = 0.4
 #: A simulator's mesh: bone is blurred by this many mm, and the middle of the ramp is its surface.
 MESH_MM = 1.6
 #: Voxels of a slab; temporaries of about this size fit into the processor's cache.
@@ -88,17 +90,17 @@ class _Slab:
             self.head_axes[2][:, None, None],
         )
         self._ticks = [axis.tolist() for axis in self.head_axes]
-        # Distortions of 0.8 and 0.4 mm rms make the geometric shapes look natural.
+        # Distortions make the geometric shapes look natural, and each skull one of its own.
+        self.reach = 3 * math.hypot(variation.bend, FINE_BEND) + 1.5
         self.x, self.y, self.z = (
-            axis + 0.8 * coarse.sample(*self.axes) + 0.4 * fine.sample(*self.axes)
+            axis + variation.bend * coarse.sample(*self.axes) + FINE_BEND * fine.sample(*self.axes)
             for axis, (coarse, fine) in zip(grid, fields.bend, strict=True)
         )
 
     def window(self, bounds: Bounds, margin: float) -> tuple[slice, slice, slice] | None:
         """Index ranges (z, y, x) of voxels within `margin` mm of bounds; None if there are none."""
         ranges = []
-        # Four millimetres cover the distortions (3 standard deviations of their sum are 2.7 mm).
-        margin += 4.0
+        margin += self.reach
         for axis, low, high in zip(self._ticks, *bounds, strict=True):
             start, stop = bisect(axis, low - margin), bisect(axis, high + margin)
             if start >= stop:
@@ -173,7 +175,7 @@ def _placed(variation: Variation, fields: _Fields) -> dict[str, Vec]:
         at = [torch.tensor([c - low]) for c, low in zip(point, CORNER, strict=True)]
         for axis, (coarse, fine) in enumerate(fields.bend):
             scale = (v.width, v.length, v.face if z < 0 else v.height)[axis]
-            moved = 0.8 * coarse.sample(*at) + 0.4 * fine.sample(*at)
+            moved = v.bend * coarse.sample(*at) + FINE_BEND * fine.sample(*at)
             point[axis] -= scale * float(moved)
         result[name] = (point[0], point[1], point[2])
     return result
