@@ -41,7 +41,14 @@ def test_a_run_returns_the_leaderboard_that_it_writes() -> None:
     board = xbench.run("histogram", profile="smoke", pairs=[PAIR], quiet=True)
     written = pd.read_csv("runs/phantom/smoke/leaderboard.csv")
     assert list(board["method"]) == list(written["method"])
-    assert set(board["method"]) == {"identity", "floor", "shuffle", "nearest", "histogram"}
+    assert set(board["method"]) == {
+        "identity",
+        "floor",
+        "expected",
+        "shuffle",
+        "nearest",
+        "histogram",
+    }
     assert board.attrs["failed"] == []
     again = xbench.leaderboard(profile="smoke")
     pd.testing.assert_frame_equal(again, board)

@@ -250,7 +250,14 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
     result = xbench(*RUN, "--method", ",".join(f"wrong.py:{name}" for name in bodies), "--json")
     assert result.code == 1
     rows = {row["method"] for row in json.loads(result.out)}
-    assert rows == {"identity", "floor", "shuffle", "nearest", *(name.lower() for name in CARELESS)}
+    assert rows == {
+        "identity",
+        "floor",
+        "expected",
+        "shuffle",
+        "nearest",
+        *(name.lower() for name in CARELESS),
+    }
     for name, (_, expected) in FAILING.items():
         (text,) = failures(name.lower())
         assert expected in text

@@ -112,7 +112,7 @@ def test_paper_starts_on_a_cpu_and_shows_the_round_trip_of_its_vae(
     for path in Path("runs").rglob("records/*/*/*.json"):
         record = json.loads(path.read_text())
         found[record["method"]["name"]] = record
-    assert set(found) == {"identity", "floor", "shuffle", "nearest", "vae", "medshift"}
+    assert set(found) == {"identity", "floor", "expected", "shuffle", "nearest", "vae", "medshift"}
     assert found["vae"]["method"]["reference"]
     assert found["vae"]["method"]["params"] < found["medshift"]["method"]["params"]
     assert "codec=vae" in found["medshift"]["method"]["label"]

@@ -118,7 +118,13 @@ def test_the_leaderboard_filters(visit: Callable[..., Any]) -> None:
     assert rows(page) == ["medshift[images=64]"]
     page.get_by_label("filter rows").fill("")
     page.get_by_label("reference rows").uncheck()
-    assert set(everything) - set(rows(page)) == {"identity", "floor", "shuffle", "nearest"}
+    assert set(everything) - set(rows(page)) == {
+        "identity",
+        "floor",
+        "expected",
+        "shuffle",
+        "nearest",
+    }
     page.get_by_label("reference rows").check()
     page.locator("#board thead th", has_text="train images").locator("button").click()
     page.locator(".dtcc-dropdown select").first.select_option("greater")

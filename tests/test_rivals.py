@@ -120,7 +120,7 @@ def test_a_budget_is_multiplied_for_every_method_by_itself(xbench: Xbench) -> No
         xbench, "cyclegan,medshift", THERE, "--set", "budget.factor=0.5", "--dry-run", "--json"
     )
     names = {unit["name"].split("/")[0] for unit in json.loads(result.out)["units"]}
-    assert names - {"identity", "floor", "shuffle", "nearest"} == {
+    assert names - {"identity", "floor", "expected", "shuffle", "nearest"} == {
         "cyclegan[images=32]",
         "medshift[images=128]",
     }

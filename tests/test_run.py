@@ -122,7 +122,7 @@ def test_pairs_csv_has_one_row_per_method_seed_and_pair(finished: Path) -> None:
     )
     assert not table.duplicated(["method", "source", "target", "seed"]).any()
     assert set(table["method"]) == {
-        *("identity", "floor", "shuffle", "nearest"),
+        *("identity", "floor", "expected", "shuffle", "nearest"),
         *("histogram", "medshift[images=64]"),
     }
     identity = table[table["method"] == "identity"]

@@ -59,6 +59,7 @@ def test_done_and_missing(xbench: Xbench, runs: Path) -> None:
     assert {n: (r["done"], r["missing"]) for n, r in states(planned).items()} == {
         "identity": (1, 0),
         "floor": (1, 0),
+        "expected": (1, 0),
         "shuffle": (1, 0),
         "nearest": (1, 0),
         "fda": (0, 1),

@@ -54,6 +54,7 @@ def test_the_value_of_the_profile_keeps_the_plain_label(xbench: Xbench) -> None:
     assert rows == {
         "identity",
         "floor",
+        "expected",
         "shuffle",
         "nearest",
         "medshift[tau=0]",
@@ -65,7 +66,7 @@ def test_the_value_of_the_profile_keeps_the_plain_label(xbench: Xbench) -> None:
 def test_several_settings_make_all_combinations(xbench: Xbench) -> None:
     arguments = ("--method", "medshift", "--set", "steps=2,3", "--set", "medshift.solver=heun,rk4")
     rows = planned(xbench("sweep", *arguments, "--profile", "smoke", "--dry-run", "--json"))
-    assert rows - {"identity", "floor", "shuffle", "nearest"} == {
+    assert rows - {"identity", "floor", "expected", "shuffle", "nearest"} == {
         f"medshift[solver={solver},steps={steps}]" for steps in (2, 3) for solver in ("heun", "rk4")
     }
 
@@ -73,7 +74,7 @@ def test_several_settings_make_all_combinations(xbench: Xbench) -> None:
 def test_each_method_has_a_knob_of_its_own(xbench: Xbench) -> None:
     arguments = ("--method", "medshift,ddib", "--knob", "0,0.5", "--set", "ddib.steps=7")
     rows = planned(xbench("sweep", *arguments, "--profile", "smoke", "--dry-run", "--json"))
-    assert rows - {"identity", "floor", "shuffle", "nearest"} == {
+    assert rows - {"identity", "floor", "expected", "shuffle", "nearest"} == {
         *("medshift[tau=0]", "medshift[tau=0.5]"),
         *("ddib[steps=7,depth=0]", "ddib[steps=7,depth=0.5]"),
     }

@@ -176,6 +176,7 @@ def test_the_command_starts_workers_and_shows_the_leaderboard(
     assert {row["method"] for row in json.loads(answer.out)} == {
         "identity",
         "floor",
+        "expected",
         "shuffle",
         "nearest",
         "noting",

@@ -41,8 +41,8 @@ class PhantomConfig(RenderedConfig):
 #: Profile → voxel side and (heads, views) of train (per domain), val, test and paired.
 PROFILES = {
     "smoke": (4.0, (2, 8), (2, 4), (4, 4), (4, 8)),
-    "quick": (2.75, (12, 16), (8, 4), (20, 4), (40, 5)),
-    "medium": (1.75, (12, 16), (8, 4), (20, 4), (40, 5)),
+    "quick": (2.75, (12, 16), (8, 4), (20, 4), (60, 5)),
+    "medium": (1.75, (12, 16), (8, 4), (20, 4), (60, 5)),
     "standard": (1.0, (24, 25), (8, 4), (32, 4), (40, 25)),
     "paper": (0.9, (32, 25), (8, 4), (32, 4), (40, 25)),
 }

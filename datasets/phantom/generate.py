@@ -88,8 +88,11 @@ class RenderedJob(Job):
         return look(domain, self.attenuation, self.noise, self.soft_tissue, subtracted)
 
     def acquisition(self, view: str, domain: str, repeat: int) -> Acquisition | None:
-        """Random structures of an exposure; None where there are none."""
-        if not self.variation or not LOOKS[domain].soft.mount:
+        """Random structures of an exposure; None where there are none.
+
+        Images for the reference row `paired` have none, as it shows what can be known.
+        """
+        if not self.variation or not LOOKS[domain].soft.mount or self.split == "paired":
             return None
         return draw_acquisition(f"{view} {domain} {repeat}")
 
