@@ -136,15 +136,12 @@ def tone_curve(source: Array, target: Array) -> Curve:
     return Curve(x + 1e-12 * np.arange(len(x)), np.quantile(target, LEVELS))
 
 
-def noise_curve(images: Array, greys: Array | None = None) -> Curve:
-    """Standard deviation of white noise by grey value, from images [n, H, W].
-
-    `greys` are those that it depends on, by default the images' own without their noise.
-    """
+def noise_curve(images: Array) -> Curve:
+    """Standard deviation of white noise by grey value, from images [n, H, W]."""
     from scipy import ndimage  # it takes longer to import than everything else here
 
     response = np.abs(ndimage.convolve(images, NOISE_MASK[None], mode="nearest")).ravel()
-    grey = (_blurred(images, NOISE_SIGMA) if greys is None else greys).ravel()
+    grey = _blurred(images, NOISE_SIGMA).ravel()
     ends = np.quantile(grey, np.linspace(0, 1, NOISE_BINS + 1)[1:-1])
     bins = np.searchsorted(ends, grey, side="right")
     filled = [bins == k for k in np.unique(bins)]

@@ -4,14 +4,18 @@ A reference: how much of the gap between two domains does a source image determi
 label-conditioned U-Net, of MedShift's size, learns the target image from the source image and a
 label for the pair of domains, by squared error; a few convolutions on whole pixels, which blocks of
 pixels cannot denoise alone, end it. Its output is an average over what the source leaves open,
-smoother than any image, so noise like that of the residuals on training pairs is added.
+smoother than any image, so the noise that outputs lack on training pairs is added.
+
+Noise with deviation and spectrum of the residuals was tried and is worse: most of a residual is
+structure that the network has missed, and structure in a random place is one more error.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
+import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
@@ -35,17 +39,17 @@ from xbench.methods.conditional import (
     ConditionalMethod,
     ConditionalTraining,
 )
-from xbench.methods.filter import Array, Curve, noise_curve
+from xbench.methods.filter import Curve, noise_curve
 from xbench.methods.nets.unet import conditional_unet
 from xbench.methods.training import Batch
 
-#: Training pairs of each pair of domains whose residuals give the grain.
-RESIDUALS = 64
 #: Training images at `quick` and `medium`.
 LAPTOP = 14_336
 #: Maps of features that the U-Net hands on, and width of the convolutions after it.
 FEATURES, WIDTH = 4, 24
-#: Images that the network works on at once for these.
+#: Training views that the grain of each pair of domains is fitted to.
+GRAIN = 64
+#: Images that the network works on at once for that.
 CHUNK = 32
 
 
@@ -53,7 +57,7 @@ class PairedConfig(ConditionalConfig):
     """Network, optimiser, and whether noise is added."""
 
     codec: Literal["pixel"] = setting("pixel", "train", "what the network works on")
-    grain: bool = setting(True, "infer", "add noise like the residuals on the training pairs")
+    grain: bool = setting(True, "infer", "add the noise that outputs lack on training pairs")
 
 
 #: Networks and batches are MedShift's; at `paper` on blocks of 8 x 8 pixels for its VAE.
@@ -105,8 +109,14 @@ class PairedNet(nn.Module):
         return x + functional.pixel_unshuffle(change, self.factor)
 
 
+def missing_noise(predicted: Tensor, true: Tensor) -> Curve:
+    """Deviation by grey value of the noise that predictions lack, from images [n, 1, H, W]."""
+    ours, theirs = (noise_curve(images[:, 0].double().numpy()) for images in (predicted, true))
+    return Curve(theirs.x, np.sqrt(np.maximum(theirs.y**2 - ours(theirs.x) ** 2, 0)))
+
+
 class Paired(ConditionalMethod):
-    """Predict the target image, and add the grain of its domain."""
+    """Predict the target image, and add grain."""
 
     name = "paired"
     about = "a network trained on aligned pairs (reference: never ranked)"
@@ -115,8 +125,8 @@ class Paired(ConditionalMethod):
     config: PairedConfig
     by_profile = SETTINGS
     objective = "aligned-mse-v1"
-    #: Noise of each domain by grey value, set by the training.
-    grains: dict[str, Curve]
+    #: Pair → deviation of its grain by grey value; set by the training.
+    grains: dict[Pair, Curve]
 
     @classmethod
     def budget(cls, profile: Profile) -> int:
@@ -146,7 +156,7 @@ class Paired(ConditionalMethod):
         return PairedLearner(self, data, seed)
 
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
-        """One network for all pairs, and the grain of all domains."""
+        """One network and the grain of all pairs."""
         return [PairedTraining(self)]
 
     @torch.inference_mode()
@@ -168,7 +178,7 @@ class Paired(ConditionalMethod):
             return predicted
         white = normals(generators, *images.shape[2:]).double().cpu().numpy()
         greys = predicted[:, 0].double().cpu().numpy()
-        noisy = greys + self.grains[target](greys) * white
+        noisy = greys + self.grains[source, target](greys) * white
         return torch.from_numpy(noisy)[:, None].to(images)
 
 
@@ -182,39 +192,31 @@ class PairedTraining(ConditionalTraining):
     ) -> Log:
         """See `Training`; `data` is `AlignedData`."""
         log = super().fit(data, images, seed, checkpoint, progress)
-        aligned = {domain: views(data, domain) for domain in self.method.domains}
-        self.method.grains = {domain: self._grain(aligned, domain) for domain in aligned}
+        domains = self.method.domains
+        aligned = {domain: evenly_spaced(views(data, domain), GRAIN) for domain in domains}
+        self.method.grains = {
+            pair: missing_noise(self._predicted(aligned[pair[0]], pair), aligned[pair[1]])
+            for pair in permutations(domains, 2)
+        }
         return log
 
-    def _grain(self, aligned: Mapping[str, Images], target: str) -> Curve:
-        """The grain of a domain, from residuals on training pairs of all sources."""
-        truth = evenly_spaced(aligned[target], RESIDUALS)
-        predicted = torch.cat(
-            [
-                self.method.predicted(part.to(self.method.device), source, target).cpu()
-                for source in aligned
-                if source != target
-                for part in evenly_spaced(aligned[source], RESIDUALS).split(CHUNK)
-            ]
-        )
-        residuals = truth.repeat(len(aligned) - 1, 1, 1, 1) - predicted
-        return noise_curve(*(part[:, 0].double().numpy() for part in (residuals, predicted)))
+    def _predicted(self, images: Tensor, pair: Pair) -> Tensor:
+        device = self.method.device
+        parts = [self.method.predicted(x.to(device), *pair).cpu() for x in images.split(CHUNK)]
+        return torch.cat(parts)
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors` and `grain.safetensors`."""
         super().save(folder)
-        arrays: dict[str, Array] = {}
-        for domain, grain in self.method.grains.items():
-            arrays |= {f"{domain}/{n}": part for n, part in enumerate(grain)}
-        save_file(arrays, folder / "grain.safetensors")
+        curves = {"/".join(pair): np.stack(curve) for pair, curve in self.method.grains.items()}
+        save_file(curves, folder / "grain.safetensors")
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         super().load(folder)
-        arrays = load_file(folder / "grain.safetensors")
+        curves = load_file(folder / "grain.safetensors")
         self.method.grains = {
-            domain: Curve(arrays[f"{domain}/0"], arrays[f"{domain}/1"])
-            for domain in self.method.domains
+            pair: Curve(*curves["/".join(pair)]) for pair in permutations(self.method.domains, 2)
         }
 
 
