@@ -104,8 +104,8 @@ class Bench:
 
     def visible(self, domains: Sequence[str]) -> TrainingImages:
         """What a training of the method may see."""
-        kind = PairedImages if self.kind.name == PAIRED else TrainingImages
-        return kind(domains, self.profile.size)
+        paired = getattr(self.kind, "name", "") == PAIRED
+        return (PairedImages if paired else TrainingImages)(domains, self.profile.size)
 
     def make(self, domains: Sequence[str] = DOMAINS) -> Method:
         """The method with the profile's settings, untrained."""
