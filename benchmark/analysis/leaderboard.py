@@ -75,7 +75,7 @@ def with_published(own: list[Record], published: list[Record]) -> tuple[list[Rec
         if record.method.label in beside
         or (
             record.method.reference
-            and not record.method.train_images
+            and not record.method.weights_sha256
             and record.unit not in units
             and not why_not_in_row(record, newest[record.method.label])
         )
