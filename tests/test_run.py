@@ -92,7 +92,7 @@ def records(folder: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_records_images_tables_and_pictures(finished: Path) -> None:
     found = records(finished)
-    assert len(found) == 6 * 20  # medshift, histogram and four references
+    assert len(found) == 7 * 20  # medshift, histogram and five references
     record = found["medshift[images=64]/seed0/synthetic_low--real_normal"]
     assert record["method"]["config"]["tau"] == 0.1
     assert record["method"]["train_images"] == 64
@@ -154,7 +154,7 @@ def test_a_run_can_be_extended_pair_by_pair(xbench: Xbench) -> None:
     done = {unit["name"]: unit["done"] for unit in plan["units"]}
     assert done["histogram/seed0/synthetic_low--real_normal"]
     assert not done["histogram/seed0/real_low--real_normal"]
-    assert len(records(FOLDER)) == 5  # the dry run did nothing
+    assert len(records(FOLDER)) == 6  # the dry run did nothing
     board = pd.read_csv(FOLDER / "leaderboard.csv").set_index("method")
     assert board.loc["histogram", "pairs"] == "1/20"
     assert board.loc["histogram", ["rank", "ssim", "ftd", "gap_closed"]].isna().all()
@@ -164,7 +164,7 @@ def test_a_dry_run_writes_nothing(xbench: Xbench) -> None:
     result = xbench("run", "--method", "medshift", "--profile", "smoke", "--dry-run", "--json")
     plan = json.loads(result.out)
     assert result.code == 0
-    assert len(plan["units"]) == 5 * 20
+    assert len(plan["units"]) == 6 * 20
     assert len(plan["trainings"]) == 1
     assert not Path("runs").exists()
 
