@@ -145,7 +145,7 @@ def test_published_records_show_their_strips(xbench: Xbench, runs: Path) -> None
 
 def test_pictures_give_way_where_the_page_would_grow_too_large(xbench: Xbench, runs: Path) -> None:
     whole = Path(xbench("report", "--profile", "smoke").out.strip()).stat().st_size
-    small = round(whole / 1e6 - 0.1, 2)
+    small = round(whole / 1e6 - 0.04, 2)
     page = Page(Path(xbench("report", "--profile", "smoke", "--max-mb", small).out.strip()))
     assert (runs / "report.html").stat().st_size <= small * 1e6
     views = [len(unit["picture"]["views"]) for unit in page.data["units"] if unit["picture"]]
@@ -159,7 +159,7 @@ def test_the_best_and_worst_images_have_pictures_before_others(xbench: Xbench, r
 
     edit(runs, brighten, "histogram/seed0/real_low--real_normal")
     whole = Path(xbench("report", "--profile", "smoke").out.strip()).stat().st_size
-    small = round(whole / 1e6 - 0.06, 2)
+    small = round(whole / 1e6 - 0.04, 2)
     page = Page(Path(xbench("report", "--profile", "smoke", "--max-mb", small).out.strip()))
     views = {
         name: page.unit(name, "real_low", "real_normal")["picture"]["views"]
