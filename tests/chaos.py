@@ -190,7 +190,7 @@ def preload() -> None:
     for name in NEEDED:
         import_module(name)
     catalogue.methods("smoke")  # building every method's networks imports theirs
-    Phantom._workers = lambda self, heads: min(2, heads)  # type: ignore[method-assign]
+    Phantom._workers = lambda self, todo: min(2, len(todo))  # type: ignore[method-assign]
 
 
 def parse() -> argparse.Namespace:

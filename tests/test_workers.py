@@ -141,7 +141,7 @@ def test_shards_make_the_whole(xbench: Xbench, tmp_path: Path) -> None:
         answer = xbench(*plan, "--shard", shard, "--out", "parts", "--dry-run", "--json")
         planned += [unit["name"] for unit in json.loads(answer.out)["units"]]
         assert xbench(*plan, "--shard", shard, "--out", "parts").code == 0
-    assert len(planned) == len(set(planned)) == 15
+    assert len(planned) == len(set(planned)) == 18
     assert xbench(*plan, "--out", "whole").code == 0
     assert csv(tmp_path / "parts") == csv(tmp_path / "whole")
 

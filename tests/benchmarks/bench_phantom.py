@@ -27,11 +27,13 @@ from torch.nn import functional
 
 from xbench.core.hashing import file_digest
 from xbench.core.processes import cores
-from xbench.datasets.phantom.generate import Job, make, make_all, one_thread
-from xbench.datasets.phantom.projection import Projector, View
+from xbench.datasets.phantom.anatomy import Variation
+from xbench.datasets.phantom.files import make_all, one_thread
+from xbench.datasets.phantom.generate import PhantomJob
+from xbench.datasets.phantom.projection import Projector, View, Volume
 from xbench.datasets.phantom.render import LOOKS, Paths, look, render
 from xbench.datasets.phantom.views import CLASSES, mount_path
-from xbench.datasets.phantom.volume import Head, Volume, make_head
+from xbench.datasets.phantom.volume import Head, make_head
 
 SEED = 11
 #: Side of the images in px → of the bone's voxels in mm, as quick, standard and paper have them.
@@ -109,7 +111,7 @@ def marched(volume: Volume, view: View, size: int, how: March, pixels: Tensor) -
 @cache
 def head(size: int) -> Head:
     with one_thread():
-        return make_head(SEED, SIZES[size])
+        return make_head(Variation(SEED), SIZES[size])
 
 
 @cache
@@ -136,7 +138,7 @@ def relative(found: list[Tensor], exact: list[Tensor]) -> float:
 
 
 def by_xbench(size: int, truth: str) -> list[Tensor]:
-    """Paths through bone (two channels) and soft tissue, `[3, size, size]` for each view."""
+    """Paths through all channels, `[7, size, size]` for each view."""
     projectors = [Projector(head(size).bone), Projector(head(size).soft)]
     return [torch.cat([p.project(view, size) for p in projectors]) for view in VIEWS]
 
@@ -198,8 +200,8 @@ def test_projection(benchmark: BenchmarkFixture, name: str, truth: str, size: in
 def rendered(size: int, paths: list[Tensor], noise: bool) -> Tensor:
     """Images of all views in all domains, `[n, size, size]`, from their paths."""
     images = []
-    for view, (dens, solid, soft) in zip(VIEWS, paths, strict=True):
-        lines = Paths(dens=dens, solid=solid, soft=soft, mount=mount_path(SEED, view, size))
+    for view, channels in zip(VIEWS, paths, strict=True):
+        lines = Paths(*channels[:4], mount_path(SEED, view, size))
         images += [render(look(domain, True, noise, True), lines, SEED) for domain in LOOKS]
     return torch.stack(images)
 
@@ -226,9 +228,10 @@ def test_images(benchmark: BenchmarkFixture, name: str, size: int) -> None:
     assert float((clean - ours).abs().mean()) < 0.01
 
 
-def jobs(folder: Path, size: int, heads: int) -> list[Job]:
+def jobs(folder: Path, size: int, heads: int) -> list[PhantomJob]:
     """Test heads of a profile, four views each, in five domains with two draws of the noise."""
-    first = Job(str(folder), "test", None, 0, 4, size, SIZES[size], True, True, True)
+    switches = (True, True, True, True)
+    first = PhantomJob(str(folder), "test", None, 0, 4, size, SIZES[size], *switches)
     return [replace(first, index=index) for index in range(heads)]
 
 
@@ -238,7 +241,7 @@ def test_head(benchmark: BenchmarkFixture, size: int, tmp_path: Path) -> None:
     (job,) = jobs(tmp_path, size, 1)
     count = job.views * 2 * len(LOOKS)
     benchmark.group = f"a head and its files: {count} images of {size} x {size} px"
-    benchmark.pedantic(make, (job,), rounds=max(1, 256 // size), warmup_rounds=1)
+    benchmark.pedantic(job.make, (), rounds=max(1, 256 // size), warmup_rounds=1)
     benchmark.extra_info |= {"peer": "xbench", "figures": rate(benchmark, count)}
     assert job.array.stat().st_size > 2 * count * size**2
 
@@ -257,5 +260,5 @@ def test_processes(
     benchmark.extra_info["note"] = "two processes" if workers == 2 else ""
     digests = [file_digest(job.array) for job in (todo[0], todo[-1])]
     for job in (todo[0], todo[-1]):
-        make(job)
+        job.make()
     assert digests == [file_digest(job.array) for job in (todo[0], todo[-1])]
