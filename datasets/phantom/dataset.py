@@ -93,8 +93,9 @@ class Phantom(Rendered):
         heads, views = (getattr(self.config, f"{split}_{what}") for what in ("heads", "views"))
         names = ("size", "voxel_mm", "attenuation", "noise", "soft_tissue", "variation", "vessels")
         shared = self.config.model_dump(include=set(names))
+        folder = str(self.cache())
         return [
-            PhantomJob(str(self.cache()), split, domain, index, views, **shared)
+            PhantomJob(folder, split, domain, index, views, **shared)
             for domain in (LOOKS if split == "train" else [None])
             for index in range(heads)
         ]

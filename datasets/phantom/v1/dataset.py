@@ -112,8 +112,9 @@ class FirstPhantom(Heads):
         heads, views = sizes[f"{split}_heads"], sizes[f"{split}_views"]
         names = {"size", "voxel_mm", "attenuation", "noise", "soft_tissue", "vessels"}
         shared = self.config.model_dump(include=names)
+        folder = str(self.cache())
         return [
-            FirstJob(str(self.cache()), split, domain, index, views, **shared)
+            FirstJob(folder, split, domain, index, views, **shared)
             for domain in (LOOKS if split == "train" else [None])
             for index in range(heads)
         ]
