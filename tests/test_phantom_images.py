@@ -284,6 +284,7 @@ def test_structures_of_an_acquisition_are_masked(paths: list[Paths]) -> None:
         assert changed[~mask].mean() < 0.003
         if mask.any():
             assert changed[mask].mean() > max(0.004, 3 * changed[~mask].mean())
+            assert changed[mask].max() > 0.05
             assert mask.double().mean() < 0.5
     assert not Acquisition().mask(64).any()
     assert draw_acquisition("a") == draw_acquisition("a") != draw_acquisition("b")
