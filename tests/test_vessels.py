@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor
 
 from xbench.core.errors import UserError
-from xbench.datasets.phantom import Phantom, PhantomConfig, physics
+from xbench.datasets.phantom import Phantom, PhantomConfig, physics, vessels
 from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.files import one_thread
 from xbench.datasets.phantom.projection import Projector, View, Volume
 from xbench.datasets.phantom.render import LOOKS, VESSEL_GROUND
-from xbench.datasets.phantom.vessels import MAGNIFICATION, Discs, grow, project
+from xbench.datasets.phantom.vessels import MAGNIFICATION, Discs, project
 from xbench.datasets.phantom.views import CLASSES
-from xbench.datasets.phantom.volume import CORNER, make_head
+from xbench.datasets.phantom.volume import CORNER, make_head, placed
 
 TINY = PhantomConfig(
     size=64,
@@ -56,6 +57,11 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pha
         for data in made.values():
             data.prepare()
         yield made
+
+
+def grow(variation: Variation) -> Discs:
+    """The arteries of a head."""
+    return vessels.grow(variation, partial(placed, variation))
 
 
 def plain_view(name: str) -> View:

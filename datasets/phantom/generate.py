@@ -5,6 +5,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.files import Job, one_thread
 from xbench.datasets.phantom.projection import Projector, View
 from xbench.datasets.phantom.render import LOOKS, Contrast, Look, Paths, look, render
+from xbench.datasets.phantom.vessels import Discs
 from xbench.datasets.phantom.views import NARROW, WIDE, draw_view, mount_path
-from xbench.datasets.phantom.volume import SOLID_RHO, Head, make_head
+from xbench.datasets.phantom.volume import SOLID_RHO, Head, make_head, placed
 
 #: Stored grey levels per cm of the bone path and of the vessel path.
 STEPS_PER_CM = 2000
@@ -101,7 +103,7 @@ class RenderedJob(Job):
         with one_thread():
             head = self.volumes()
             projectors = Projector(head.bone), Projector(head.soft)
-            discs = None if self.vessels == "none" else vessels.grow(self.anatomy())
+            discs = None if self.vessels == "none" else self.arteries()
             images, truth, facts = [], [], []
             for number in range(self.views):
                 slot = self.index * self.views + number
@@ -126,6 +128,11 @@ class RenderedJob(Job):
     def anatomy(self) -> Variation:
         """How the head differs from the mean head."""
         return Variation(self.seed, self.variation)
+
+    def arteries(self) -> Discs:
+        """The arteries of the head."""
+        anatomy = self.anatomy()
+        return vessels.grow(anatomy, partial(placed, anatomy))
 
     def _view(self, lines: Paths, masks: Tensor, name: str) -> tuple[Pixels, Pixels]:
         """Images `[domains, H, W]` and truth `[planes, H, W]` of a view."""

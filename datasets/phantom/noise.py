@@ -53,3 +53,11 @@ class NoiseField:
         field = (field @ weights[2].T).reshape(len(z), rows, len(x))
         result: Tensor = weights[1] @ field
         return result
+
+    def at(self, points: Tensor) -> Tensor:
+        """Values `[n]` at points `[n, 3]` (x, y, z) in mm from the box corner; as `sample`."""
+        z, y, x = (
+            spline_weights(points[:, axis] / self.cell + 1, count)
+            for axis, count in zip((2, 1, 0), self.nodes.shape, strict=True)
+        )
+        return torch.einsum("zyx,nz,ny,nx->n", self.nodes.to(points.dtype), z, y, x)

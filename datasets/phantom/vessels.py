@@ -7,6 +7,7 @@ divided by the sine of the angle to the ray; along the ray, the length of the ar
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from xbench.datasets.phantom import arteries
+from xbench.datasets.phantom.arteries import Points
 from xbench.datasets.phantom.projection import SOURCE_DETECTOR, SOURCE_ISOCENTRE, View
 
 #: Magnification of the isocentre on the detector.
@@ -56,12 +58,18 @@ class Scaled(arteries.Individual, Protocol):
         """Scale of z below them."""
 
 
-def grow(v: Scaled) -> Discs:
-    """The arteries of a head, in the frame of this head."""
+def scaled(v: Scaled, points: Points) -> Points:
+    """Points `[n, 3]` of the mean head in a scaled head, mm."""
+    scaled = points * (v.width, v.length, 1.0)
+    scaled[:, 2] *= np.where(scaled[:, 2] < 0, v.face, v.height)
+    return scaled
+
+
+def grow(v: arteries.Individual, place: Callable[[Points], Points]) -> Discs:
+    """The arteries of a head; `place` moves points `[n, 3]` of the mean head into this head, mm."""
     centers, radii, lengths = [], [], []
     for artery in arteries.grow(v):
-        line = artery.line * (v.width, v.length, 1.0)
-        line[:, 2] *= np.where(line[:, 2] < 0, v.face, v.height)
+        line = place(artery.line)
         lengths.append(np.linalg.norm(np.diff(line, axis=0), axis=1))
         centers.append((line[1:] + line[:-1]) / 2)
         radii.append(np.linspace(*artery.width, len(line) - 1) / 2)

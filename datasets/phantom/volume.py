@@ -12,7 +12,9 @@ from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xbench.core.hashing import seed_from
@@ -28,6 +30,7 @@ from xbench.datasets.phantom.shapes import (
     smooth_max,
     smooth_min,
 )
+from xbench.datasets.phantom.vessels import scaled
 
 BONE_CHANNELS = ("dens", "solid")
 SOFT_CHANNELS = ("tissue", "plastic", "orbits", "sinuses", "teeth")
@@ -55,21 +58,28 @@ class Head:
     landmarks: dict[str, Vec]
 
 
+def _field(seed: int, name: str, cell: float) -> NoiseField:
+    """A noise field of the head's box."""
+    return NoiseField(seed_from(seed, name), cell, EXTENT)
+
+
+def _bend_fields(seed: int) -> list[tuple[NoiseField, NoiseField]]:
+    """Coarse and fine distortions along x, y and z."""
+    return [(_field(seed, f"bend {a}", 70.0), _field(seed, f"fine bend {a}", 24.0)) for a in "xyz"]
+
+
 class _Fields:
     """The noise fields of one head, drawn once and sampled per slab."""
 
     def __init__(self, seed: int) -> None:
-        def noise(name: str, cell: float) -> NoiseField:
-            return NoiseField(seed_from(seed, name), cell, EXTENT)
-
-        self.bend = [(noise(f"bend {a}", 70.0), noise(f"fine bend {a}", 24.0)) for a in "xyz"]
-        self.thickness = noise("thickness", 45.0)
-        self.impressions = noise("impressions", 15.0)
-        self.grooves = noise("grooves", 26.0)
-        self.density = noise("density", 38.0)
-        self.mottle = noise("mottle", 2.6)
-        self.coarse_mottle = noise("coarse mottle", 7.0)
-        self.fat = noise("fat", 32.0)
+        self.bend = _bend_fields(seed)
+        self.thickness = _field(seed, "thickness", 45.0)
+        self.impressions = _field(seed, "impressions", 15.0)
+        self.grooves = _field(seed, "grooves", 26.0)
+        self.density = _field(seed, "density", 38.0)
+        self.mottle = _field(seed, "mottle", 2.6)
+        self.coarse_mottle = _field(seed, "coarse mottle", 7.0)
+        self.fat = _field(seed, "fat", 32.0)
 
 
 class _Slab:
@@ -153,7 +163,7 @@ def make_head(variation: Variation, voxel: float) -> Head:
     return Head(
         Volume(bones, voxel, CORNER),
         Volume(_by_slabs(soft, variation, fields, coarse), coarse, CORNER),
-        _placed(variation, fields),
+        _landmarks(variation),
     )
 
 
@@ -166,19 +176,23 @@ def _mesh(solid: Tensor, voxel: float) -> Tensor:
     return ((solid - 0.35) / 0.3).clamp_(0, 1)
 
 
-def _placed(variation: Variation, fields: _Fields) -> dict[str, Vec]:
-    """Landmarks of this head in mm: scaled as the head is, and moved by its distortions."""
-    v = variation
-    result = {}
-    for name, (x, y, z) in anatomy.landmarks(v).items():
-        point = [x * v.width, y * v.length, z * (v.face if z < 0 else v.height)]
-        at = [torch.tensor([c - low]) for c, low in zip(point, CORNER, strict=True)]
-        for axis, (coarse, fine) in enumerate(fields.bend):
-            scale = (v.width, v.length, v.face if z < 0 else v.height)[axis]
-            moved = v.bend * coarse.sample(*at) + FINE_BEND * fine.sample(*at)
-            point[axis] -= scale * float(moved)
-        result[name] = (point[0], point[1], point[2])
-    return result
+def placed(v: Variation, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points `[n, 3]` of the mean head in a head, mm: scaled as it is, moved by its distortions."""
+    moved = scaled(v, points)
+    scale = np.repeat([[v.width, v.length, v.height]], len(points), axis=0)
+    scale[points[:, 2] < 0, 2] = v.face
+    at = torch.from_numpy(moved - np.array(CORNER))
+    shifts = [
+        v.bend * coarse.at(at) + FINE_BEND * fine.at(at) for coarse, fine in _bend_fields(v.seed)
+    ]
+    return moved - scale * torch.stack(shifts, dim=1).numpy()
+
+
+def _landmarks(v: Variation) -> dict[str, Vec]:
+    """Landmarks of this head in mm."""
+    named = anatomy.landmarks(v)
+    places = placed(v, np.array(list(named.values()), dtype=np.float64))
+    return {name: (x, y, z) for name, (x, y, z) in zip(named, places.tolist(), strict=True)}
 
 
 def _by_slabs(

@@ -1,6 +1,7 @@
 """Makes the files of heads of version 1."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,9 @@ def _images(job: FirstJob) -> tuple[Pixels, dict[str, Any]]:
     channels = (bone_channel(job.look(job.domain)),) if job.domain else CHANNELS
     head = make_head(seed, job.voxel_mm, channels)
     bone, soft = Projector(head.bone), Projector(head.soft)
-    discs = None if job.vessels == "none" else vessels.grow(Variation(seed))
+    variation = Variation(seed)
+    place = partial(vessels.scaled, variation)
+    discs = None if job.vessels == "none" else vessels.grow(variation, place)
     out = np.empty(job.shape(), np.uint16)
     views = []
     for number in range(job.views):
