@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from xbench.core.errors import UserError
 from xbench.core.hashing import digest
 from xbench.core.pixels import Pixels, from_pixels
 from xbench.core.profiles import Profile
+from xbench.datasets.labels import Labels
 
 Split = Literal["train", "val", "test"]
 #: Called with (done, total, what) while data are prepared.
@@ -185,6 +186,14 @@ class Dataset(ABC):
         """
         return None
 
+    def labels(self, split: Split, domain: str) -> Labels | None:
+        """What is known of the anatomy in the images of a split, in their order, or None.
+
+        Of `train`, too: networks for the tasks of `xbench utility` learn from it, methods never
+        see it.
+        """
+        return None
+
     def sides_mm(self, split: Split, domain: str) -> list[float] | None:
         """Side of each image of `val` or `test` in the plane of the isocentre; None if unknown."""
         return None
@@ -210,10 +219,13 @@ def known(images: Callable[[str], Images | None], domains: Sequence[str]) -> boo
 
 
 class TrainOnly:
-    """The part of a data set that a method may see: training images by domain."""
+    """The part of a data set that a method may see: training images by domain.
+
+    It holds images, not the data set: no attribute leads from it to labels or test images.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
-        self.train = dataset.train
+        self.train: Callable[[str], Images] = _images(dataset, dataset.train)
 
 
 class WithPaired(TrainOnly):
@@ -221,4 +233,12 @@ class WithPaired(TrainOnly):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self.paired = dataset.paired
+        self.paired: Callable[[str], Images | None] = _images(dataset, dataset.paired)
+
+
+ImagesT = TypeVar("ImagesT")
+
+
+def _images(dataset: Dataset, images: Callable[[str], ImagesT]) -> Callable[[str], ImagesT]:
+    """Domain → its images, without a way back to the data set."""
+    return {domain: images(domain) for domain in dataset.domains}.__getitem__

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch.nn.functional import max_pool2d
 from xbench.core.errors import UserError
 from xbench.core.files import atomic
 from xbench.core.profiles import PROFILES
-from xbench.datasets.base import TrainOnly
+from xbench.datasets.base import Dataset, Images, TrainOnly
+from xbench.datasets.labels import Labels
 from xbench.datasets.phantom import Phantom, PhantomConfig
+from xbench.datasets.phantom.files import Job
 
 TINY = PhantomConfig(
     size=32,
@@ -148,10 +151,37 @@ def test_training_heads_have_their_truth_too(tiny: Phantom) -> None:
         assert all(mask.shape == (2, 32, 32) for mask in masks.values())
         assert masks["dense_bone"].any()
         assert {len(view.landmarks) for view in truth} == {8}
-    # What a method is given holds images and nothing else.
-    assert set(vars(TrainOnly(tiny))) == {"train"}
+        labels = tiny.labels("train", domain)
+        assert set(labels.masks) == {"dense_bone", "orbits"}
+        assert len(labels.landmarks) == 8
+        assert all(places.shape == (2, 2) for places in labels.landmarks.values())
+        assert labels.angles.tolist() == [[view.lao, view.cran] for view in truth]
     arrays = [np.load(path) for path in tiny.cache().glob("train-*-000.npy")]
     assert [array.shape for array in arrays] == [(2, 32, 32)] * 5
+
+
+def reachable(start: object) -> Iterator[object]:
+    """Everything that attributes, items, closures and bound methods of an object lead to."""
+    left, seen = [start], set()
+    while left:
+        found = left.pop()
+        if id(found) in seen or isinstance(found, type | np.ndarray | str | int):
+            continue
+        seen.add(id(found))
+        yield found
+        left += getattr(found, "__dict__", {}).values()
+        left += [getattr(found, "__self__", None)]
+        left += [cell.cell_contents for cell in getattr(found, "__closure__", None) or ()]
+        left += found.values() if isinstance(found, dict) else ()
+        left += found if isinstance(found, list | tuple | set) else ()
+
+
+def test_methods_see_training_images_and_nothing_else(tiny: Phantom) -> None:
+    given = list(reachable(TrainOnly(tiny)))
+    assert sum(isinstance(found, Images) for found in given) == len(tiny.domains)
+    assert not [found for found in given if isinstance(found, Dataset | Labels | Job)]
+    # The walk finds a data set where there is a way to it.
+    assert tiny in reachable({"train": tiny.train})
 
 
 def test_landmarks_lie_on_what_they_name(tiny: Phantom) -> None:

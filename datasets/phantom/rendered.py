@@ -13,11 +13,15 @@ from pydantic import Field
 from xbench.core.files import home, sweep_parts
 from xbench.core.processes import cores
 from xbench.datasets.base import Dataset, DatasetConfig, Images, Progress, Split
+from xbench.datasets.labels import ANGLES, Labels, inside
 from xbench.datasets.phantom.files import Job, make_all
 from xbench.datasets.phantom.generate import MASKS, STEPS_PER_CM, Planes, mask_of
 from xbench.datasets.phantom.projection import SOURCE_DETECTOR, SOURCE_ISOCENTRE
 from xbench.datasets.phantom.render import LOOKS
 from xbench.datasets.phantom.views import FIELD_RANGE
+
+#: The `MASKS` that tasks are learned from.
+LABELLED = ("dense_bone", "orbits")
 
 
 class RenderedConfig(DatasetConfig):
@@ -207,6 +211,18 @@ class Rendered(Heads):
         """Masks of any split, bool `[n, H, W]` each: those of `MASKS` that the heads have."""
         known = MASKS[: self.known_masks]
         return {name: self._mask(split, bit, domain) for bit, name in enumerate(known)}
+
+    def labels(self, split: Split, domain: str) -> Labels:
+        """See `Dataset`: masks of dense bone and orbits, all landmarks, both angles."""
+        masks = self.anatomy(split, domain)
+        views = self.truth(split, domain if split == "train" else None)
+        names = views[0].landmarks if views else {}
+        size = self.config.size
+        return Labels(
+            {name: masks[name] for name in LABELLED if name in masks},
+            {n: inside(np.array([view.landmarks[n] for view in views]), size, size) for n in names},
+            np.array([[view.lao, view.cran] for view in views]).reshape(-1, len(ANGLES)),
+        )
 
     def bone_masks(
         self, split: Split, thicker_than: float = 0.15, domain: str | None = None
