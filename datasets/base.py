@@ -194,6 +194,11 @@ class Dataset(ABC):
         """
         return None
 
+    @property
+    def labels_key(self) -> str:
+        """Identifies the labels; empty where the key of the data does."""
+        return ""
+
     def sides_mm(self, split: Split, domain: str) -> list[float] | None:
         """Side of each image of `val` or `test` in the plane of the isocentre; None if unknown."""
         return None

@@ -1,6 +1,6 @@
 """What is known of the anatomy in images: labels for networks that work on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,23 @@ class Labels:
     def __bool__(self) -> bool:
         """Whether anything is known."""
         return bool(self.masks or self.landmarks or self.angles is not None)
+
+    def rows(self, places: Sequence[int]) -> "Labels":
+        """Labels of some of the images."""
+        chosen = list(places)
+        return Labels(
+            {name: mask[chosen] for name, mask in self.masks.items()},
+            {name: points[chosen] for name, points in self.landmarks.items()},
+            None if self.angles is None else self.angles[chosen],
+        )
+
+    def shared(self, other: "Labels") -> "Labels":
+        """Those of a kind and name that other labels have too."""
+        return Labels(
+            {name: mask for name, mask in self.masks.items() if name in other.masks},
+            {name: points for name, points in self.landmarks.items() if name in other.landmarks},
+            None if other.angles is None else self.angles,
+        )
 
 
 def inside(places: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

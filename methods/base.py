@@ -284,8 +284,17 @@ class Method(ABC):
 
 def evenly_spaced(images: Images, number: int) -> Tensor:
     """At most `number` of the images `[n, 1, H, W]`, evenly spaced in their list."""
-    places = np.linspace(0, len(images) - 1, min(len(images), number)).round().astype(int)
-    return images[places.tolist()]
+    return images[even_places(len(images), number)]
+
+
+def even_places(count: int, number: int) -> list[int]:
+    """At most `number` of `count` places, evenly spaced.
+
+    >>> even_places(9, 3), even_places(2, 3)
+    ([0, 4, 8], [0, 1])
+    """
+    places: list[int] = np.linspace(0, count - 1, min(count, number)).round().astype(int).tolist()
+    return places
 
 
 def normals(

@@ -8,19 +8,22 @@ import pandas as pd
 
 from xbench.analysis import breakdowns, footnotes, leaderboard
 from xbench.analysis import reproduce as commands
+from xbench.analysis import utility as scores
 from xbench.analysis.columns import columns, for_people, known_metric
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import ALL, Selection
 from xbench.analysis.typeset import Cell, Line, Table, dictionaries, latex, lines, markdown, marked
-from xbench.core.errors import UserError
+from xbench.core.errors import UserError, choice
 from xbench.core.files import write_text
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import file_name
 from xbench.records.schema import Record
+from xbench.records.store import UtilityStore
+from xbench.tasks.measures import TASKS
 
 #: Names of the tables that `shown` makes.
-TABLES = ("leaderboard", "pairs", "groups", "budgets", "ablation", "parameters")
+TABLES = ("leaderboard", "pairs", "groups", "budgets", "ablation", "parameters", "utility")
 #: Rows up to which the table by pair is written; a longer one is made when it is asked for.
 MOST_BY_PAIR = 50
 #: Further tables lie in this folder, beside `leaderboard.*` and `pairs.csv`.
@@ -150,6 +153,47 @@ def parameters(by_label: Mapping[str, Row]) -> Made:
     return Made(frame, Table("parameters", caption, {"": text}))
 
 
+def wanted_tasks(names: Sequence[str]) -> list[str]:
+    """Names of tasks.
+
+    Raises:
+        UserError: one is not known.
+    """
+    for name in names:
+        choice("task", name, tuple(task.name for task in TASKS))
+    return list(names)
+
+
+def utility(folder: Path, tasks: Sequence[str] = ()) -> Made:
+    """What networks that learned from translated images are worth on true ones.
+
+    Raises:
+        UserError: `xbench utility` has not finished anything here.
+    """
+    by_label = scores.rows(UtilityStore(folder).records())
+    if not scores.pairs_of(by_label):
+        raise UserError(
+            f"there is no utility in {folder}",
+            "expected: records of xbench utility, with its rows 'source' and 'target'",
+            "for example: xbench utility --method medshift",
+        )
+    frame = scores.frame(by_label, tasks)
+    record = next(iter(by_label.values())).records[0]
+    caption = (
+        f"Data `{record.data.key}`, profile `{record.profile}`. Networks for tasks "
+        f"(`{record.identity}`) learned from {record.train_images} images for each pair. Pairs: "
+        f"{', '.join(f'{a} → {b}' for a, b in scores.pairs_of(by_label))}."
+    )
+    return Made(frame, Table("utility", caption, {"": scores.lines(frame)}, [scores.LEGEND]))
+
+
+def write_utility(folder: Path) -> list[Path]:
+    """Write the table of utility, where there is one."""
+    if not scores.pairs_of(scores.rows(UtilityStore(folder).records())):
+        return []
+    return _save(utility(folder), folder / FOLDER)
+
+
 def write(results: Results) -> Written:
     """Write all tables of a folder."""
     folder, by_label = results.folder, results.by_label
@@ -174,6 +218,7 @@ def write(results: Results) -> Written:
         further.append(pairs(by_label))
     for table in further:
         files += _save(table, folder / FOLDER)
+    files += write_utility(folder)
     old = {
         file
         for name in ("by-pair.*", "budgets.*", "ablation-*")

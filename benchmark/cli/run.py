@@ -22,12 +22,9 @@ Methods = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work(Part):
-    """Options for doing a plan."""
+class Effort(Part):
+    """Options for doing units."""
 
-    published: Annotated[Path, typer.Option(help="Published records to rank with.")] = Path(
-        "results"
-    )
     device: Device = "auto"
     force: Annotated[bool, typer.Option(help="Redo finished units.")] = False
     retry_failed: Annotated[bool, typer.Option(help="Only units that failed before.")] = False
@@ -44,6 +41,26 @@ class Work(Part):
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
     dry_run: Annotated[bool, typer.Option(help="Show the plan and stop.")] = False
     json: Json = False
+
+    def team(self, context: typer.Context) -> "Team | None":
+        """The workers that do the units; None if this process does them alone."""
+        if self.workers == 1 and self.executor == "local":
+            return None
+        from xbench.harness.workers import Team, parse_options
+
+        own = ("workers", "executor", "executor_option", "json")
+        arguments = (str(context.info_name), *given(context, without=own), "--worker")
+        options = parse_options(self.executor_option or [])
+        return Team(self.executor, arguments, self.workers, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Effort):
+    """Options for doing a plan."""
+
+    published: Annotated[Path, typer.Option(help="Published records to rank with.")] = Path(
+        "results"
+    )
 
 
 @expanded
@@ -102,7 +119,7 @@ def perform(plan: "Plan", work: Work, context: typer.Context) -> None:
         dry_run=work.dry_run,
         timeout=work.timeout,
         worker=work.worker,
-        team=_team(work, context),
+        team=work.team(context),
     )
     runner = Runner(plan, pick_device(work.device), Display(plan.dataset.domains))
     try:
@@ -122,14 +139,3 @@ def show_outcome(outcome: "Outcome") -> None:
         answer(outcome.preview)
     elif outcome.board is not None:
         answer(frame_rows(outcome.board))
-
-
-def _team(work: Work, context: typer.Context) -> "Team | None":
-    """The workers that do a command's plan; None if this process does it alone."""
-    if work.workers == 1 and work.executor == "local":
-        return None
-    from xbench.harness.workers import Team, parse_options
-
-    own = ("workers", "executor", "executor_option", "json")
-    arguments = (str(context.info_name), *given(context, without=own), "--worker")
-    return Team(work.executor, arguments, work.workers, parse_options(work.executor_option or []))

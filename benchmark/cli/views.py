@@ -20,7 +20,10 @@ plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=Tr
 
 
 TableName = Annotated[
-    str, typer.Option("--table", help="leaderboard, pairs, groups, ablation or parameters")
+    str,
+    typer.Option(
+        "--table", help="leaderboard, pairs, groups, ablation, budgets, parameters or utility"
+    ),
 ]
 GroupName = Annotated[
     str, typer.Option("--group", help="cross, within, or two groups as synthetic:real")
@@ -66,7 +69,11 @@ def leaderboard(
     if results.records and not (whole and to is None):
         chosen = chosen_pairs(results.records[0], group, listed(pairs))
         selection = Selection(chosen, sort_column(sort))
-        shown = tables.shown(results.by_label, table, selection, listed(metrics))
+        shown = (
+            [tables.utility(results.folder)]
+            if table == "utility"
+            else tables.shown(results.by_label, table, selection, listed(metrics))
+        )
     if to is not None and shown:
         tables.write_to(shown, to)
         print(f"written: {to}", file=sys.stderr)

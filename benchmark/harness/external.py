@@ -19,8 +19,9 @@ from xbench.core.pairs import Pair
 from xbench.core.pixels import Pixels, from_pixels, pixels_digest
 from xbench.core.settings import file_name
 from xbench.harness import facts, plan
+from xbench.harness.blocks import store_failure
 from xbench.harness.plan import Plan, Request
-from xbench.harness.runner import Runner, store_failure
+from xbench.harness.runner import Runner
 from xbench.methods import registry
 from xbench.records.freshness import lacks_metrics
 from xbench.records.schema import EXTERNAL, MethodFacts

@@ -1,6 +1,7 @@
 """Loading a method that a run has trained, to use it on other images."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import torch
 
 from xbench.core.errors import UserError
 from xbench.core.isolation import undisturbed
+from xbench.core.pairs import Pair
 from xbench.core.settings import texts
 from xbench.datasets.base import Progress, TrainOnly
 from xbench.harness import plan, trainings
-from xbench.harness.plan import Plan, Request
+from xbench.harness.plan import Entry, Plan, Request
 from xbench.harness.translation import fix_numerics
 from xbench.methods import registry as methods
-from xbench.methods.base import Method
+from xbench.methods.base import Method, Training
 
 
 def load_method(
@@ -43,15 +45,7 @@ def load_method(
     entry = next(entry for entry in reversed(made.entries) if entry.name == name)
     method = trainings.make_method(made, entry, device)
     method.check()
-    found = trainings.folders(made, entry, method, made.pairs, entry.seeds[0])
-    for training, folder in found:
-        if trainings.read_log(folder, training, repair=False) is None:
-            (source, target), *_ = made.pairs
-            raise UserError(
-                f"{entry.label} has not learned to translate {source} into {target}",
-                f"expected: its training in {folder}",
-                f"try: {_training_command(request)}",
-            )
+    found = finished(made, entry, method, made.pairs, entry.seeds[0], request)
     if type(method).setup is not Method.setup:
         made.dataset.prepare(progress)
         with undisturbed():
@@ -62,11 +56,32 @@ def load_method(
     return made, method
 
 
-def _training_command(request: Request) -> str:
+def finished(
+    made: Plan, entry: Entry, method: Method, pairs: Sequence[Pair], seed: int, request: Request
+) -> list[tuple[Training, Path]]:
+    """The trainings that a row needs for some pairs, and their folders.
+
+    Raises:
+        UserError: one of them is missing or damaged: nothing is trained by surprise.
+    """
+    found = trainings.folders(made, entry, method, pairs, seed)
+    for training, folder in found:
+        if trainings.read_log(folder, training, repair=False) is None:
+            source, target = next(p for p in pairs if training.pairs is None or p in training.pairs)
+            command = _training_command(replace(request, pairs=[":".join(p) for p in pairs]), seed)
+            raise UserError(
+                f"{entry.label} has not learned to translate {source} into {target}",
+                f"expected: its training in {folder}",
+                f"try: {command}",
+            )
+    return found
+
+
+def _training_command(request: Request, seed: int) -> str:
     """The command line that trains what a request needs."""
     words = ["xbench", "run", "--method", request.methods[0], "--profile", request.profile]
-    words += ["--dataset", request.dataset, "--pairs", request.pairs[0]]
-    words += ["--seed", str(request.seeds[0]), "--out", str(request.out)]
+    words += ["--dataset", request.dataset, "--pairs", ",".join(request.pairs)]
+    words += ["--seed", str(seed), "--out", str(request.out)]
     for text in texts(request.settings):
         words += ["--set", text]
     return shlex.join(words)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from xbench.harness.status import failed_units
 from xbench.methods.base import Method
 from xbench.records.freshness import lacks_metrics
 from xbench.records.schema import Record
-from xbench.records.store import Store
+from xbench.records.store import Records, Store
 from xbench.scoring.scorer import Scorer
 
 #: Changes whenever a unit's record, or its failure, is written.
@@ -130,12 +131,12 @@ def grouped(units: list[Unit]) -> list[tuple[tuple[Entry, int], list[Unit]]]:
     return [((own[0].entry, own[0].seed), own) for own in groups.values()]
 
 
-def stamp(store: Store, unit: Unit) -> Stamp:
+def stamp(store: Records[Any], unit: Unit) -> Stamp:
     """Modification times and inode numbers of a unit's record and failure."""
     return _file_stamp(store.record_path(unit.id)), _file_stamp(store.failure_path(unit.id))
 
 
-def written(store: Store, unit: Unit, pending: Pending) -> bool:
+def written(store: Records[Any], unit: Unit, pending: Pending) -> bool:
     """Whether the record of a unit was written since `find` looked."""
     record, _ = stamp(store, unit)
     return record != pending.stamps[unit.key][0] and store.find(unit.id, unit.key) is not None

@@ -20,8 +20,9 @@ from xbench.core import processes
 from xbench.core.console import make_console
 from xbench.methods import base as methods
 from xbench.metrics.base import METRICS
-from xbench.records.schema import Record
+from xbench.records.schema import Record, UtilityRecord
 from xbench.records.units import UnitId
+from xbench.tasks.measures import TASKS, score
 
 #: Seconds between two plain lines about the same work.
 PLAIN_EVERY = 15.0
@@ -93,6 +94,17 @@ class Display:
             for name, value in shown.items()
             if value is not None
         )
+        self._line(f"{record.unit}  {text}")
+
+    def utility(self, record: UtilityRecord) -> None:
+        """A unit of `xbench utility` is done."""
+        found = {task: task.values(record.measures) for task in TASKS}
+        text = "  ".join(
+            f"{task.name} {score(values).mean():.{task.decimals}f} {task.unit}"
+            for task, values in found.items()
+            if values.size
+        )
+        self._cell(record.unit, text)
         self._line(f"{record.unit}  {text}")
 
     def waiting(self, unit: UnitId) -> None:

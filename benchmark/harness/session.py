@@ -26,6 +26,7 @@ from xbench.core.errors import UserError
 from xbench.core.pairs import parse_pairs
 from xbench.harness import estimate, pending
 from xbench.harness import workers as executors
+from xbench.harness.blocks import Blocks
 from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
@@ -76,7 +77,7 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
     Raises:
         UserError: a mistake of the user, found before any work, or a full disk.
     """
-    _check_seconds(options.timeout)
+    check_seconds(options.timeout)
     if not options.dry_run and processes.is_first():
         runner.store.probe()
     with processes.first_before_others(runner.device):
@@ -93,18 +94,19 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
     minutes = estimate.minutes(runner.plan, todo)
-    _show_plan(runner.display.console, runner.plan, todo, minutes)
+    show_plan(runner.display.console, runner.plan, todo, minutes)
     if options.dry_run:
-        return Outcome(preview=_preview(runner.plan, todo, minutes))
+        return Outcome(preview=preview(runner.plan, todo, minutes))
     if options.team:
-        failed = _delegate(runner, options.team, todo)
+        failed = delegate(runner, options.team, todo)
     else:
         with runner.display:
             failed = runner.run(todo, options.timeout)
     return Outcome(failed, _sum_up(runner, out, options.published, failed))
 
 
-def _check_seconds(timeout: float | None) -> None:
+def check_seconds(timeout: float | None) -> None:
+    """Refuse a timeout that is no number of seconds."""
     if timeout is not None and not 0 < timeout < float("inf"):
         raise UserError(
             f"the timeout {timeout:g} is not allowed",
@@ -113,7 +115,7 @@ def _check_seconds(timeout: float | None) -> None:
         )
 
 
-def _delegate(runner: Runner, team: Team, todo: Pending) -> list[Unit]:
+def delegate(runner: Blocks, team: Team, todo: Pending) -> list[Unit]:
     """Let workers finish the plan; return the units that failed or that none of them did."""
     plan, console = runner.plan, runner.display.console
     wanted = [*todo.translate, *todo.rescore]
@@ -138,7 +140,7 @@ def _delegate(runner: Runner, team: Team, todo: Pending) -> list[Unit]:
     return left
 
 
-def _preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, object]:
+def preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, object]:
     """The plan of a dry run, for programs."""
     done = {unit.key for unit in todo.done}
     return {
@@ -209,7 +211,7 @@ def _options(plan: Plan, out: Path) -> str:
     return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
 
 
-def _show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None) -> None:
+def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None) -> None:
     """Print the plan, what of it is pending, and how long it will take."""
     console.print(
         f"data {plan.dataset.key}  profile {plan.profile.name}  split {plan.split}  "

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from xbench.metrics.base import METRICS
-from xbench.records.schema import Record
+from xbench.records.schema import Finished, Record
 
 
 class Setup(NamedTuple):
@@ -40,7 +40,7 @@ TABLE = ("data", "split", "profile")
 ROW = ("method", "version", "train_images")
 
 
-def setup_of(record: Record) -> Setup:
+def setup_of(record: Finished) -> Setup:
     """The setup that a record was made with."""
     method, data = record.method, record.data
     return Setup(

@@ -4,7 +4,8 @@ A results folder may come from a stranger, an editor, an earlier or a later vers
 Nothing that a record names is run or imported, and names that become paths cannot leave a folder.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -106,8 +107,8 @@ class Value(Stored):
     per_image: list[float] | None = None
 
 
-class Record(Stored):
-    """A finished unit."""
+class Finished(Stored):
+    """What all records of finished units say."""
 
     schema_version: Literal[1] = 1
     key: Line
@@ -117,10 +118,6 @@ class Record(Stored):
     seed: NonNegativeInt
     source: Component
     target: Component
-    metrics: dict[Line, Value]
-    #: Correlation of outputs with inputs, averaged over images; below 0 means inverted greys.
-    polarity: float | None = None
-    images_sha256: Line
     seconds: dict[str, float]
     provenance: dict[str, Any]
     finished: Line
@@ -130,8 +127,12 @@ class Record(Stored):
         """The unit that it is of."""
         return UnitId(self.method.label, self.seed, self.source, self.target)
 
+    def values_per_image(self) -> Iterator[Sequence[object]]:
+        """All lists with a value for every image."""
+        return iter(())
+
     @model_validator(mode="after")
-    def _fits_together(self) -> "Record":
+    def _fits_together(self) -> Self:
         """Check what tables rely on; a file that was edited by hand may break it."""
         data, n = self.data, len(self.data.ids)
         if not {self.source, self.target} <= set(data.domains):
@@ -140,9 +141,54 @@ class Record(Stored):
             raise ValueError("a domain has no group")
         if len(data.groups) != n:
             raise ValueError("ids and groups differ in number")
-        if any(v.per_image is not None and len(v.per_image) != n for v in self.metrics.values()):
+        if any(len(values) != n for values in self.values_per_image()):
             raise ValueError("a metric has not one value per image")
         return self
+
+
+class Record(Finished):
+    """A finished unit of a run: translated images, and what metrics say of them."""
+
+    metrics: dict[Line, Value]
+    #: Correlation of outputs with inputs, averaged over images; below 0 means inverted greys.
+    polarity: float | None = None
+    images_sha256: Line
+
+    def values_per_image(self) -> Iterator[Sequence[object]]:
+        """See `Finished`."""
+        return (v.per_image for v in self.metrics.values() if v.per_image is not None)
+
+
+class UtilityRecord(Finished):
+    """A finished unit of `xbench utility`: networks for tasks, tested on true images of the target.
+
+    Attributes:
+        identity: recipe of the networks, and definition of the measures.
+        labels: key of the labels.
+        train_images: images that each network learned from.
+        measures: measure → for each task seed a value per image of `data`; None where the image
+            does not show what is measured.
+        structures: names of the predicted masks, in the order of their bits.
+        places: landmark → predicted (row, column) in px, per image.
+        angles: predicted angles in degrees, per image; predictions are those of the first seed.
+        masks_sha256: of the predicted masks.
+    """
+
+    identity: Line
+    labels: Line
+    train_images: int
+    measures: dict[Line, list[list[float | None]]]
+    structures: list[Line]
+    places: dict[Line, list[tuple[float, float]]]
+    angles: list[tuple[float, float]]
+    masks_sha256: Line
+
+    def values_per_image(self) -> Iterator[Sequence[object]]:
+        """See `Finished`."""
+        yield from (values for runs in self.measures.values() for values in runs)
+        yield from self.places.values()
+        if self.angles:
+            yield self.angles
 
 
 class Failure(Stored):

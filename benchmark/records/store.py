@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from xbench.core.errors import UserError
@@ -21,9 +23,11 @@ from xbench.core.pixels import Pixels
 from xbench.records.images import STRIP_VIEWS, make_strip, read_pngs, spread
 from xbench.records.schema import (
     Failure,
+    Finished,
     Record,
     StoredT,
     Unreadable,
+    UtilityRecord,
     parse,
 )
 from xbench.records.units import UnitId
@@ -32,9 +36,13 @@ from xbench.records.units import UnitId
 BATCH = 64
 READERS = 8
 
+FinishedT = TypeVar("FinishedT", bound=Finished)
 
-class Store:
-    """The files of one data set and profile."""
+
+class Records(Generic[FinishedT]):
+    """Records and failures of units of one kind, in one folder."""
+
+    kind: type[FinishedT]
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,42 +72,34 @@ class Store:
         """Where a failure of a unit lies."""
         return self.folder / "failed" / f"{unit.path}.json"
 
-    def images_path(self, unit: UnitId) -> Path:
-        """The folder of a unit's 16-bit PNGs."""
-        return self.folder / "images" / unit.path
-
-    def strip_path(self, unit: UnitId) -> Path:
-        """The 8-bit strip of some of a unit's images."""
-        return self.folder / "strips" / f"{unit.path}.png"
-
-    def find(self, unit: UnitId, key: str) -> Record | None:
+    def find(self, unit: UnitId, key: str) -> FinishedT | None:
         """The record of a unit if it is there, whole, and made by this key."""
-        record = read(self.record_path(unit), Record)
+        record = read(self.record_path(unit), self.kind)
         if record is None or record.unit.path != unit.path:
             return None
         return record if record.key == key else None
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[FinishedT]:
         """All whole records, in the order of their paths."""
         return [record for _, record in self._read_all()]
 
-    def record_files(self) -> list[tuple[Path, Record]]:
+    def record_files(self) -> list[tuple[Path, FinishedT]]:
         """All whole records with their paths."""
         return [(self.folder / "records" / name, record) for name, record in self._read_all()]
 
-    def _read_all(self) -> list[tuple[str, Record]]:
+    def _read_all(self) -> list[tuple[str, FinishedT]]:
         """All whole records by file name; one warning per reason names those left out.
 
         A record under another unit's name was copied or edited, and would count for a row that it
         does not belong to: it is left out too.
         """
         folder = self.folder / "records"
-        found: list[tuple[str, Record]] = []
+        found: list[tuple[str, FinishedT]] = []
         left_out: dict[str, list[str]] = {}
         with no_collection():
             for name, raw in _read_files(folder, _json_files(folder)):
                 try:
-                    record = parse(raw, Record)
+                    record = parse(raw, self.kind)
                     if name != f"{record.unit.path}.json":
                         raise Unreadable("edited or copied: it belongs to another place")
                     found.append((name, record))
@@ -116,7 +116,7 @@ class Store:
         paths = [folder / name for name in _json_files(folder)]
         return [(path, failure) for path in paths if (failure := read(path, Failure))]
 
-    def write_record(self, unit: UnitId, record: Record) -> None:
+    def write_record(self, unit: UnitId, record: FinishedT) -> None:
         """Store a record whose images are there; an earlier failure of the unit is forgotten."""
         write_text(self.record_path(unit), _json(record))
         self.failure_path(unit).unlink(missing_ok=True)
@@ -124,6 +124,20 @@ class Store:
     def write_failure(self, unit: UnitId, failure: Failure) -> None:
         """Store a failure."""
         write_text(self.failure_path(unit), failure.model_dump_json(indent=1) + "\n")
+
+
+class Store(Records[Record]):
+    """The files of a run: records, and images of their units."""
+
+    kind = Record
+
+    def images_path(self, unit: UnitId) -> Path:
+        """The folder of a unit's 16-bit PNGs."""
+        return self.folder / "images" / unit.path
+
+    def strip_path(self, unit: UnitId) -> Path:
+        """The 8-bit strip of some of a unit's images."""
+        return self.folder / "strips" / f"{unit.path}.png"
 
     def write_unit(self, unit: UnitId, record: Record, pixels: Pixels) -> None:
         """Store a finished unit: its images, uint16 `[n, H, W]`, a strip of some, and its record.
@@ -158,7 +172,37 @@ class Store:
         return read_pngs(self.images_path(record.unit), record.data.ids)
 
 
-def _json(record: Record) -> str:
+class UtilityStore(Records[UtilityRecord]):
+    """The files of `xbench utility`, in the folder `utility` of a run."""
+
+    kind = UtilityRecord
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run / "utility")
+
+    def masks_path(self, unit: UnitId) -> Path:
+        """The masks that a unit's networks saw in the test images, one below the other."""
+        return self.folder / "masks" / f"{unit.path}.png"
+
+    def write_unit(self, unit: UnitId, record: UtilityRecord, masks: Pixels) -> None:
+        """Store masks uint16 `[n, H, W]`, a bit for each structure, then the record."""
+        with atomic(self.masks_path(unit)) as part:
+            Image.fromarray(masks.reshape(-1, masks.shape[-1])).save(part, format="PNG")
+        self.write_record(unit, record)
+
+    def masks_of(self, record: UtilityRecord) -> Pixels:
+        """The masks of a record, uint16 `[n, H, W]`.
+
+        Raises:
+            OSError: they are missing or damaged.
+            ValueError: they are not one square for every image.
+        """
+        with Image.open(self.masks_path(record.unit)) as picture:
+            pixels: Pixels = np.asarray(picture).astype(np.uint16)
+        return pixels.reshape(len(record.data.ids), pixels.shape[-1], pixels.shape[-1])
+
+
+def _json(record: Finished) -> str:
     """A record with a line for every field, but one for each list of numbers."""
     text = re.sub(r"\[[\d\s,.eE+-]+\]", _one_line, record.model_dump_json(indent=1))
     return text + "\n"

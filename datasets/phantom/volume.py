@@ -185,7 +185,8 @@ def placed(v: Variation, points: NDArray[np.float64]) -> NDArray[np.float64]:
     shifts = [
         v.bend * coarse.at(at) + FINE_BEND * fine.at(at) for coarse, fine in _bend_fields(v.seed)
     ]
-    return moved - scale * torch.stack(shifts, dim=1).numpy()
+    result: NDArray[np.float64] = moved - scale * torch.stack(shifts, dim=1).numpy()
+    return result
 
 
 def _landmarks(v: Variation) -> dict[str, Vec]:

@@ -1,0 +1,5 @@
+"""Downstream tasks: what people do with X-rays, learned from images with labels.
+
+`network` is one network for all tasks, `training` its only recipe, `measures` says how far its
+predictions are from labels. The harness trains it on translated images, and tests it on true ones.
+"""
