@@ -195,9 +195,9 @@ class Dataset(ABC):
         return None
 
     @property
-    def labels_key(self) -> str:
-        """Identifies the labels; empty where the key of the data does."""
-        return ""
+    def labels_key(self) -> str | None:
+        """Identifies the labels: the same key means the same labels; None where there are none."""
+        return None
 
     def sides_mm(self, split: Split, domain: str) -> list[float] | None:
         """Side of each image of `val` or `test` in the plane of the isocentre; None if unknown."""

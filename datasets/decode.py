@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset as Header
 
 Grey = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 #: Readable file endings, in lower case. DICOM files without an ending are recognised by their
 #: first bytes.
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".npy", ".dcm", ".dicom"})
+#: Endings of DICOM files.
+DICOM = ("", ".dcm", ".dicom")
 #: Weights of red, green and blue in the luma of ITU-R BT.601, as in Pillow.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 #: Unreadable modes of Pillow → what they are.
@@ -57,8 +60,12 @@ def is_image(path: Path) -> bool:
     return not path.suffix and _is_dicom(path)
 
 
-def read(path: Path) -> Picture:
+def read(path: Path, *, mask: bool = False) -> Picture:
     """Decode one file.
+
+    Args:
+        path: the file.
+        mask: also read what only masks have: 1 bit, a palette, true and false.
 
     Raises:
         Undecodable: it is missing, damaged, of several frames, or of an unreadable kind.
@@ -67,14 +74,25 @@ def read(path: Path) -> Picture:
     try:
         if suffix == ".npy":
             array = np.load(path, allow_pickle=False)
+            array = array.astype(np.uint8) if mask and array.dtype == np.bool_ else array
             return _from_array(array.squeeze() if array.ndim > 2 else array)
-        return _read_dicom(path) if suffix in ("", ".dcm", ".dicom") else _read_picture(path)
+        return _read_dicom(path) if suffix in DICOM else _read_picture(path, mask)
     except Undecodable:
         raise
     except FileNotFoundError:
         raise Undecodable("is not there") from None
     except Exception as error:  # decoders raise errors of any type for damaged files
         raise Undecodable(f"cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def read_mask(path: Path) -> Mask:
+    """Decode a mask: bool `[H, W]`, True where the file is neither zero nor black.
+
+    Raises:
+        Undecodable: see `read`.
+    """
+    inside: Mask = read(path, mask=True).values != 0
+    return inside
 
 
 def _is_dicom(path: Path) -> bool:
@@ -100,7 +118,7 @@ def _from_array(array: NDArray[Any]) -> Picture:
     return Picture(values, None, None, bits)
 
 
-def _read_picture(path: Path) -> Picture:
+def _read_picture(path: Path, mask: bool) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata; unreadable pictures raise
         with Image.open(path) as opened:
@@ -110,7 +128,7 @@ def _read_picture(path: Path) -> Picture:
             kind = opened.format
             picture = ImageOps.exif_transpose(opened)
             picture.load()
-    if picture.mode in REFUSED:
+    if picture.mode in REFUSED and not mask:
         raise Undecodable(f"{REFUSED[picture.mode]}: save it with 8 or 16 bits of grey")
     if picture.mode in ("L", "F", "I;16", "I;16B", "I;16L"):
         return _from_array(np.asarray(picture))

@@ -18,8 +18,10 @@ from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import Grey, Undecodable, read
 from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
+from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.index import Item
-from xbench.datasets.layout import Layout, find
+from xbench.datasets.labels import Labels
+from xbench.datasets.layout import LABELS, Layout, find, is_label, walk
 from xbench.datasets.prepare import Fit, normalise, to_square
 
 
@@ -33,7 +35,7 @@ class FolderConfig(DatasetConfig):
 
 
 class Folder(Dataset):
-    """Your own images, in a sub-folder per domain."""
+    """Your own images, in a sub-folder per domain, with labels in `labels/` (`folder_labels`)."""
 
     Config = FolderConfig
     version: ClassVar[int] = 1
@@ -201,6 +203,26 @@ class Folder(Dataset):
         return None if all(box == whole for box in boxes) else boxes
 
     @cached_property
+    def labels_key(self) -> str | None:
+        """See `Dataset`: a hash of the files below `labels/`."""
+        files = [file for file in walk(self.root) if is_label(self.root, file)]
+        hashes = _file_hashes(self.root, files, LABELS)
+        return f"labels-v{self.version}-{digest(hashes, 12)}" if files else None
+
+    def labels(self, split: Split, domain: str) -> Labels | None:
+        """See `Dataset`.
+
+        Raises:
+            UserError: the labels cannot be used: see `FolderLabels`.
+            Undecodable: an image cannot be used, which `prepare` says, too.
+        """
+        return self._labels.of(self._items(split, domain), self.config.size, self.config.fit)
+
+    @cached_property
+    def _labels(self) -> FolderLabels:
+        return FolderLabels(self.root)
+
+    @cached_property
     def _by_part(self) -> dict[tuple[str, str], list[Item]]:
         """(split, domain) → its images, sorted by id."""
         parts: dict[tuple[str, str], list[Item]] = {}
@@ -273,9 +295,9 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _file_hashes(root: Path, files: Sequence[str]) -> dict[str, str]:
+def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
     """File → SHA-256; files of unchanged size and modification time are not read again."""
-    path = home() / "folders" / f"hashes-{digest(str(root.resolve()))}.json"
+    path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
     try:
         known = _read_json(path)
     except (OSError, ValueError):

@@ -23,6 +23,8 @@ SPLIT_NAMES = {
 }
 #: Files and folders that operating systems leave behind.
 JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+#: The folder of masks and tables of labels, beside those of the images.
+LABELS = "labels"
 #: Ends of file and folder names of masks beside the images.
 MASK = re.compile(r"(^|[ _.-])(mask|masks|seg|segmentation|label|labels|annotation|annotations)$")
 #: Ids count as aligned if all domains have at least this share of the smallest domain's ids.
@@ -70,6 +72,8 @@ def _search(root: Path, description: Description, left_out: dict[str, list[str]]
     """The images, by the names of files and folders; adds unused files to `left_out`."""
     items = []
     for file in sorted(walk(root)):
+        if is_label(root, file):
+            continue
         reason = _unusable(root, file)
         item = None if reason else _parse(file)
         if item is None:
@@ -108,6 +112,13 @@ def is_junk(name: str) -> bool:
     (True, True, False)
     """
     return name.startswith(".") or name.lower() in JUNK
+
+
+def is_label(root: Path, file: str) -> bool:
+    """Whether a file is a mask or a table below `labels/`."""
+    if not file.startswith(f"{LABELS}/"):
+        return False
+    return file.lower().endswith(".csv") or is_image(root / file)
 
 
 def _unusable(root: Path, file: str) -> str | None:

@@ -1,13 +1,15 @@
 """Preprocessing of decoded images: window, polarity, square working size, 16 bits."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from xbench.core.pixels import WHITE, Pixels
 from xbench.datasets.base import Box
-from xbench.datasets.decode import Grey, Picture, Undecodable
+from xbench.datasets.decode import Grey, Mask, Picture, Undecodable
+from xbench.datasets.labels import inside
 
 Fit = Literal["pad", "crop", "stretch"]
 #: Sides below this show no anatomy, and metrics of texture and noise cannot use them.
@@ -45,6 +47,67 @@ def normalise(picture: Picture, window: tuple[float, float] | None, invert: bool
     return np.float32(1) - scaled if invert else scaled
 
 
+class Frame(NamedTuple):
+    """How an image becomes a square: a part of it is scaled to a part of the square.
+
+    Attributes:
+        size: side of the square in px.
+        source: the part of the image that is used.
+        target: the part of the square that shows it; the rest is padding.
+    """
+
+    size: int
+    source: Box
+    target: Box
+
+    def image(self, image: Grey) -> Grey:
+        """An image `[H, W]` as a square, padded by reflection."""
+        return np.pad(self._scaled(image), self._margins(), mode="reflect")
+
+    def mask(self, mask: Mask) -> Mask:
+        """A mask `[H, W]` as a square: pixels of which more than half is inside; no padding is."""
+        return np.pad(self._scaled(mask.astype(np.float32)) > 0.5, self._margins())
+
+    def places(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Places `[n, 2]` (row, column) in the image, in the square; NaN if they are cut off.
+
+        >>> half = frame(64, 32, 32, "pad")  # 8 columns of padding on each side
+        >>> half.places(np.array([[0.5, 0.5], [10.5, 20.5]])).tolist()
+        [[0.0, 8.0], [5.0, 18.0]]
+        """
+        source, target = np.array(self.source), np.array(self.target)
+        scaled = (places - source[:2] + 0.5) * (target[2:] / source[2:])
+        return inside(scaled - 0.5 + target[:2], self.size, self.size)
+
+    def _scaled(self, image: Grey) -> Grey:
+        top, left, high, wide = self.source
+        return _resize(image[top : top + high, left : left + wide], *self.target[2:])
+
+    def _margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        top, left, high, wide = self.target
+        return (top, self.size - high - top), (left, self.size - wide - left)
+
+
+def frame(height: int, width: int, size: int, fit: Fit, least: int = LEAST_SIDE) -> Frame:
+    """How an image of some height and width becomes a square: see `to_square`.
+
+    Raises:
+        Undecodable: a side is shorter than `LEAST_SIDE`, or than `least` after scaling.
+    """
+    if min(height, width) < LEAST_SIDE:
+        raise Undecodable(f"has {height} x {width} pixels, at least {LEAST_SIDE} are needed")
+    source, high, wide = Box(0, 0, height, width), size, size
+    if fit == "crop":
+        side = min(height, width)
+        source = Box((height - side) // 2, (width - side) // 2, side, side)
+    if fit == "pad":
+        scale = size / max(height, width)
+        high, wide = round(height * scale), round(width * scale)
+        if min(high, wide) < least:
+            raise Undecodable(f"is too elongated for {size} pixels: {height} x {width} pixels")
+    return Frame(size, source, Box((size - high) // 2, (size - wide) // 2, high, wide))
+
+
 def to_square(image: Grey, size: int, fit: Fit, least: int = LEAST_SIDE) -> tuple[Pixels, Box]:
     """An image `[H, W]` in [0, 1] as a square of the working size.
 
@@ -59,24 +122,8 @@ def to_square(image: Grey, size: int, fit: Fit, least: int = LEAST_SIDE) -> tupl
         Undecodable: a side is shorter than `LEAST_SIDE`, or than `least` after scaling.
     """
     height, width = image.shape
-    if min(height, width) < LEAST_SIDE:
-        raise Undecodable(f"has {height} x {width} pixels, at least {LEAST_SIDE} are needed")
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        image = image[top : top + side, left : left + side]
-    if fit == "pad":
-        scale = size / max(height, width)
-        scaled = round(height * scale), round(width * scale)
-        if min(scaled) < least:
-            raise Undecodable(f"is too elongated for {size} pixels: {height} x {width} pixels")
-        image = _resize(image, *scaled)
-    else:
-        image = _resize(image, size, size)
-    high, wide = image.shape
-    top, left = (size - high) // 2, (size - wide) // 2
-    margins = ((top, size - high - top), (left, size - wide - left))
-    return quantise(np.pad(image, margins, mode="reflect")), Box(top, left, high, wide)
+    fitted = frame(height, width, size, fit, least)
+    return quantise(fitted.image(image)), fitted.target
 
 
 def quantise(image: Grey) -> Pixels:

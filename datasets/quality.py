@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
 from xbench.core.checks import Check
+from xbench.core.errors import UserError
 from xbench.core.pixels import WHITE
 from xbench.datasets import similarity
-from xbench.datasets.base import Progress
+from xbench.datasets.base import Dataset, Progress, Split
 from xbench.datasets.decode import Grey, Undecodable
 from xbench.datasets.index import Item
 from xbench.datasets.prepare import LEAST_SIDE, quantise
@@ -53,6 +54,7 @@ ERRORS = {
     "leakage": "the same image of a domain in two splits",
     "mixed polarity": "images inverted relative to the others of their domain",
     "unaligned": "equal ids whose images are not more alike than those of unequal ids",
+    "labels": "masks and tables below labels/ that cannot be used",
 }
 #: ... and checks whose failure may do so.
 WARNINGS = {
@@ -136,6 +138,21 @@ def check(
     if aligned:
         problems += _alignment(filled)
     return sorted(problems, key=_place(list(domains)))
+
+
+def check_labels(dataset: Dataset) -> list[Problem]:
+    """Why the labels of a data set cannot be used: the first problem of each split and domain."""
+    found: dict[str, Problem] = {}
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    for split, domain in product(splits, dataset.domains):
+        try:
+            dataset.labels(split, domain)
+        except Undecodable:
+            continue  # an image, which is corrupt or too small: `check` finds it
+        except UserError as error:
+            note, *_, fix = str(error).split("\n")
+            found.setdefault(note, _problem("labels", domain, note, fix=fix))
+    return list(found.values())
 
 
 def _place(domains: list[str]) -> Callable[[Problem], tuple[object, ...]]:

@@ -133,9 +133,12 @@ def data_stats(
 
 @data_app.command("verify")
 def data_verify(root: Name, json: Json = False) -> None:
-    """Find damaged, duplicate, inverted and misaligned images; exit code 1 if there are errors."""
+    """Find damaged, duplicate, inverted and misaligned images, and labels that cannot be used.
+
+    Exit code 1 if there are errors.
+    """
     from xbench.core.console import make_console
-    from xbench.datasets.quality import check
+    from xbench.datasets.quality import check, check_labels
     from xbench.harness.progress import Display
 
     folder = _folder(root)
@@ -143,6 +146,7 @@ def data_verify(root: Name, json: Json = False) -> None:
     with Display(layout.domains) as display:
         aligned = layout.aligned["val"] or layout.aligned["test"]
         problems = check(layout.items, folder.load, display.data, aligned=aligned)
+    problems = [*check_labels(folder), *problems]
     errors = sum(problem.outcome == "error" for problem in problems)
     if json:
         answer([{"severity": p.outcome, **asdict(p), "text": p.text} for p in problems])
@@ -171,7 +175,10 @@ def data_export(
     size: Annotated[int | None, typer.Option(help="Pixels; by default the profile's.")] = None,
     set_: Set = None,
 ) -> None:
-    """Write a data set as 16-bit PNG files, which --dataset FOLDER reads."""
+    """Write a data set as 16-bit PNG files, which --dataset FOLDER reads.
+
+    What is known of the anatomy (masks, landmarks, angles) goes to labels/ in the folder.
+    """
     from xbench.datasets.export import export
     from xbench.harness.progress import Display
 

@@ -224,6 +224,11 @@ class Rendered(Heads):
             np.array([[view.lao, view.cran] for view in views]).reshape(-1, len(ANGLES)),
         )
 
+    @property
+    def labels_key(self) -> str:
+        """See `Dataset`; the labels follow from the parameters, as the pixels do."""
+        return self.key
+
     def bone_masks(
         self, split: Split, thicker_than: float = 0.15, domain: str | None = None
     ) -> NDArray[np.bool_]:
