@@ -179,12 +179,13 @@ def utility(folder: Path, tasks: Sequence[str] = ()) -> Made:
         )
     frame = scores.frame(by_label, tasks)
     record = next(iter(by_label.values())).records[0]
+    text = scores.lines(frame, record.measures)
     caption = (
         f"Data `{record.data.key}`, profile `{record.profile}`. Networks for tasks "
         f"(`{record.identity}`) learned from {record.train_images} images for each pair. Pairs: "
         f"{', '.join(f'{a} → {b}' for a, b in scores.pairs_of(by_label))}."
     )
-    return Made(frame, Table("utility", caption, {"": scores.lines(frame)}, [scores.LEGEND]))
+    return Made(frame, Table("utility", caption, {"": text}, [scores.LEGEND]))
 
 
 def write_utility(folder: Path) -> list[Path]:

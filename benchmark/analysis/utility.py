@@ -7,7 +7,7 @@ they are, and from true images of the target.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -222,8 +222,8 @@ def _cells(name: str, estimate: Estimate) -> dict[str, float]:
     return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), estimate, strict=True))
 
 
-def lines(frame: pd.DataFrame) -> list[Line]:
-    """The frame of `frame` as cells for people."""
+def lines(frame: pd.DataFrame, measures: Collection[str]) -> list[Line]:
+    """The frame of `frame` as cells for people; `measures` are those of its records."""
     tasks = [task for task in TASKS if task.name in frame]
     heads = {"utility": Column("utility", "utility", decimals=2, higher_is_better=True)}
     heads |= {
@@ -232,7 +232,7 @@ def lines(frame: pd.DataFrame) -> list[Line]:
     }
     heads |= {
         t.name: Column(
-            *("", f"{t.name}, {t.unit}"),
+            *("", f"{t.name}, {t.unit(measures)}"),
             decimals=t.decimals,
             higher_is_better=t.higher_is_better,
         )

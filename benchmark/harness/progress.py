@@ -100,7 +100,7 @@ class Display:
         """A unit of `xbench utility` is done."""
         found = {task: task.values(record.measures) for task in TASKS}
         text = "  ".join(
-            f"{task.name} {score(values).mean():.{task.decimals}f} {task.unit}"
+            f"{task.name} {score(values).mean():.{task.decimals}f} {task.unit(record.measures)}"
             for task, values in found.items()
             if values.size
         )

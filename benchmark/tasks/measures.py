@@ -1,6 +1,6 @@
 """How far predictions are from labels, image by image, and what tasks these measures make up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,34 +16,44 @@ SUCCESS_MM = (2.0, 2.5, 3.0, 4.0)
 
 @dataclass(frozen=True)
 class Task:
-    """A task and its score: the mean of the measures whose names begin with `scored`.
+    """A task and its score: the mean of some measures.
 
     Attributes:
         name: as for `--tasks`.
-        scored: beginning of names of measures.
-        unit: of the score.
+        scored: beginnings of names of measures → the unit of the score; the first that there is.
         decimals: of the score in tables.
         higher_is_better: which way is better.
         about: one line for people.
     """
 
     name: str
-    scored: str
-    unit: str
+    scored: Mapping[str, str]
     decimals: int
     higher_is_better: bool
     about: str
 
+    def unit(self, measures: Collection[str]) -> str:
+        """Unit of the score, given the names of the measures; empty if there is no score."""
+        return next((u for start, u in self.scored.items() if _begin(measures, start)), "")
+
     def values(self, measures: Mapping[str, Sequence[Sequence[float | None]]]) -> Array:
         """The measures that make up the score, from a record: `[seeds, measures, images]`."""
-        chosen = [runs for name, runs in measures.items() if name.startswith(self.scored)]
-        return np.array(chosen, dtype=np.float64).swapaxes(0, 1) if chosen else np.empty((0, 0, 0))
+        chosen = next((c for start in self.scored if (c := _begin(measures, start))), [])
+        runs = [measures[name] for name in chosen]
+        return np.array(runs, dtype=np.float64).swapaxes(0, 1) if runs else np.empty((0, 0, 0))
+
+
+def _begin(names: Iterable[str], start: str) -> list[str]:
+    return [name for name in names if name.startswith(start)]
 
 
 TASKS = (
-    Task("segmentation", "dice_", "Dice", 3, True, "mean Dice of the structures"),
-    Task("landmarks", "radial_px", "px", 2, False, "mean radial error of the landmarks"),
-    Task("pose", "angle_", "°", 2, False, "mean absolute error of the view angles"),
+    Task("segmentation", {"dice_": "Dice"}, 3, True, "mean Dice of the structures"),
+    Task(
+        *("landmarks", {"radial_mm": "mm", "radial_px": "px"}, 2, False),
+        "mean radial error of the landmarks",
+    ),
+    Task("pose", {"angle_": "°"}, 2, False, "mean absolute error of the view angles"),
 )
 
 
