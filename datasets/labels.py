@@ -40,10 +40,10 @@ class Labels:
         )
 
     def shared(self, other: "Labels") -> "Labels":
-        """Those of a kind and name that other labels have too."""
+        """Those of a kind and name that other labels have too, by name."""
         return Labels(
-            {name: mask for name, mask in self.masks.items() if name in other.masks},
-            {name: points for name, points in self.landmarks.items() if name in other.landmarks},
+            {name: self.masks[name] for name in sorted({*self.masks} & {*other.masks})},
+            {name: self.landmarks[name] for name in sorted({*self.landmarks} & {*other.landmarks})},
             None if other.angles is None else self.angles,
         )
 

@@ -20,25 +20,25 @@ class Task:
 
     Attributes:
         name: as for `--tasks`.
-        scored: beginnings of names of measures → the unit of the score; the first that there is.
+        scored: beginnings of names of measures, and the unit of the score; the first that there is.
         decimals: of the score in tables.
         higher_is_better: which way is better.
         about: one line for people.
     """
 
     name: str
-    scored: Mapping[str, str]
+    scored: tuple[tuple[str, str], ...]
     decimals: int
     higher_is_better: bool
     about: str
 
     def unit(self, measures: Collection[str]) -> str:
         """Unit of the score, given the names of the measures; empty if there is no score."""
-        return next((u for start, u in self.scored.items() if _begin(measures, start)), "")
+        return next((u for start, u in self.scored if _begin(measures, start)), "")
 
     def values(self, measures: Mapping[str, Sequence[Sequence[float | None]]]) -> Array:
         """The measures that make up the score, from a record: `[seeds, measures, images]`."""
-        chosen = next((c for start in self.scored if (c := _begin(measures, start))), [])
+        chosen = next((c for start, _ in self.scored if (c := _begin(measures, start))), [])
         runs = [measures[name] for name in chosen]
         return np.array(runs, dtype=np.float64).swapaxes(0, 1) if runs else np.empty((0, 0, 0))
 
@@ -48,12 +48,12 @@ def _begin(names: Iterable[str], start: str) -> list[str]:
 
 
 TASKS = (
-    Task("segmentation", {"dice_": "Dice"}, 3, True, "mean Dice of the structures"),
+    Task("segmentation", (("dice_", "Dice"),), 3, True, "mean Dice of the structures"),
     Task(
-        *("landmarks", {"radial_mm": "mm", "radial_px": "px"}, 2, False),
+        *("landmarks", (("radial_mm", "mm"), ("radial_px", "px")), 2, False),
         "mean radial error of the landmarks",
     ),
-    Task("pose", {"angle_": "°"}, 2, False, "mean absolute error of the view angles"),
+    Task("pose", (("angle_", "°"),), 2, False, "mean absolute error of the view angles"),
 )
 
 
