@@ -59,6 +59,8 @@ REFERENCES = {
     "nearest": "nearest",
     "filter": "filter",
 }
+#: Sections of settings that every method takes.
+_SHARED = {"data", "budget"}
 
 
 def make(request: Request) -> Plan:
@@ -140,7 +142,10 @@ def find(
     for (entry, seed), own in pending.grouped(todo.translate):
         method = trainings.make_method(made, entry, device)
         method.check()
-        asked = replace(request, methods=[entry.given or entry.name])
+        own_settings = {k: v for k, v in request.settings.items() if k in _SHARED | {entry.name}}
+        asked = replace(
+            request, methods=[entry.given or entry.name], settings=own_settings, split="test"
+        )
         loading.finished(made, entry, method, [unit.id.pair for unit in own], seed, asked)
     return todo
 
