@@ -1,10 +1,10 @@
 """Paired: one network trained on aligned pairs, which no unpaired method may see.
 
-A reference: how much of the gap between two domains does a source image determine? One
-label-conditioned U-Net, of MedShift's size, learns the target image from the source image and a
-label for the pair of domains, by squared error; a few convolutions on whole pixels, which blocks of
-pixels cannot denoise alone, end it. Its output is an average over what the source leaves open,
-smoother than any image, so the noise that outputs lack on training pairs is added.
+A reference: how much of the gap between two domains does a source image determine? One U-Net of
+MedShift's size, conditioned on the label of the source, learns the images of all domains at once,
+by squared error; a few convolutions on whole pixels, which blocks of pixels cannot denoise alone,
+end it. Its output is an average over what the source leaves open, smoother than any image, so the
+noise that outputs lack on training pairs is added.
 
 Noise with deviation and spectrum of the residuals was tried and is worse: most of a residual is
 structure that the network has missed, and structure in a random place is one more error.
@@ -45,8 +45,12 @@ from xbench.methods.training import Batch
 
 #: Training images at `quick` and `medium`.
 LAPTOP = 14_336
-#: Maps of features that the U-Net hands on, and width of the convolutions after it.
-FEATURES, WIDTH = 4, 24
+#: Maps of features that the U-Net hands on.
+FEATURES = 8
+#: How much faster than other weights those that keep the source are learned.
+KEEP_RATE = 10.0
+#: Weight of the fine part of the error.
+FINE = 10.0
 #: Training views that the grain of each pair of domains is fitted to.
 GRAIN = 64
 #: Images that the network works on at once for that.
@@ -57,6 +61,7 @@ class PairedConfig(ConditionalConfig):
     """Network, optimiser, and whether noise is added."""
 
     codec: Literal["pixel"] = setting("pixel", "train", "what the network works on")
+    width: int = setting(32, "train", "channels of the convolutions on whole pixels", ge=1)
     grain: bool = setting(True, "infer", "add the noise that outputs lack on training pairs")
 
 
@@ -68,8 +73,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         learning_rate=2e-3,
     ),
     "medium": dict(
-        factor=4, channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16,
-        learning_rate=2e-3,
+        factor=4, width=16, channels=(32, 64, 96), layers=1, attention=(False, False, True),
+        batch=16, learning_rate=2e-3,
     ),
     "standard": dict(
         factor=4, channels=(128, 256, 256, 256), attention=(False, False, True, True),
@@ -87,12 +92,14 @@ class AlignedData(TrainData, Protocol):
 
 
 class PairedNet(nn.Module):
-    """A U-Net on blocks of pixels; convolutions make the output of its features and the image."""
+    """A U-Net on blocks of pixels; convolutions make the images of all domains of its features."""
 
-    def __init__(self, unet: nn.Module, factor: int, device: torch.device) -> None:
+    def __init__(
+        self, unet: nn.Module, width: int, domains: int, factor: int, device: torch.device
+    ) -> None:
         super().__init__()
         self.unet, self.factor = unet, factor
-        widths = (1 + FEATURES, WIDTH, WIDTH, 1)
+        widths = (1 + FEATURES, width, width, domains)
         first, second, last = (
             nn.Conv2d(a, b, 3, padding=1, device=device) for a, b in pairwise(widths)
         )
@@ -100,13 +107,18 @@ class PairedNet(nn.Module):
         for weight in last.parameters():
             nn.init.zeros_(weight)
         self.end = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last)
+        # How much of the source, with its noise, each target keeps: learned fast, as it is large.
+        self.keep = nn.Embedding(domains, domains, device=device)
+        nn.init.zeros_(self.keep.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Blocks of pixels `[B, f², h, w]` and labels `[B]` to blocks of the target image."""
+        """Blocks `[B, f², h, w]` and labels `[B]` of sources to images `[B, domains, H, W]`."""
         made = self.unet(x, torch.zeros_like(labels), class_labels=labels).sample
         image, features = (functional.pixel_shuffle(part, self.factor) for part in (x, made))
-        change = self.end(torch.cat([image, features.to(image.dtype)], dim=1))
-        return x + functional.pixel_unshuffle(change, self.factor)
+        kept = image * (1 + KEEP_RATE * self.keep(labels))[..., None, None]
+        made_of = torch.cat([image, features.to(image.dtype)], dim=1)
+        result: Tensor = kept + self.end(made_of)
+        return result
 
 
 def missing_noise(predicted: Tensor, true: Tensor) -> Curve:
@@ -124,7 +136,8 @@ class Paired(ConditionalMethod):
     Config = PairedConfig
     config: PairedConfig
     by_profile = SETTINGS
-    objective = "aligned-mse-v1"
+    version = 2
+    objective = "aligned-mse-v2"
     #: Pair → deviation of its grain by grey value; set by the training.
     grains: dict[Pair, Curve]
 
@@ -132,10 +145,6 @@ class Paired(ConditionalMethod):
     def budget(cls, profile: Profile) -> int:
         """At `quick` and `medium` what a laptop does in five minutes."""
         return LAPTOP if profile.name in ("quick", "medium") else profile.train_images
-
-    def label_count(self) -> int:
-        """One label for each source and target, whether or not they differ."""
-        return len(self.domains) ** 2
 
     def make_net(self, device: torch.device) -> nn.Module:
         """See `ConditionalMethod`."""
@@ -149,7 +158,7 @@ class Paired(ConditionalMethod):
             device=device,
             out_channels=FEATURES * self.codec.channels,
         )
-        return PairedNet(unet, config.factor, device)
+        return PairedNet(unet, config.width, len(self.domains), config.factor, device)
 
     def make_learner(self, data: TrainData, seed: int) -> "PairedLearner":
         """Regression on aligned images."""
@@ -163,10 +172,10 @@ class Paired(ConditionalMethod):
     def predicted(self, images: Tensor, source: str, target: str) -> Tensor:
         """The output before grain, in [0, 1]."""
         x = self.encode(images)
-        places = [self.domains.index(domain) for domain in (source, target)]
-        labels = torch.full((len(x),), places[0] * len(self.domains) + places[1], device=x.device)
+        labels = torch.full((len(x),), self.domains.index(source), device=x.device)
         with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
-            made = self.net(x, labels)
+            made = self.net(x, labels)[:, [self.domains.index(target)]]
+        made = functional.pixel_unshuffle(made, self.config.factor)
         return self.decode(made.to(x.dtype), images).clamp(0, 1)
 
     def translate(
@@ -221,33 +230,37 @@ class PairedTraining(ConditionalTraining):
 
 
 class PairedLearner(ConditionalLearner):
-    """Squared error of network(source, pair) against the aligned target."""
+    """Squared error of network(source) against the aligned images of all domains.
+
+    The error of fine detail counts more: any linear filter of the error leaves its best answer, the
+    conditional mean, as it is, but without one the noise of the source is learned last.
+    """
 
     def __init__(self, method: Paired, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
         self.aligned = [views(data, domain) for domain in method.domains]
 
     def draw(self, generator: torch.Generator) -> Batch:
-        """Random pairs of domains, and a random view of each."""
-        number, device = len(self.aligned), self.method.device
+        """Random views, each with a random domain as its source."""
+        device = self.method.device
         shape: dict[str, Any] = dict(size=(self.batch,), generator=generator, device=device)
-        source = torch.randint(number, **shape)
-        target = (source + torch.randint(1, number, **shape)) % number
+        source = torch.randint(len(self.aligned), **shape)
         places = torch.randint(len(self.aligned[0]), **shape).tolist()
-        data, wanted = (
-            torch.stack([self.aligned[d][i] for d, i in zip(domains.tolist(), places, strict=True)])
-            for domains in (source, target)
+        wanted = torch.stack(
+            [self.method.encode(images[places].to(device)) for images in self.aligned], dim=1
         )
         return {
-            "labels": source * number + target,
-            "data": self.method.encode(data.to(device)),
-            "wanted": self.method.encode(wanted.to(device)),
+            "labels": source,
+            "data": wanted[torch.arange(self.batch, device=device), source],
+            "wanted": functional.pixel_shuffle(wanted, self.config.factor)[:, :, 0],
         }
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Mean squared error."""
+        """Mean squares of the error and of its fine part."""
         made = self.networks["net"](batch["data"], batch["labels"])
-        yield "net", {"error": functional.mse_loss(made.float(), batch["wanted"])}
+        error = made.float() - batch["wanted"]
+        fine = error - functional.avg_pool2d(error, 3, stride=1, padding=1)
+        yield "net", {"error": error.square().mean(), "fine": FINE * fine.square().mean()}
 
 
 def views(data: TrainData, domain: str) -> Images:
