@@ -93,7 +93,7 @@ def why_stale(record: Record, key: str, wanted: Setup) -> str | None:
     )
 
 
-def why_not_in_row(record: Record, newest: Record) -> str | None:
+def why_not_in_row(record: Finished, newest: Finished) -> str | None:
     """Why a record cannot share a row with the newest record of its label; None if it can."""
     by = "the newest of its row has"
     return difference(setup_of(record), setup_of(newest), ROW, by)

@@ -1,0 +1,107 @@
+"""What `xbench utility` found, wherever results are shown: tables, figure, report, publication."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import xbench as package
+from xbench.cli import main
+
+Xbench = Callable[..., Any]
+
+SMOKE = ("--profile", "smoke")
+PAIR = "synthetic_low:real_normal"
+HISTOGRAM = Path("utility/records/histogram/seed0/synthetic_low--real_normal.json")
+
+
+@pytest.fixture(scope="module")
+def measured(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with the utility of one pair; tests must not change it."""
+    out = tmp_path_factory.mktemp("measured")
+    shutil.copytree(finished.parents[1], out, dirs_exist_ok=True)
+    arguments = ("--pairs", PAIR, "--set", "budget.images=64", "--out", str(out), *SMOKE)
+    with pytest.raises(SystemExit) as stopped:
+        main(["utility", "--method", "medshift,histogram", *arguments])
+    assert not stopped.value.code
+    return out / "phantom" / "smoke"
+
+
+@pytest.fixture
+def runs(measured: Path, tmp_path: Path) -> Path:
+    """A copy below `runs/`."""
+    folder = tmp_path / "runs" / "phantom" / "smoke"
+    shutil.copytree(measured, folder)
+    return folder
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def leaderboard(xbench: Xbench) -> pd.DataFrame:
+    assert xbench("leaderboard", *SMOKE).code == 0
+    return pd.read_csv("runs/phantom/smoke/leaderboard.csv").set_index("method")
+
+
+def test_the_leaderboard_has_the_utility_of_rows_that_have_one(xbench: Xbench, runs: Path) -> None:
+    board = leaderboard(xbench)
+    table = pd.read_csv(runs / "tables/utility.csv").set_index("method")
+    known = ["histogram", "medshift[images=64]", "nearest", "shuffle"]
+    columns = ["utility", "utility_ci_low", "utility_ci_high"]
+    pd.testing.assert_frame_equal(board.loc[known, columns], table.loc[known, columns])
+    assert board.utility["identity"] == 0
+    assert board.utility[["floor", "expected"]].isna().all()
+    assert "| utility ↑ |" in (runs / "leaderboard.md").read_text()
+    by_pair = pd.read_csv(runs / "tables/by-pair.csv")
+    assert not [name for name in by_pair if name.startswith("utility")], "it is of all pairs"
+
+
+def test_without_utility_tables_for_people_have_no_such_column(xbench: Xbench, runs: Path) -> None:
+    shutil.rmtree(runs / "utility")
+    assert leaderboard(xbench).utility.isna().all()
+    assert "utility" not in (runs / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["method"].update(version="2"),
+        lambda r: r["method"].update(train_images=7),
+        lambda r: r["method"]["config"].update(bins=3),
+    ],
+)
+def test_a_row_made_in_another_way_has_no_utility(
+    xbench: Xbench, runs: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(runs / HISTOGRAM, change)
+    assert leaderboard(xbench).utility.notna().sum() == 4
+    assert pd.isna(leaderboard(xbench).utility["histogram"])
+
+
+def test_other_data_have_another_utility(xbench: Xbench, runs: Path) -> None:
+    for path in (runs / "utility/records").rglob("*.json"):
+        edit(path, lambda record: record["data"].update(key="phantom-v2-other"))
+    assert leaderboard(xbench).utility.isna().all()
+
+
+def test_the_python_functions_return_the_same(xbench: Xbench, runs: Path) -> None:
+    frame = package.utility(
+        *(["medshift", "histogram"], "phantom", "smoke"),
+        pairs=PAIR,
+        settings={"budget.images": 64},
+        tasks="pose",
+        quiet=True,
+    ).set_index("method")
+    assert frame.attrs["failed"] == []
+    assert frame.loc[["source", "target"], "utility"].tolist() == [0, 1]
+    pd.testing.assert_series_equal(frame.utility, frame.utility_pose, check_names=False)
+    board = package.leaderboard(profile="smoke").set_index("method")
+    written = pd.read_csv(runs / "tables/utility.csv").set_index("method")
+    assert board.utility["histogram"] == pytest.approx(written.utility["histogram"], rel=1e-5)
