@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 import xbench as package
 from xbench.cli import main
@@ -15,8 +16,9 @@ from xbench.cli import main
 Xbench = Callable[..., Any]
 
 SMOKE = ("--profile", "smoke")
-PAIR = "synthetic_low:real_normal"
-HISTOGRAM = Path("utility/records/histogram/seed0/synthetic_low--real_normal.json")
+SOURCE, TARGET = "synthetic_low", "real_normal"
+PAIR = f"{SOURCE}:{TARGET}"
+HISTOGRAM = Path(f"utility/records/histogram/seed0/{SOURCE}--{TARGET}.json")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,42 @@ def test_other_data_have_another_utility(xbench: Xbench, runs: Path) -> None:
     for path in (runs / "utility/records").rglob("*.json"):
         edit(path, lambda record: record["data"].update(key="phantom-v2-other"))
     assert leaderboard(xbench).utility.isna().all()
+
+
+def test_the_figure_says_which_metric_orders_rows_as_utility_does(
+    xbench: Xbench, runs: Path
+) -> None:
+    result = xbench("plot", "utility", *SMOKE)
+    assert result.code == 0
+    files = [Path(line) for line in result.out.split()]
+    assert [file.name for file in files] == ["utility.png", "utility.svg", "utility-predictors.csv"]
+    table = pd.read_csv(files[2]).set_index("metric")
+    assert list(table) == ["n", "spearman", "ci_low", "ci_high"]
+    rows = ["histogram", "medshift[images=64]", "nearest", "shuffle"]
+    pairs = package.pairs(profile="smoke").set_index(["source", "target"]).loc[SOURCE, TARGET]
+    metrics = pairs.set_index("method").loc[rows]
+    utility = pd.read_csv(runs / "tables/utility.csv").set_index("method").utility[rows]
+    for name in ("ltd", "ftd", "ssim", "psnr_ref", "ngf"):
+        found = table.loc[name]
+        assert found.n == 4
+        assert found.spearman == pytest.approx(spearmanr(metrics[name], utility).statistic)
+        assert abs(found.spearman) == 1 or found.ci_low <= found.spearman <= found.ci_high
+    assert "fid" not in table.index, "it has no values without its weights"
+
+
+def test_rows_of_the_figure_can_be_chosen(xbench: Xbench, runs: Path) -> None:
+    two = ("--row", "histogram", "--row", "nearest")
+    assert xbench("plot", "utility", *SMOKE, *two, "--to", "two.svg").code == 0
+    assert "too few rows (n = 2)" in Path("two.svg").read_text()
+    few = xbench("plot", "utility", *SMOKE, *two[:2])
+    assert few.code == 2
+    assert "fewer than two rows" in few.err
+
+
+def test_views_have_the_figure_where_rows_have_utility(xbench: Xbench, runs: Path) -> None:
+    assert "utility.png" in xbench("plot", "all", *SMOKE).out
+    shutil.rmtree(runs / "utility")
+    assert "utility.png" not in xbench("plot", "all", *SMOKE).out
 
 
 def test_the_python_functions_return_the_same(xbench: Xbench, runs: Path) -> None:

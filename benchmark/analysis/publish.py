@@ -89,6 +89,8 @@ def make_views(results: Results) -> list[Path]:
     made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
         made += plots.tradeoff(results)
+    with suppress(UserError):  # fewer than two rows have a utility
+        made += plots.utility(results)
     if results.records:
         made.append(plots.samples(results))
     return made
