@@ -143,3 +143,97 @@ def test_the_python_functions_return_the_same(xbench: Xbench, runs: Path) -> Non
     board = package.leaderboard(profile="smoke").set_index("method")
     written = pd.read_csv(runs / "tables/utility.csv").set_index("method")
     assert board.utility["histogram"] == pytest.approx(written.utility["histogram"], rel=1e-5)
+
+
+def test_records_are_published_without_masks_and_make_the_same_views(
+    xbench: Xbench, runs: Path
+) -> None:
+    shutil.rmtree(runs / "tables")
+    assert xbench("leaderboard", *SMOKE).code == 0
+    assert xbench("publish").code == 0
+    published = Path("results/phantom/smoke")
+    assert (published / HISTOGRAM).read_bytes() == (runs / HISTOGRAM).read_bytes()
+    assert {path.name for path in (published / "utility").iterdir()} == {"records"}
+    for name in ("leaderboard.csv", "tables/utility.csv"):
+        assert (published / name).read_bytes() == (runs / name).read_bytes()
+
+
+def test_status_counts_failures_and_the_next_start_forgets_them(xbench: Xbench, runs: Path) -> None:
+    record = json.loads((runs / HISTOGRAM).read_text())
+    failure = {name: record[name] for name in ("key", "seed", "source", "target", "finished")}
+    failure |= {"label": "histogram", "traceback": "Traceback\nValueError: no"}
+    place = runs / str(HISTOGRAM).replace("records", "failed")
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(failure))
+    (runs / HISTOGRAM).unlink()
+    result = xbench("status", *SMOKE, "--json")
+    assert result.code == 1
+    rows = {row["method"]: row for row in json.loads(result.out)["rows"]}
+    assert rows["histogram (utility)"]["failed"] == 1
+    assert rows["histogram (utility)"]["note"] == "ValueError: no"
+    assert rows["nearest (utility)"]["done"] == 1
+    assert rows["histogram"]["failed"] == 0
+    assert xbench("clean", "--what", "failed", "--yes").code == 0
+    assert xbench("status", *SMOKE).code == 0
+
+
+def test_clean_removes_masks_without_a_record_and_keeps_trainings_of_utility(
+    xbench: Xbench, runs: Path
+) -> None:
+    shutil.rmtree(runs / "records" / "medshift[images=64]")
+    trainings = {path.name for path in (runs / "trainings").iterdir()}
+    (runs / HISTOGRAM).unlink()
+    assert xbench("clean", "--what", "orphans,trainings", "--yes").code == 0
+    masks = {path.relative_to(runs / "utility/masks").parts[0] for path in masks_of(runs)}
+    assert masks == {"filter", "medshift[images=64]", "nearest", "shuffle", "source", "target"}
+    assert {path.name for path in (runs / "trainings").iterdir()} == trainings
+
+
+def masks_of(folder: Path) -> list[Path]:
+    return list((folder / "utility/masks").rglob("*.png"))
+
+
+def verified(xbench: Xbench, record: Path) -> dict[str, str]:
+    result = xbench("verify", record, "--json")
+    found = {check["check"]: check["outcome"] for check in json.loads(result.out)}
+    assert result.code == int("differs" in found.values())
+    return found
+
+
+HONEST = {"masks": "same", "key": "same", "measures": "same"}
+
+
+@pytest.mark.parametrize("label", ["source", "target", "shuffle", "medshift[[]images=64]"])
+def test_an_honest_record_is_verified(xbench: Xbench, runs: Path, label: str) -> None:
+    (record,) = (runs / "utility/records").glob(f"{label}/seed0/*.json")
+    assert verified(xbench, record) == HONEST
+
+
+def add(record: dict[str, Any], measure: str, value: float) -> None:
+    record["measures"][measure][0][3] += value
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        ("measures", lambda r: add(r, "dice_dense_bone", 0.01)),
+        ("measures", lambda r: add(r, "radial_mm", -1)),
+        ("measures", lambda r: r["places"]["sella"].reverse()),
+        ("measures", lambda r: r["angles"].reverse()),
+        ("masks", lambda r: r.update(masks_sha256="0" * 64)),
+        ("key", lambda r: r.update(key="0" * 16)),
+    ],
+)
+def test_what_was_edited_differs(
+    xbench: Xbench, runs: Path, check: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(runs / HISTOGRAM, change)
+    assert verified(xbench, runs / HISTOGRAM) == {**HONEST, check: "differs"}
+
+
+def test_without_masks_landmarks_and_angles_are_verified(xbench: Xbench, runs: Path) -> None:
+    shutil.rmtree(runs / "utility/masks")
+    found = verified(xbench, runs / HISTOGRAM)
+    assert found == {**HONEST, "masks": "not verified"}
+    edit(runs / HISTOGRAM, lambda r: add(r, "radial_px", 1))
+    assert verified(xbench, runs / HISTOGRAM)["measures"] == "differs"

@@ -84,7 +84,7 @@ def difference(
     return f"made with {ours}, {by} {theirs}"
 
 
-def why_stale(record: Record, key: str, wanted: Setup) -> str | None:
+def why_stale(record: Finished, key: str, wanted: Setup) -> str | None:
     """Why a record does not count for a unit of this key and setup; None if it does."""
     if record.key == key:
         return None
