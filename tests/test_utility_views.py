@@ -1,13 +1,18 @@
 """What `xbench utility` found, wherever results are shown: tables, figure, report, publication."""
 
+import base64
 import json
+import re
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy.stats import spearmanr
 
 import xbench as package
@@ -237,3 +242,80 @@ def test_without_masks_landmarks_and_angles_are_verified(xbench: Xbench, runs: P
     assert found == {**HONEST, "masks": "not verified"}
     edit(runs / HISTOGRAM, lambda r: add(r, "radial_px", 1))
     assert verified(xbench, runs / HISTOGRAM)["measures"] == "differs"
+
+
+def section(xbench: Xbench) -> str:
+    """The part of the report that is about utility; empty where it has none."""
+    result = xbench("report", *SMOKE)
+    assert result.code == 0, result.err
+    page = Path(result.out.strip()).read_text("utf-8")
+    found = re.search(r'<section id="utility".*?</section>', page, re.DOTALL)
+    assert ('href="#utility"' in page) == bool(found)
+    return found.group() if found else ""
+
+
+def test_the_report_shows_the_worst_predictions_of_each_method(xbench: Xbench, runs: Path) -> None:
+    text = section(xbench)
+    table = pd.read_csv(runs / "tables/utility.csv").set_index("method")
+    assert f"<td>{table.utility['histogram']:.2f} <small>±" in text
+    record = json.loads((runs / HISTOGRAM).read_text())
+    ids, places = record["data"]["ids"], record["places"]
+    dice = [record["measures"][f"dice_{name}"][0] for name in record["structures"]]
+    means = pd.DataFrame(dice, columns=ids, dtype=float).mean()
+    worst = means.sort_values(kind="stable").head(3)
+    own = text[text.index("<h3>histogram</h3>") :]
+    shown = re.findall(r"<figcaption>Dice ([\d.]+): ([^,]+),", own)[:3]
+    assert [name for _, name in shown] == list(worst.index)
+    assert [float(value) for value, _ in shown] == pytest.approx(list(worst), abs=6e-4)
+    assert text.count("<figcaption>") == 6, "three of each method that may have a rank"
+    first = own[: own.index("</svg>")]
+    circles = re.findall(r'"found" cx="([\d.-]+)" cy="([\d.-]+)"', first)
+    row = ids.index(worst.index[0])
+    for x, y in circles:
+        assert [float(y) - 0.5, float(x) - 0.5] in [
+            pytest.approx(own[row], abs=0.006) for own in places.values()
+        ]
+    assert circles
+
+
+def test_pictures_are_the_true_images_with_their_true_masks(xbench: Xbench, runs: Path) -> None:
+    figure = re.search(r"<svg.*?</figcaption>", section(xbench), re.DOTALL)
+    assert figure
+    name = figure.group().rpartition(": ")[2].split(",")[0]
+    (coded,) = re.findall(r"base64,([^\"]+)", figure.group())
+    shown = np.asarray(Image.open(BytesIO(base64.b64decode(coded))))
+    stored = np.asarray(
+        Image.open(next(runs.glob(f"images/identity/seed0/{TARGET}--*/{name}.png")))
+    )
+    np.testing.assert_array_equal(shown, (stored / 257).round())
+    (outline,) = re.findall(r'class="true" d="([^"]+)"', figure.group())
+    corners = np.array(re.findall(r"([\d.]+) ([\d.]+)", outline), dtype=float)
+    inside = shown[tuple(np.clip(corners.mean(axis=0).astype(int)[::-1], 0, 31))]
+    assert len(corners) > 8
+    assert corners.min() >= 0
+    assert corners.max() <= len(shown)
+    assert inside < shown.max(), "masks lie on bone, which is dark"
+
+
+@pytest.mark.parametrize(
+    ("remove", "reason"),
+    [("utility/masks", "masks are not stored here"), ("utility", "")],
+)
+def test_what_is_not_there_is_left_out_of_the_report(
+    xbench: Xbench, runs: Path, remove: str, reason: str
+) -> None:
+    shutil.rmtree(runs / remove)
+    text = section(xbench)
+    assert "<svg" not in text
+    assert reason in text
+    assert bool(text) == bool(reason)
+
+
+def test_without_the_data_set_there_are_no_pictures(
+    xbench: Xbench, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XBENCH_HOME", str(tmp_path / "empty"))
+    text = section(xbench)
+    assert "<svg" not in text
+    assert "not prepared on this machine" in text
+    assert not (tmp_path / "empty").exists()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,16 @@ Array = NDArray[np.float64]
 LEAST = 4
 #: Resamples of rows for an interval.
 DRAWS = 2000
-COLUMNS = ("metric", "n", "spearman", "ci_low", "ci_high")
+
+
+class Agreement(NamedTuple):
+    """Spearman's rank correlation of a metric with utility over n rows, and its 95 % interval."""
+
+    metric: str
+    n: int
+    spearman: float
+    ci_low: float
+    ci_high: float
 
 
 def rows(results: Results, labels: Sequence[str] = ()) -> dict[str, Row]:
@@ -39,21 +49,21 @@ def rows(results: Results, labels: Sequence[str] = ()) -> dict[str, Row]:
     }
 
 
-def frame(by_label: Mapping[str, Row], pairs: Sequence[Pair]) -> pd.DataFrame:
-    """A line for each metric that rows have: `COLUMNS`.
+def agreements(by_label: Mapping[str, Row], pairs: Sequence[Pair]) -> dict[str, Agreement]:
+    """Metric → how it agrees with utility, of metrics that rows have.
 
     The correlation is that of values as they are: a distance that predicts utility has -1. It is
     NaN for fewer than `LEAST` rows.
     """
     utility = np.array([row.utility.value for row in by_label.values()])
-    lines = []
+    found = {}
     for name in METRICS:
         values = np.array([row.mean(name, pairs) for row in by_label.values()])
         known = np.isfinite(values)
         if known.any():
-            found = correlation(values[known], utility[known])
-            lines.append((name, int(known.sum()), *found))
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+            numbers = correlation(values[known], utility[known])
+            found[name] = Agreement(name, int(known.sum()), *numbers)
+    return found
 
 
 def correlation(x: Array, y: Array) -> tuple[float, float, float]:

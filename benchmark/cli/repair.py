@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xbench.cli.answers import answer, listing, show_checks
-from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed
+from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed, own_dataset
 from xbench.core.errors import UserError, nothing_finished
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def status(
         folder, units = plan.folder, states.of_plan(plan)
     else:
         folder = _results(part)
-        units = [*states.of_folder(folder, _own(part.dataset)), *states.of_utility(folder)]
+        units = [*states.of_folder(folder, own_dataset(part.dataset)), *states.of_utility(folder)]
         if not units:
             raise nothing_finished(folder)
     failures = [unit for unit in units if unit.state == "failed"]
@@ -195,14 +195,6 @@ def _results(place: Place) -> Path:
     folder = folder_of(place.out, place.dataset, place.profile, place.split)
     some = any((folder / name).is_dir() for name in ("failed", "utility"))
     return folder if some else place.folder()
-
-
-def _own(dataset: str) -> str:
-    """The data set that the user named, unless it is built in."""
-    from xbench.core.settings import name_of
-    from xbench.datasets.registry import BUILT_IN
-
-    return "" if name_of(dataset) in BUILT_IN else dataset
 
 
 def _plain(text: str) -> str:

@@ -39,15 +39,15 @@ def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()
             "expected: methods with finished pairs, and their records of xbench utility",
             "for example: xbench utility --method medshift,histogram",
         )
-    table = predictors.frame(rows, pairs).set_index("metric")
-    names = [name for own in PANELS for name in [n for n in own if n in table.index][:1]]
+    found = predictors.agreements(rows, pairs)
+    names = [name for own in PANELS for name in [n for n in own if n in found][:1]]
     columns = 2 if len(names) == 4 else len(names)
     lines = math.ceil(len(names) / columns)
     size = (style.PAGE * columns / max(columns, 2), 2.6 * lines + 0.4)
     with style.panels(lines, columns, size) as (figure, grid):
         for axes, name in zip(grid.flat, names, strict=True):
             _panel(axes, results, rows, name)
-            axes.set_title(_title(table.loc[name]))
+            axes.set_title(_title(found[name]))
         over = (
             ", ".join(f"{a} → {b}" for a, b in pairs) if len(pairs) < 4 else f"{len(pairs)} pairs"
         )
@@ -59,21 +59,20 @@ def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()
     if to:
         return files
     path = results.folder / FOLDER / "utility-predictors.csv"
-    write_text(path, table.to_csv(float_format="%.6g"))
+    write_text(path, pd.DataFrame(found.values()).to_csv(index=False, float_format="%.6g"))
     return [*files, path]
 
 
-def _title(found: pd.Series) -> str:
+def _title(found: predictors.Agreement) -> str:
     """How the orders agree, in words."""
-    n = int(found["n"])
-    if n < predictors.LEAST:
-        return f"too few rows (n = {n})"
-    if math.isnan(found["spearman"]):
-        return f"no order (n = {n})"
-    text = f"ρ = {found['spearman']:.2f}"
-    if not math.isnan(found["ci_low"]):
-        text += f" ({found['ci_low']:.2f} to {found['ci_high']:.2f})"
-    return f"{text}, n = {n}".replace("-", "−")
+    if found.n < predictors.LEAST:
+        return f"too few rows (n = {found.n})"
+    if math.isnan(found.spearman):
+        return f"no order (n = {found.n})"
+    text = f"ρ = {found.spearman:.2f}"
+    if not math.isnan(found.ci_low):
+        text += f" ({found.ci_low:.2f} to {found.ci_high:.2f})"
+    return f"{text}, n = {found.n}".replace("-", "−")
 
 
 def _places(
