@@ -311,6 +311,14 @@ def test_what_is_not_there_is_left_out_of_the_report(
     assert bool(text) == bool(reason)
 
 
+def test_damaged_masks_do_not_keep_the_report_from_being_written(
+    xbench: Xbench, runs: Path
+) -> None:
+    for path in masks_of(runs):
+        path.write_bytes(b"no picture")
+    assert "cannot be read" in section(xbench)
+
+
 def test_without_the_data_set_there_are_no_pictures(
     xbench: Xbench, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

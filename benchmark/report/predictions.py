@@ -98,7 +98,10 @@ def predictions(folder: Path, results: Results, dataset: str = "") -> Prediction
     made.dataset.prepare()
     left = len(order) - len(shown)
     note = f"{left} rows between the best and the worst are left out" if left else ""
-    return Predictions({n: _worst(made, store, rows[n].records) for n in shown}, note)
+    try:
+        return Predictions({n: _worst(made, store, rows[n].records) for n in shown}, note)
+    except (OSError, ValueError, UserError) as error:
+        return Predictions({}, f"they or the labels cannot be read ({error})")
 
 
 def _worst(made: "Plan", store: UtilityStore, records: Sequence[UtilityRecord]) -> list[Seen]:

@@ -1,12 +1,14 @@
 """Utility against the metrics that are meant to predict it."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from xbench.analysis import families, predictors
 from xbench.analysis.columns import of_metric
@@ -52,7 +54,8 @@ def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()
             ", ".join(f"{a} → {b}" for a, b in pairs) if len(pairs) < 4 else f"{len(pairs)} pairs"
         )
         text = f"{style.where(results)}: {over}; ρ: rank correlation, 95 % interval"
-        figure.suptitle(text, fontsize=6.5)
+        text += "; hollow: other training budget" * any(map(families.other_budget, rows))
+        figure.suptitle(textwrap.fill(text, 130), fontsize=6.5)
         for axes, name in zip(grid.flat, names, strict=True):
             _label(figure, axes, results, rows, name)
         files = style.save_drawing(figure, results.folder, "utility", to, dpi=300)
@@ -92,8 +95,11 @@ def _panel(axes: Axes, results: Results, rows: Mapping[str, Row], metric: str) -
     axes.grid(visible=True)
     axes.set_axisbelow(True)
     places = _places(results, rows, metric)
-    if not column.higher_is_better and min(x for x, _ in places.values()) > 0:
+    across = [x for x, _ in places.values()]
+    if not column.higher_is_better and min(across) > 0:
         style.plain_log(axes)
+        if max(across) > 100 * min(across):
+            axes.xaxis.set_major_locator(LogLocator())
     for height in (0, 1):
         axes.axhline(height, color="0.5", linewidth=0.6, linestyle="--", zorder=1)
     for label, (x, y) in places.items():
