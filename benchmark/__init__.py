@@ -1,8 +1,8 @@
 """xbench: a benchmark suite for unpaired X-ray image translation.
 
-`xbench.run`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score` do what the commands of these
-names do, and return pandas frames. `xbench.register` decorates a method or data set of your own,
-`xbench.metric` a metric.
+`xbench.run`, `xbench.utility`, `xbench.leaderboard`, `xbench.pairs` and `xbench.score` do what the
+commands of these names do, and return pandas frames. `xbench.register` decorates a method or data
+set of your own, `xbench.metric` a metric.
 """
 
 from importlib import import_module
@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xbench.api import leaderboard, pairs, run, score
+    from xbench.api import leaderboard, pairs, run, score, utility
     from xbench.metrics.base import metric
     from xbench.plugins.loading import register
 
-__all__ = ["leaderboard", "metric", "pairs", "register", "run", "score"]
+__all__ = ["leaderboard", "metric", "pairs", "register", "run", "score", "utility"]
 
 try:
     __version__ = version("xbench-xray")

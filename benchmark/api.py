@@ -1,4 +1,4 @@
-"""Commands as Python functions: `xbench.run`, `leaderboard`, `pairs` and `score`.
+"""Commands as Python functions: `xbench.run`, `utility`, `leaderboard`, `pairs` and `score`.
 
 Plain values in, pandas frames out, with the names, defaults and errors
 (`xbench.core.errors.UserError`) of the command line. May import every room but `report` and `cli`.
@@ -11,19 +11,23 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from xbench.analysis.leaderboard import board_table, comparable, pairs_table
+from xbench.analysis import tables
+from xbench.analysis.leaderboard import board_of, pairs_table
+from xbench.analysis.results import read
 from xbench.analysis.selection import Selection, chosen_pairs, sort_column
 from xbench.core.settings import nested
+from xbench.harness.blocks import Blocks
 from xbench.harness.plan import Request, make
 from xbench.harness.progress import Display
 from xbench.harness.runner import Runner, pick_device
-from xbench.harness.session import Options, execute
+from xbench.harness.session import Options, Outcome, execute
+from xbench.harness.utility import UtilityRunner
+from xbench.harness.utility import execute as learn_and_test
+from xbench.harness.utility import make as plan_utility
 from xbench.methods import registry
 from xbench.methods.base import Method
 from xbench.plugins import loading as plugins
 from xbench.records.folders import results_folder
-from xbench.records.schema import Record
-from xbench.records.store import Store
 from xbench.scoring.folders import score_folders
 from xbench.scoring.image_files import Location
 
@@ -74,29 +78,69 @@ def run(
     Raises:
         UserError: a mistake in the arguments; nothing is done then.
     """
-    given = [methods] if isinstance(methods, type) else _names(methods)
-    plan = make(
-        Request(
-            methods=[_name(method) for method in given],
-            dataset=dataset,
-            profile=profile,
-            pairs=_names(pairs),
-            split=split,
-            seeds=list(seeds) if isinstance(seeds, Iterable) else [seeds],
-            settings=nested(settings or {}),
-            out=Path(out),
-        )
-    )
+    plan = make(_request(methods, dataset, profile, pairs, split, seeds, settings, out))
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     runner.display.console.quiet |= quiet
     outcome = execute(runner, Path(out), Options(force=force, timeout=timeout))
-    failed = [unit.name for unit in outcome.failed]
-    if failed:
-        folder = runner.store.folder / "failed"
-        warnings.warn(f"{len(failed)} units failed; tracebacks: {folder}", stacklevel=3)
+    failed = _failed(outcome, runner)
     board = _board(plan.folder)
     board.attrs["failed"] = failed
     return board
+
+
+@plugins.loaded()
+def utility(
+    methods: str | type[Method] | Sequence[str | type[Method]],
+    dataset: str = "phantom",
+    profile: str = "quick",
+    *,
+    pairs: str | Sequence[str] = (),
+    seeds: int | Sequence[int] = 0,
+    settings: Mapping[str, Any] | None = None,
+    tasks: str | Sequence[str] = (),
+    out: Location = "runs",
+    device: str = "auto",
+    force: bool = False,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Train networks on translated images and test them on true ones; what is done is skipped.
+
+    For example:
+
+        xbench.utility(["medshift", "histogram"]).set_index("method").utility
+
+    Args:
+        methods: as for `run`, which must have trained them.
+        dataset: a name, or a folder of images, with labels.
+        profile: of the run.
+        pairs: `SRC:TGT`, one or several, between two groups of domains; by default those from the
+            first domain.
+        seeds: one or several, of the run's trainings.
+        settings: `SECTION.KEY` → value, as for the run.
+        tasks: those that count, of `segmentation`, `landmarks` and `pose`; all by default.
+        out: folder of the results.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        force: redo finished units.
+        quiet: show no progress.
+
+    Returns:
+        The columns of `tables/utility.csv` and `reference`: a row for each method and each of the
+        references, with utility and score of each task, and ends of 95 % intervals.
+        `attrs["failed"]` names the units that failed; there is a warning, too.
+
+    Raises:
+        UserError: a mistake in the arguments, or a method was not trained; nothing is done then.
+    """
+    wanted = tables.wanted_tasks(_names(tasks))
+    asked = _request(methods, dataset, profile, pairs, "test", seeds, settings, out)
+    plan = plan_utility(asked)
+    runner = UtilityRunner(plan, pick_device(device), Display(plan.dataset.domains))
+    runner.display.console.quiet |= quiet
+    failed = _failed(learn_and_test(runner, asked, Options(force=force)), runner)
+    tables.write_utility(plan.folder)
+    frame = tables.utility(plan.folder, wanted).frame
+    frame.attrs["failed"] = failed
+    return frame
 
 
 @plugins.loaded()
@@ -158,9 +202,9 @@ def pairs(
     Raises:
         UserError: there are no records, or a name is not known.
     """
-    records, notes = _records(results_folder(dataset, profile, split, Path(out)))
-    frame = pairs_table(records)
-    frame.attrs["notes"] = notes
+    results = read(results_folder(dataset, profile, split, Path(out)))
+    frame = pairs_table(results.records)
+    frame.attrs["notes"] = list(results.notes)
     return frame
 
 
@@ -214,6 +258,39 @@ def score(
     return frame.rename_axis("metric")
 
 
+def _request(
+    methods: str | type[Method] | Sequence[str | type[Method]],
+    dataset: str,
+    profile: str,
+    pairs: str | Sequence[str],
+    split: str,
+    seeds: int | Sequence[int],
+    settings: Mapping[str, Any] | None,
+    out: Location,
+) -> Request:
+    """The request that these arguments make."""
+    given = [methods] if isinstance(methods, type) else _names(methods)
+    return Request(
+        methods=[_name(method) for method in given],
+        dataset=dataset,
+        profile=profile,
+        pairs=_names(pairs),
+        split=split,
+        seeds=list(seeds) if isinstance(seeds, Iterable) else [seeds],
+        settings=nested(settings or {}),
+        out=Path(out),
+    )
+
+
+def _failed(outcome: Outcome, runner: Blocks) -> list[str]:
+    """Names of the units that failed, about which there is a warning."""
+    failed = [unit.name for unit in outcome.failed]
+    if failed:
+        folder = runner.store.folder / "failed"
+        warnings.warn(f"{len(failed)} units failed; tracebacks: {folder}", stacklevel=4)
+    return failed
+
+
 def _names(given: str | Sequence[Name]) -> Sequence[str | Name]:
     """One or several, as several."""
     return [given] if isinstance(given, str) else given
@@ -223,17 +300,12 @@ def _board(
     folder: Path, group: str = "", wanted: Sequence[str] = (), sort: str = ""
 ) -> pd.DataFrame:
     """The leaderboard of a folder, over some pairs."""
-    records, notes = _records(folder)
-    selection = Selection()
-    if records:
-        selection = Selection(chosen_pairs(records[0], group, wanted), sort_column(sort))
-    board = board_table(records, selection)
-    board.attrs["notes"] = notes
+    results, selection = read(folder), Selection()
+    if results.records:
+        selection = Selection(chosen_pairs(results.records[0], group, wanted), sort_column(sort))
+    board = board_of(results.by_label, selection)
+    board.attrs["notes"] = list(results.notes)
     return board
-
-
-def _records(folder: Path) -> tuple[list[Record], list[str]]:
-    return comparable(Store(folder).records())
 
 
 def _name(method: str | type[Method]) -> str:

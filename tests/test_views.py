@@ -15,6 +15,7 @@ from xbench.analysis import figures as plots
 from xbench.analysis import leaderboard
 from xbench.analysis.leaderboard import with_published
 from xbench.analysis.results import read
+from xbench.analysis.rows import make
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 from xbench.records.store import Store
@@ -147,8 +148,8 @@ def test_seeds_are_averaged_before_the_mean_over_pairs(records: list[Record]) ->
     ftd = own[0].metrics["ftd"].value
     assert ftd is not None
     extra.metrics["ftd"].value = ftd + 20
-    board = leaderboard.board_table([*records, extra]).set_index("method")
-    plain = leaderboard.board_table(records).set_index("method")
+    board = leaderboard.board_of(make([*records, extra])).set_index("method")
+    plain = leaderboard.board_of(make(records)).set_index("method")
     added = board.loc["histogram", "ftd"] - plain.loc["histogram", "ftd"]
     assert added == pytest.approx(10 / 20)
     assert board.loc["histogram", "seeds"] == 2
@@ -157,7 +158,7 @@ def test_seeds_are_averaged_before_the_mean_over_pairs(records: list[Record]) ->
 def test_an_absent_value_empties_the_mean_instead_of_shrinking_it(records: list[Record]) -> None:
     changed = [record.model_copy(deep=True) for record in records]
     next(r for r in changed if r.method.label == "histogram").metrics["ftd"].value = None
-    board = leaderboard.board_table(changed).set_index("method")
+    board = leaderboard.board_of(make(changed)).set_index("method")
     assert board.loc["histogram", ["ftd"]].isna().all()
     assert board.loc["histogram", ["ssim"]].notna().all()
 

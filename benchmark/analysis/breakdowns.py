@@ -10,7 +10,7 @@ from xbench.analysis.columns import columns, spreads
 from xbench.analysis.leaderboard import board_of, known, other_budgets
 from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import Selection, directions
-from xbench.core.columns import RANKING, crossed
+from xbench.core.columns import RANKING, UTILITY, crossed
 from xbench.core.pairs import Pair, parse_pairs
 from xbench.core.settings import name_of
 
@@ -20,7 +20,7 @@ def blocks(
 ) -> dict[str, pd.DataFrame]:
     """A leaderboard for each set of pairs, ranked by its means or by `sort`."""
     overall = [column.name for column in columns() if column.all_pairs]
-    overall += spreads(*map(crossed, RANKING))
+    overall += [*spreads(*map(crossed, RANKING)), *UTILITY[1:]]
     return {
         name: board_of(by_label, Selection(pairs, sort)).drop(columns=overall)
         for name, pairs in named.items()

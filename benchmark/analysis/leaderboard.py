@@ -10,7 +10,7 @@ from xbench.analysis.columns import column, columns, spreads
 from xbench.analysis.ranking import Ranking
 from xbench.analysis.rows import Row
 from xbench.analysis.selection import ALL, Selection, crossing
-from xbench.core.columns import RANKING, crossed
+from xbench.core.columns import RANKING, UTILITY, crossed
 from xbench.core.pairs import CHEATS, FLOOR, PAIRED, Pair, parse_pairs
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS
@@ -201,11 +201,6 @@ def _values(record: Record) -> dict[str, float | None]:
     return cells
 
 
-def board_table(records: Sequence[Record], selection: Selection = ALL) -> pd.DataFrame:
-    """The leaderboard of some records, see `board_of`."""
-    return board_of(rows.make(records), selection)
-
-
 def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.DataFrame:
     """The frame of the leaderboard: a line per row, means over pairs, sorted by rank.
 
@@ -213,7 +208,8 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
     sweeps and other budgets, and those that fail a gate (`ranking`) have no rank.
     """
     averaged = [(n, n, False) for n in METRICS] + [(crossed(n), n, True) for n in RANKING]
-    heads = [*(column.name for column in columns()), *spreads(*(name for name, *_ in averaged))]
+    heads = [column.name for column in columns()]
+    heads += [*spreads(*(name for name, *_ in averaged)), *UTILITY[1:]]
     if not by_label:
         return pd.DataFrame(columns=heads)
     record = rows.first(by_label)
@@ -231,6 +227,7 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
             "pairs": f"{len({(r.source, r.target) for r in own})}/{len(pairs)}",
             "seeds": len({r.seed for r in own}),
             "reference": row.reference,
+            **dict(zip(UTILITY, row.utility, strict=True)),
             **_cost(own),
         }
         # A mean over some of the pairs would not compare: all or none.

@@ -13,7 +13,7 @@ from xbench.core.files import atomic
 from xbench.records.folders import profile_folders
 from xbench.records.freshness import why_not_in_table
 from xbench.records.schema import Record
-from xbench.records.store import Store
+from xbench.records.store import Store, UtilityStore
 
 #: Size of a published profile, in millions of bytes, from which on there is a warning.
 LIMIT_MB = 30
@@ -45,6 +45,8 @@ def publish(out: Path, to: Path) -> list[Path]:
         for path, record in files:
             strip = pictured.get(record.method.label) == record.seed
             _copy_unit(folder, target, path, strip=strip)
+        for path, _ in UtilityStore(folder).record_files():
+            _copy_unit(folder, target, path, strip=False)
         make_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -66,7 +68,7 @@ def _pictured(records: Sequence[Record]) -> dict[str, int]:
 def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
     """Copy a record, and the 8-bit strip of its images if `strip` is set.
 
-    16-bit images and trainings are not published; their hashes are in the record.
+    16-bit images, masks and trainings are not published; their hashes are in the record.
     """
     record = path.relative_to(folder)
     image = Path("strips", *record.parts[1:]).with_suffix(".png")
@@ -89,6 +91,8 @@ def make_views(results: Results) -> list[Path]:
     made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
         made += plots.tradeoff(results)
+    with suppress(UserError):  # fewer than two rows have a utility
+        made += plots.utility(results)
     if results.records:
         made.append(plots.samples(results))
     return made

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from xbench.core.pairs import FLOOR
 from xbench.datasets import registry as datasets
-from xbench.records.schema import EXTERNAL, Record
+from xbench.records.schema import EXTERNAL, Finished, Record
 
 
 def commands(records: Sequence[Record]) -> list[str]:
@@ -91,7 +91,7 @@ def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
     return _run(record, [name], record.method.assignments, [record.seed], pair, dataset)
 
 
-def method_name(record: Record) -> str:
+def method_name(record: Finished) -> str:
     """What `--method` takes; of the floor `identity`, since every run makes the floor, too."""
     method = record.method
     return "identity" if method.name == FLOOR else method.given or method.name

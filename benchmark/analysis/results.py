@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from xbench.analysis import rows
+from xbench.analysis import rows, utility
 from xbench.analysis.leaderboard import comparable
-from xbench.analysis.rows import Row
+from xbench.analysis.rows import Estimate, Row
 from xbench.core.pixels import Pixels
 from xbench.metrics.base import METRICS
 from xbench.records.images import read_png
 from xbench.records.schema import Record
-from xbench.records.store import Store
+from xbench.records.store import Store, UtilityStore
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,17 @@ class Results:
     @cached_property
     def by_label(self) -> dict[str, Row]:
         """Label → row; rows keep the means that one view has computed for the next view."""
-        return rows.make(self.records)
+        return rows.make(self.records, self.utilities)
+
+    @cached_property
+    def trials(self) -> utility.Table:
+        """What `xbench utility` found for the data of these records."""
+        return utility.like(UtilityStore(self.folder).records(), self.records)
+
+    @cached_property
+    def utilities(self) -> dict[str, Estimate]:
+        """Label → utility over all tasks, of the rows that have one."""
+        return utility.by_row(self.trials, self.records)
 
     @property
     def aligned(self) -> bool:

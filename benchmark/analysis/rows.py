@@ -21,6 +21,17 @@ Mark = Literal["", "best", "second"]
 Groups = tuple[str, ...]
 
 
+class Estimate(NamedTuple):
+    """A value, and its 95 % interval over groups of images and seeds; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+UNKNOWN = Estimate(math.nan)
+
+
 class Summary(NamedTuple):
     """Means over some pairs, [metrics] each; NaN where a value they need is missing.
 
@@ -81,10 +92,12 @@ class Row:
     Attributes:
         records: all of them, by seed, and within by pair in the order of the domains.
         metrics: the columns of the arrays.
+        utility: of its images for other networks (`analysis.utility`), if it is known.
     """
 
     records: Sequence[Record]
     metrics: tuple[str, ...]
+    utility: Estimate = UNKNOWN
     _summaries: dict[tuple[Pair, ...], Summary] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -216,12 +229,18 @@ class Row:
         return self.metrics.index(metric)
 
 
-def make(records: Iterable[Record]) -> dict[str, Row]:
-    """Label → row: references first, then methods by label."""
+def make(
+    records: Iterable[Record], utilities: Mapping[str, Estimate] | None = None
+) -> dict[str, Row]:
+    """Label → row: references first, then methods by label; `utilities` by label are added."""
+    known = utilities or {}
     by_label: dict[str, list[Record]] = {}
     for record in sorted(records, key=order):
         by_label.setdefault(record.method.label, []).append(record)
-    return {label: Row(own, tuple(METRICS)) for label, own in by_label.items()}
+    return {
+        label: Row(own, tuple(METRICS), known.get(label, UNKNOWN))
+        for label, own in by_label.items()
+    }
 
 
 def first(by_label: Mapping[str, Row]) -> Record:

@@ -71,6 +71,8 @@ def board(
         remarks += _remarks([r for row in by_label.values() for r in row.records])
     if times := footnotes.clocks(by_label):
         remarks.append(times)
+    if frame["utility"].notna().any():
+        remarks.append(f"In tables/utility: {scores.LEGEND}")
     return Made(frame, Table("leaderboard", _caption(by_label, selection), {"": text}, remarks))
 
 

@@ -8,7 +8,7 @@ they are, and from true images of the target.
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,13 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from xbench.analysis.rows import Estimate
 from xbench.analysis.typeset import Cell, Line, dictionaries
 from xbench.core.columns import Column
 from xbench.core.errors import Unavailable
 from xbench.core.pairs import Pair
 from xbench.metrics.uncertainty import jackknife
-from xbench.records.freshness import setup_of
-from xbench.records.schema import UtilityRecord
+from xbench.records.freshness import ROW, difference, setup_of, why_not_in_row
+from xbench.records.schema import Finished, Record, UtilityRecord
 from xbench.records.utility import SOURCE, TARGET
 from xbench.tasks.measures import TASKS, Task, score
 
@@ -37,14 +38,6 @@ LEGEND = (
     "images of the target, below 0 harm. ± is half of the 95 % interval over groups (heads, "
     "acquisitions) and seeds. 'shuffle' has the labels of other images."
 )
-
-
-class Estimate(NamedTuple):
-    """A value, and its 95 % interval over groups of images and seeds; NaN where there is none."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 class Chosen(NamedTuple):
@@ -63,6 +56,7 @@ class Tested:
 
     label: str
     records: tuple[UtilityRecord, ...]
+    _values: dict[tuple[str, Pair], Array] = field(default_factory=dict, init=False)
 
     @cached_property
     def pairs(self) -> dict[Pair, list[UtilityRecord]]:
@@ -74,13 +68,17 @@ class Tested:
 
     def values(self, task: Task, pair: Pair) -> Array:
         """`[runs, measures, images]`: a run is a seed of the method and one of the task."""
-        return np.concatenate([task.values(record.measures) for record in self.pairs[pair]])
+        key = task.name, pair
+        if key not in self._values:
+            own = [task.values(record.measures) for record in self.pairs[pair]]
+            self._values[key] = np.concatenate(own)
+        return self._values[key]
 
 
 def rows(records: Iterable[UtilityRecord]) -> dict[str, Tested]:
     """Label → row, of the records that may share a table with the newest.
 
-    Data, labels, profile and recipe must agree.
+    Data, labels, profile and recipe must agree, and within a row what makes its images.
     """
     known = sorted(records, key=lambda record: record.finished)
     if not known:
@@ -91,6 +89,8 @@ def rows(records: Iterable[UtilityRecord]) -> dict[str, Tested]:
         return made.data, made.profile, record.labels, record.identity
 
     alike = [record for record in known if scope(record) == scope(known[-1])]
+    newest = {record.method.label: record for record in alike}
+    alike = [r for r in alike if not why_not_in_row(r, newest[r.method.label])]
     labels = sorted({(not r.method.reference, r.method.label) for r in alike})
     order = [label for _, label in labels]
     first = [label for label in (SOURCE, TARGET) if label in order]
@@ -195,6 +195,29 @@ class Table:
         seeds = -stdtrit(runs, 0.025) * deviation if runs else math.nan
         reach = math.hypot((high - low) / 2, seeds)
         return Estimate(mean, mean - reach, mean + reach)
+
+
+def like(records: Iterable[UtilityRecord], others: Sequence[Record]) -> Table:
+    """The table of those records that have the data and profile of records of a run."""
+
+    def scope(record: Finished) -> tuple[object, ...]:
+        made = setup_of(record)
+        return made.data, made.split, made.profile
+
+    scopes = {scope(record) for record in others}
+    return Table(rows(record for record in records if scope(record) in scopes))
+
+
+def by_row(table: Table, others: Sequence[Record]) -> dict[str, Estimate]:
+    """Label of a row of a run → its utility, if it was made in the same way."""
+    found = {}
+    for label, record in {record.method.label: record for record in others}.items():
+        own = SOURCE if record.method.name == "identity" else label
+        if own in table.rows:
+            made = setup_of(table.rows[own].records[0])._replace(seed=record.seed)
+            if not difference(made, setup_of(record), ROW):
+                found[label] = table.utility(own, table.tasks)
+    return found
 
 
 def frame(by_label: Mapping[str, Tested], tasks: Sequence[str] = ()) -> pd.DataFrame:

@@ -159,3 +159,11 @@ def _shard(text: str) -> tuple[int, int]:
             "for example: --shard 1/4",
         )
     return int(number), int(count)
+
+
+def own_dataset(dataset: str) -> str:
+    """The data set that the user named, unless it is built in."""
+    from xbench.core.settings import name_of
+    from xbench.datasets.registry import BUILT_IN
+
+    return "" if name_of(dataset) in BUILT_IN else dataset

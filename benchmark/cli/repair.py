@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xbench.cli.answers import answer, listing, show_checks
-from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed
+from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed, own_dataset
 from xbench.core.errors import UserError, nothing_finished
 
 if TYPE_CHECKING:
-    from xbench.records.schema import Record
+    from xbench.records.store import FinishedT
 
 RecordPath = Annotated[Path, typer.Argument(help="A file below a folder `records`.")]
 #: Code that a record names is run only if the user names it too.
@@ -40,7 +40,7 @@ def status(
         folder, units = plan.folder, states.of_plan(plan)
     else:
         folder = _results(part)
-        units = states.of_folder(folder, _own(part.dataset))
+        units = [*states.of_folder(folder, own_dataset(part.dataset)), *states.of_utility(folder)]
         if not units:
             raise nothing_finished(folder)
     failures = [unit for unit in units if unit.state == "failed"]
@@ -65,9 +65,10 @@ def rerun(
     import shlex
 
     from xbench.analysis.reproduce import command
+    from xbench.records.schema import Record
     from xbench.records.store import Store
 
-    wanted = _read(record)
+    wanted = _read(record, Record)
     words = command(wanted, method, dataset)
     if out != Path("runs"):
         words += ["--out", str(out)]
@@ -95,12 +96,21 @@ def verify(
 ) -> None:
     """Make some images of a record again, and its metrics, and compare them.
 
+    Of a record of xbench utility: measure its stored predictions again.
+
     Exit code 0: what could be compared agrees; 1: something differs; 2: nothing could be compared.
     """
     from xbench.harness.runner import pick_device
     from xbench.harness.verify import verify_record
+    from xbench.harness.verify_utility import verify_utility
+    from xbench.records.schema import Record, UtilityRecord
+    from xbench.records.store import UtilityStore
 
-    checks = verify_record(record, _read(record), images, pick_device(device), method, dataset)
+    if UtilityStore.name in record.resolve().parts[-5:-4]:
+        checks = verify_utility(record, _read(record, UtilityRecord), method, dataset)
+    else:
+        wanted, place = _read(record, Record), pick_device(device)
+        checks = verify_record(record, wanted, images, place, method, dataset)
     show_checks(checks, json=json)
     if any(check.outcome == "differs" for check in checks):
         raise typer.Exit(1)
@@ -131,7 +141,7 @@ def clean(
     """Remove what nothing needs, after showing it.
 
     By default: parts (unfinished files of processes that are gone), corrupt (damaged files that
-    were set aside), orphans (images and strips without a record).
+    were set aside), orphans (images, strips and masks without a record).
 
     On demand: stale (records of other versions and data, with their images), failed (tracebacks),
     trainings (that no record names), caches (prepared data that no profile and no record needs).
@@ -164,12 +174,12 @@ def _agreed(out: Path) -> bool:
     return typer.confirm("Remove all this?", err=True)
 
 
-def _read(path: Path) -> "Record":
+def _read(path: Path, kind: "type[FinishedT]") -> "FinishedT":
     """A record that the user named; a UserError if it cannot be read."""
-    from xbench.records.schema import Record, Unreadable, parse
+    from xbench.records.schema import Unreadable, parse
 
     try:
-        return parse(path.read_bytes(), Record)
+        return parse(path.read_bytes(), kind)
     except Unreadable as error:
         raise UserError(
             f"{path} cannot be read: {error}",
@@ -183,15 +193,8 @@ def _results(place: Place) -> Path:
     from xbench.records.folders import folder_of
 
     folder = folder_of(place.out, place.dataset, place.profile, place.split)
-    return folder if (folder / "failed").is_dir() else place.folder()
-
-
-def _own(dataset: str) -> str:
-    """The data set that the user named, unless it is built in."""
-    from xbench.core.settings import name_of
-    from xbench.datasets.registry import BUILT_IN
-
-    return "" if name_of(dataset) in BUILT_IN else dataset
+    some = any((folder / name).is_dir() for name in ("failed", "utility"))
+    return folder if some else place.folder()
 
 
 def _plain(text: str) -> str:

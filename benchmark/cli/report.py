@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from xbench.cli.options import DatasetName, Out, ProfileName, SplitName, To
+from xbench.cli.options import DatasetName, Out, ProfileName, SplitName, To, own_dataset
 from xbench.records.folders import results_folder
 
 
@@ -22,4 +22,5 @@ def report(
     """Write one HTML file with tables, plot, images and provenance; it needs no network."""
     from xbench import report as reporting
 
-    print(reporting.write(results_folder(dataset, profile, split, out), to, max_mb))
+    folder = results_folder(dataset, profile, split, out)
+    print(reporting.write(folder, to, max_mb, own_dataset(dataset)))

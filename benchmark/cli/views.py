@@ -180,6 +180,21 @@ def plot_samples(
     print(plots.samples(results, listed(pairs), to, row or [], difference=difference))
 
 
+@plot_app.command("utility")
+def plot_utility(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """Which metric predicts utility: a panel each, and rank correlations; see: xbench utility."""
+    from xbench.analysis import figures as plots
+
+    print(*plots.utility(_results(dataset, profile, split, out), to, row or []), sep="\n")
+
+
 @plot_app.command("training")
 def plot_training(
     dataset: DatasetName = "phantom",

@@ -12,6 +12,8 @@ from functools import partial
 RANKING = {"ltd": "LTD cross", "fid": "FID cross", "ftd": "FTD cross"}
 #: Endings of further columns of a metric: ends of the 95 % interval, deviation over seeds.
 SPREADS = ("ci_low", "ci_high", "sd_seeds")
+#: What networks are worth that learned from a row's images (`analysis.utility`), and its interval.
+UTILITY = ("utility", "utility_ci_low", "utility_ci_high")
 
 
 def crossed(metric: str) -> str:
@@ -108,6 +110,12 @@ BACK = (
         ),
         decimals=3,
         higher_is_better=True,
+    ),
+    Column(
+        *(UTILITY[0], "utility", "share of the gap to real labels that it closes: xbench utility"),
+        decimals=2,
+        higher_is_better=True,
+        all_pairs=True,
     ),
     _parameters("params_total", "params, all pairs", "parameters of all networks for all pairs"),
     _parameters("params", "params", "parameters for one pair", in_tables=False),

@@ -13,7 +13,7 @@ from xbench.core.locks import held
 from xbench.core.profiles import PROFILES
 from xbench.datasets import registry as datasets
 from xbench.harness import status
-from xbench.records.store import Store
+from xbench.records.store import Records, Store, UtilityStore
 
 Kind = Literal["parts", "corrupt", "orphans", "stale", "failed", "trainings", "caches"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -22,7 +22,7 @@ USUAL: tuple[Kind, ...] = ("parts", "corrupt", "orphans")
 ABOUT: dict[Kind, str] = {
     "parts": "unfinished files of processes that are gone",
     "corrupt": "damaged files that were set aside",
-    "orphans": "images and strips without a record",
+    "orphans": "images, strips and masks without a record",
     "stale": "records of other versions, settings or data, with their images",
     "failed": "tracebacks of failures",
     "trainings": "trainings that no record names",
@@ -133,19 +133,25 @@ def _of_kind(kind: Kind, folder: Path) -> Iterator[Path]:
         yield from sorted(folder.rglob("*.corrupt"))
     elif kind == "orphans":
         yield from _orphans(folder)
-    elif kind == "failed" and (folder / "failed").is_dir():
-        yield folder / "failed"
+    elif kind == "failed":
+        found = (folder / "failed", UtilityStore(folder).folder / "failed")
+        yield from (path for path in found if path.is_dir())
     elif kind == "stale":
         yield from _stale(folder)
 
 
 def _orphans(folder: Path) -> Iterator[Path]:
-    """Images and strips of units without any file in the place of their record."""
-    for kind, ending in (("images", ""), ("strips", ".png")):
-        root = folder / kind
+    """Images, strips and masks of units without any file in the place of their record."""
+    utility = UtilityStore(folder).folder
+    for records, kind, ending in (
+        (folder, "images", ""),
+        (folder, "strips", ".png"),
+        (utility, "masks", ".png"),
+    ):
+        root = records / kind
         for path in sorted(root.glob(f"*/seed*/*--*{ending}")):
             name = path.relative_to(root).as_posix().removesuffix(ending)
-            if not (folder / "records" / f"{name}.json").exists():
+            if not (records / "records" / f"{name}.json").exists():
                 yield path
 
 
@@ -162,10 +168,12 @@ def _unused_trainings(first: Path, folders: Sequence[Path]) -> Iterator[Path]:
     """Trainings that no record of any split names; none if a record cannot be read."""
     used: set[str] = set()
     for folder in folders:
-        records = Store(folder).records()
-        used |= {key for record in records for key in record.method.weights_sha256}
-        if len(records) < sum(1 for _ in (folder / "records").rglob("*.json")):
-            return
+        stores: tuple[Records[Any], ...] = (Store(folder), UtilityStore(folder))
+        for store in stores:
+            records = store.records()
+            used |= {key for record in records for key in record.method.weights_sha256}
+            if len(records) < sum(1 for _ in (store.folder / "records").rglob("*.json")):
+                return
     yield from (path for path in sorted((first / "trainings").glob("*")) if path.name not in used)
 
 
@@ -190,7 +198,8 @@ def _needed_keys(out: Path) -> set[str]:
     keys = set()
     for phantom in map(datasets.get, ("phantom", "phantom-v1")):
         keys |= {phantom(phantom.configure(profile)).key for profile in PROFILES.values()}
-    for path in out.glob("*/*/records/**/*.json"):
+    places = ("*/*/records/**/*.json", f"*/*/{UtilityStore.name}/records/**/*.json")
+    for path in (path for place in places for path in out.glob(place)):
         try:
             keys.add(str(json.loads(path.read_bytes())["data"]["key"]))
         except (OSError, ValueError, KeyError, TypeError):

@@ -98,10 +98,10 @@ class Display:
 
     def utility(self, record: UtilityRecord) -> None:
         """A unit of `xbench utility` is done."""
-        found = {task: task.values(record.measures) for task in TASKS}
+        found = [(task, task.values(record.measures)) for task in TASKS]
         text = "  ".join(
             f"{task.name} {score(values).mean():.{task.decimals}f} {task.unit(record.measures)}"
-            for task, values in found.items()
+            for task, values in found
             if values.size
         )
         self._cell(record.unit, text)

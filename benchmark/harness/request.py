@@ -11,11 +11,11 @@ from xbench.core.settings import name_of, parse
 from xbench.datasets import registry as datasets
 from xbench.harness.plan import Request
 from xbench.methods import registry as methods
-from xbench.records.schema import EXTERNAL, Record
+from xbench.records.schema import EXTERNAL, Finished
 from xbench.records.store import Store
 
 
-def request(records: Sequence[Record], out: Path, method: str = "", dataset: str = "") -> Request:
+def request(records: Sequence[Finished], out: Path, method: str = "", dataset: str = "") -> Request:
     """The request whose plan has the units of records that differ only in seed and pair.
 
     Args:

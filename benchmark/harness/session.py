@@ -161,7 +161,7 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     files = publish.make_views(results)
     others = publish.matching(published, results.records[0]) if results.records else []
     records, marked = with_published(list(results.records), others)
-    by_label = rows.make(records)
+    by_label = rows.make(records, results.utilities)
     board = board_of(by_label)
     board["published"] = board["method"].isin(marked)
     for table in _ablations(plan, by_label):

@@ -15,7 +15,7 @@ from xbench.harness.plan import Plan, Unit
 from xbench.harness.request import request
 from xbench.records.freshness import difference, setup_of, why_not_in_row, why_stale
 from xbench.records.schema import Failure, Record
-from xbench.records.store import Store, read
+from xbench.records.store import Store, UtilityStore, read
 from xbench.records.units import UnitId
 
 State = Literal["done", "failed", "missing", "stale", "running"]
@@ -73,6 +73,25 @@ def of_folder(folder: Path, dataset: str = "") -> list[UnitState]:
     return [*found.values(), *_missing(found, records.values())]
 
 
+def of_utility(folder: Path) -> list[UnitState]:
+    """The states of units of `xbench utility` below a results folder: done, failed or running.
+
+    Rows are called `LABEL (utility)`.
+    """
+    store, busy = UtilityStore(folder), running(folder, UtilityStore.name)
+    found = {record.unit: UnitState(record.unit, "done") for record in store.records()}
+    for _, failure in store.failures():
+        unit = failure.unit
+        found.setdefault(unit, UnitState(unit, "failed", _last_line(failure), failure.traceback))
+    return [
+        replace(
+            UnitState(unit, "running") if unit.path in busy else state,
+            unit=unit._replace(label=f"{unit.label} (utility)"),
+        )
+        for unit, state in found.items()
+    ]
+
+
 def failed_units(store: Store, units: Sequence[Unit]) -> list[Unit]:
     """Units that failed and have not been finished since."""
     return [
@@ -80,10 +99,15 @@ def failed_units(store: Store, units: Sequence[Unit]) -> list[Unit]:
     ]
 
 
-def running(folder: Path) -> set[str]:
-    """Names of the units below a results folder that a live process works on."""
+def running(folder: Path, kind: str = "") -> set[str]:
+    """Names of the units below a results folder that a live process works on.
+
+    Args:
+        folder: `<out>/<dataset>/<profile>`.
+        kind: of the units, as their locks are called; by default those of the folder's split.
+    """
     # The val split has a folder of its own, and the locks of the other.
-    split = "val" if folder.name.endswith("-val") else "test"
+    split = kind or ("val" if folder.name.endswith("-val") else "test")
     home = folder.with_name(folder.name.removesuffix("-val"))
     names = [lock.name for lock in held(home / "locks") if is_alive(lock)]
     return {name.removeprefix(f"{split}/") for name in names if name.startswith(f"{split}/")}

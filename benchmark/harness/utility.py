@@ -154,7 +154,7 @@ class UtilityRunner(Blocks):
     """Runs the plan of `make`."""
 
     store: UtilityStore
-    kind = "utility"
+    kind = UtilityStore.name
 
     def __init__(self, made: Plan, device: torch.device, display: Display) -> None:
         super().__init__(made, device, display)

@@ -84,7 +84,7 @@ def difference(
     return f"made with {ours}, {by} {theirs}"
 
 
-def why_stale(record: Record, key: str, wanted: Setup) -> str | None:
+def why_stale(record: Finished, key: str, wanted: Setup) -> str | None:
     """Why a record does not count for a unit of this key and setup; None if it does."""
     if record.key == key:
         return None
@@ -93,7 +93,7 @@ def why_stale(record: Record, key: str, wanted: Setup) -> str | None:
     )
 
 
-def why_not_in_row(record: Record, newest: Record) -> str | None:
+def why_not_in_row(record: Finished, newest: Finished) -> str | None:
     """Why a record cannot share a row with the newest record of its label; None if it can."""
     by = "the newest of its row has"
     return difference(setup_of(record), setup_of(newest), ROW, by)

@@ -176,9 +176,11 @@ class UtilityStore(Records[UtilityRecord]):
     """The files of `xbench utility`, in the folder `utility` of a run."""
 
     kind = UtilityRecord
+    #: The folder below that of the run.
+    name = "utility"
 
     def __init__(self, run: Path) -> None:
-        super().__init__(run / "utility")
+        super().__init__(run / self.name)
 
     def masks_path(self, unit: UnitId) -> Path:
         """The masks that a unit's networks saw in the test images, one below the other."""

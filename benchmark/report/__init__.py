@@ -1,10 +1,11 @@
 """The whole comparison as one HTML file that needs no server and no network.
 
 `gather` collects what the page shows, `data` what its script computes with, `pictures` its images,
-`origin` where each row comes from; `page` fills the template in `page/` with all of it. `vendor/`
-has libraries of others, unchanged.
+`origin` where each row comes from, `predictions` what networks of `xbench utility` saw; `page`
+fills the template in `page/` with all of it. `vendor/` has libraries of others, unchanged.
 
-May import `analysis` (but no figures) and all below it; neither torch nor a method is imported.
+May import `analysis` (but no figures) and all below it; neither torch nor a method is imported,
+but where such predictions are drawn.
 """
 
 from xbench.report.page import write

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xbench.analysis import footnotes
+from xbench.analysis import footnotes, tables
 from xbench.analysis.columns import columns
 from xbench.analysis.leaderboard import (
     board_of,
@@ -19,7 +19,7 @@ from xbench.analysis.leaderboard import (
 )
 from xbench.analysis.results import read
 from xbench.analysis.rows import Mark
-from xbench.analysis.typeset import marked
+from xbench.analysis.typeset import Table, marked
 from xbench.core.columns import RANKING, Column, crossed
 from xbench.core.errors import nothing_finished
 from xbench.core.pairs import Pair, parse_pairs
@@ -27,6 +27,7 @@ from xbench.metrics.base import METRICS
 from xbench.records.schema import Failure, Record
 from xbench.records.store import Store
 from xbench.report.data import EXTREMES, finite, page_data, per_image
+from xbench.report.predictions import Predictions, predictions
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Content:
         swept: whether there are rows of sweeps.
         budgets: whether there are rows of other budgets than the usual one.
         notes: what was left out, what is empty and why, what looks wrong.
+        utility: the table of `xbench utility`; None if there is none.
+        seen: what its networks saw in test images.
     """
 
     records: list[Record]
@@ -71,6 +74,8 @@ class Content:
     swept: bool
     budgets: bool
     notes: list[str]
+    utility: Table | None
+    seen: Predictions
 
     @property
     def first(self) -> list[Record]:
@@ -82,8 +87,8 @@ class Content:
         return [record for record in self.records if record.seed == seeds[record.method.label]]
 
 
-def gather(folder: Path) -> Content:
-    """What a page shows of a folder's records.
+def gather(folder: Path, dataset: str = "") -> Content:
+    """What a page shows of a folder's records; `dataset` as the user names it, if not built in.
 
     Raises:
         UserError: there are none.
@@ -127,6 +132,8 @@ def gather(folder: Path) -> Content:
         bool(sweeps(by_label)),
         bool(other_budgets(by_label)),
         notes,
+        tables.utility(folder).text if results.trials.pairs else None,
+        predictions(folder, results, dataset),
     )
 
 

@@ -33,18 +33,21 @@ LICENCES = (
 LIMIT_MB = 15.0
 
 
-def write(folder: Path, to: Path | None = None, limit_mb: float = LIMIT_MB) -> Path:
+def write(
+    folder: Path, to: Path | None = None, limit_mb: float = LIMIT_MB, dataset: str = ""
+) -> Path:
     """Write the report of a folder's records; equal records give equal bytes.
 
     Args:
         folder: `<out>/<dataset>/<profile>`.
         to: the file; by default `report.html` in the folder.
         limit_mb: millions of bytes that the page may have; pictures beyond that are left out.
+        dataset: what the user gives to `--dataset`; for predictions on data that are not built in.
 
     Raises:
         UserError: there are no records.
     """
-    content = gather(folder)
+    content = gather(folder, dataset)
     page = _Page(content)
     room = int(limit_mb * 1e6) - len(page.render(Album({}, {}, 0, 0)).encode())
     # Pictures differ in size, and each has a tag around it: 6 % are kept free.

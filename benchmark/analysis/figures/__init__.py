@@ -14,6 +14,7 @@ from xbench.analysis.figures.fronts import tradeoff
 from xbench.analysis.figures.grids import contact_sheet, domains, samples
 from xbench.analysis.figures.latent import latents
 from xbench.analysis.figures.matrix import pairs
+from xbench.analysis.figures.predictors import utility
 from xbench.analysis.figures.spectra import spectra
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "spectra",
     "tradeoff",
     "training",
+    "utility",
 ]

@@ -1,0 +1,144 @@
+"""Utility against the metrics that are meant to predict it."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from xbench.analysis import families, predictors
+from xbench.analysis.columns import of_metric
+from xbench.analysis.figures import style
+from xbench.analysis.figures.labels import label_points
+from xbench.analysis.results import Results
+from xbench.analysis.rows import Row
+from xbench.analysis.tables import FOLDER
+from xbench.core.errors import UserError
+from xbench.core.files import write_text
+from xbench.metrics.base import METRICS
+
+#: The metric of each panel: the first that rows have.
+PANELS = (("ltd",), ("fid", "ftd"), ("ssim",), ("psnr_ref",))
+
+
+def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
+    """A panel for each of some metrics: its mean over the pairs of utility, and utility.
+
+    Titles say how the orders of rows agree. A CSV file has that of all metrics.
+
+    Raises:
+        UserError: fewer than two rows have both.
+    """
+    style.chosen_rows(results, labels)
+    rows, pairs = predictors.rows(results, labels), results.trials.pairs
+    if len(rows) < 2:
+        raise UserError(
+            f"fewer than two rows in {results.folder} have metrics and a utility",
+            "expected: methods with finished pairs, and their records of xbench utility",
+            "for example: xbench utility --method medshift,histogram",
+        )
+    found = predictors.agreements(rows, pairs)
+    names = [name for own in PANELS for name in [n for n in own if n in found][:1]]
+    columns = 2 if len(names) == 4 else len(names)
+    lines = math.ceil(len(names) / columns)
+    size = (style.PAGE * columns / max(columns, 2), 2.6 * lines + 0.4)
+    with style.panels(lines, columns, size) as (figure, grid):
+        for axes, name in zip(grid.flat, names, strict=True):
+            _panel(axes, results, rows, name)
+            axes.set_title(_title(found[name]))
+        over = (
+            ", ".join(f"{a} → {b}" for a, b in pairs) if len(pairs) < 4 else f"{len(pairs)} pairs"
+        )
+        text = f"{style.where(results)}: {over}; ρ: rank correlation, 95 % interval"
+        text += "; hollow: other training budget" * any(map(families.other_budget, rows))
+        figure.suptitle(textwrap.fill(text, 130), fontsize=6.5)
+        for axes, name in zip(grid.flat, names, strict=True):
+            _label(figure, axes, results, rows, name)
+        files = style.save_drawing(figure, results.folder, "utility", to, dpi=300)
+    if to:
+        return files
+    path = results.folder / FOLDER / "utility-predictors.csv"
+    write_text(path, pd.DataFrame(found.values()).to_csv(index=False, float_format="%.6g"))
+    return [*files, path]
+
+
+def _title(found: predictors.Agreement) -> str:
+    """How the orders agree, in words."""
+    if found.n < predictors.LEAST:
+        return f"too few rows (n = {found.n})"
+    if math.isnan(found.spearman):
+        return f"no order (n = {found.n})"
+    text = f"ρ = {found.spearman:.2f}"
+    if not math.isnan(found.ci_low):
+        text += f" ({found.ci_low:.2f} to {found.ci_high:.2f})"
+    return f"{text}, n = {found.n}".replace("-", "−")
+
+
+def _places(
+    results: Results, rows: Mapping[str, Row], metric: str
+) -> dict[str, tuple[float, float]]:
+    """Label → where its point lies, of rows that have the metric."""
+    found = {
+        label: (row.mean(metric, results.trials.pairs), row.utility.value)
+        for label, row in rows.items()
+    }
+    return {label: place for label, place in found.items() if math.isfinite(place[0])}
+
+
+def _panel(axes: Axes, results: Results, rows: Mapping[str, Row], metric: str) -> None:
+    """Points with intervals, and lines at the utilities of source and target."""
+    looks, column = families.looks(results.by_label), of_metric(METRICS[metric])
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+    places = _places(results, rows, metric)
+    across = [x for x, _ in places.values()]
+    if not column.higher_is_better and min(across) > 0:
+        style.plain_log(axes)
+        if max(across) > 100 * min(across):
+            axes.xaxis.set_major_locator(LogLocator())
+    for height in (0, 1):
+        axes.axhline(height, color="0.5", linewidth=0.6, linestyle="--", zorder=1)
+    for label, (x, y) in places.items():
+        look = looks[rows[label].records[0].method.name]
+        axes.plot([x, x], rows[label].utility[1:], color=look.colour, linewidth=0.5, alpha=0.6)
+        axes.plot(
+            *(x, y, look.marker),
+            color=look.colour,
+            markersize=4.5,
+            markerfacecolor="white" if families.other_budget(label) else look.colour,
+            zorder=3,
+        )
+    axes.margins(x=0.12, y=0.08)
+    axes.tick_params(labelsize=6)
+    axes.set_xlabel(column.head, fontsize=7)
+    axes.set_ylabel("utility ↑", fontsize=7)
+
+
+def _label(
+    figure: Figure, axes: Axes, results: Results, rows: Mapping[str, Row], metric: str
+) -> None:
+    """Names beside points, and of the lines."""
+    end = axes.get_xlim()[1]
+    for height, name in ((0, "source"), (1, "target")):
+        axes.annotate(
+            *(name, (end, height)),
+            xytext=(-2, 1),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=5.5,
+            color="0.4",
+        )
+    places = _places(results, rows, metric)
+    texts = [style.wrapped(families.short(label, results.by_label), 24) for label in places]
+    spans = {label: rows[label].utility[1:] for label in places}
+    bars = [
+        [(places[label][0], low), (places[label][0], high)]
+        for label, (low, high) in spans.items()
+        if math.isfinite(low)
+    ]
+    label_points(figure, axes, list(places.values()), texts, bars)
