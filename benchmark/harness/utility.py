@@ -323,9 +323,10 @@ def execute(runner: UtilityRunner, request: Request, options: Options) -> Outcom
     todo = find(made, request, runner.device, force=options.force, failed_only=options.retry_failed)
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
-    show_plan(console, made, todo, None)
+    minutes = _minutes(runner.store, todo)
+    show_plan(console, made, todo, minutes)
     if options.dry_run:
-        return Outcome(preview=preview(made, todo, None))
+        return Outcome(preview=preview(made, todo, minutes))
     if options.team:
         failed = delegate(runner, options.team, todo)
     else:
@@ -339,3 +340,9 @@ def execute(runner: UtilityRunner, request: Request, options: Options) -> Outcom
             soft_wrap=True,
         )
     return Outcome(failed)
+
+
+def _minutes(store: UtilityStore, todo: Pending) -> float | None:
+    """Estimate for what is left to do, from finished units; None where there are none."""
+    seconds = [sum(record.seconds.values()) for record in store.records()]
+    return len(todo.translate) * sum(seconds) / len(seconds) / 60 if seconds else None
