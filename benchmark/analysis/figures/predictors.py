@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from xbench.analysis import families, predictors
 from xbench.analysis.columns import of_metric
@@ -23,6 +23,9 @@ from xbench.metrics.base import METRICS
 
 #: The metric of each panel: the first that rows have.
 PANELS = (("ltd",), ("fid", "ftd"), ("ssim",), ("psnr_ref",))
+
+#: Ticks of utility where some rows do harm.
+HARM = (-10, -5, -2, -1, -0.5, 0, 0.5, 1)
 
 
 def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()) -> list[Path]:
@@ -113,6 +116,12 @@ def _panel(axes: Axes, results: Results, rows: Mapping[str, Row], metric: str) -
             zorder=3,
         )
     axes.margins(x=0.12, y=0.08)
+    if min(y for _, y in places.values()) < -1:
+        # Rows that do great harm leave no room for the others on a linear axis.
+        axes.set_yscale("symlog", linthresh=1, linscale=2)
+        axes.set_yticks(HARM)
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=6)
     axes.set_xlabel(column.head, fontsize=7)
     axes.set_ylabel("utility ↑", fontsize=7)
