@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from xbench.metrics.base import METRICS
-from xbench.records.schema import DataFacts, MethodFacts, Record, Value
-from xbench.records.store import Store
+from xbench.records.schema import (
+    DataFacts,
+    Finished,
+    MethodFacts,
+    Record,
+    UtilityRecord,
+    Value,
+)
+from xbench.records.store import Store, UtilityStore
 
 DOMAINS = {"sim": "synthetic", "real_a": "real", "real_b": "real"}
 PAIRS = tuple(permutations(DOMAINS, 2))
@@ -82,6 +89,19 @@ def row(label: str, values: Mapping[str, float | None], **options: Any) -> list[
     return [record(label, pair, values, **options) for pair in PAIRS]
 
 
+def tested(like: Record, label: str, dice: float) -> UtilityRecord:
+    """A record of `xbench utility` beside one of a run: networks found this Dice."""
+    shared = like.model_dump(include=set(Finished.model_fields))
+    shared["method"] |= {"label": label, "reference": label in ("source", "target")}
+    one = [dice + head / 10 for head in HEADS for _ in range(2)]
+    return UtilityRecord(
+        **shared,
+        **{"identity": "utility-v1", "labels": "made", "train_images": 64},
+        measures={"dice_bone": [one, [value + 0.01 for value in one]]},
+        **{"structures": ["bone"], "places": {}, "angles": [], "masks_sha256": "0" * 64},
+    )
+
+
 def references() -> list[Record]:
     """Identity and floor, as every results folder has them."""
     return [
@@ -90,10 +110,11 @@ def references() -> list[Record]:
     ]
 
 
-def write(folder: Path, records: Sequence[Record]) -> Path:
+def write(folder: Path, records: Sequence[Record | UtilityRecord]) -> Path:
     """Store records as a run does; returns the folder."""
     for one in records:
-        path = Store(folder).record_path(one.unit)
+        store = Store(folder) if isinstance(one, Record) else UtilityStore(folder)
+        path = store.record_path(one.unit)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(one.model_dump_json())
     return folder

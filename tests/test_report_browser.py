@@ -168,8 +168,13 @@ def test_all_usual_columns_fit_into_1300_pixels(visit: Callable[..., Any], tmp_p
     costs = {"params": 113_810_000, "params_total": 1_138_100_000, "train_images": 20_480}
     seconds = {"train_seconds": 1216.0, "seconds": 5.0}
     records = made["row"]("identity", values) + made["row"]("floor", dict.fromkeys(values, 1.0))
-    for label in ("mine", "cyclediffusion[images=20480]", "unsb-official[images=1024]"):
+    labels = ("mine", "cyclediffusion[images=20480]", "unsb-official[images=1024]")
+    for label in labels:
         records += made["row"](label, values, **costs, **seconds)
+    for number, label in enumerate(("source", "target", *labels)):
+        name = label if label in labels else "identity"
+        like = next(record for record in records if record.method.label == name)
+        records.append(made["tested"](like, label, 0.5 + 0.1234 * number))
     made["write"](tmp_path, records)
     page = visit(
         report.write(tmp_path, tmp_path / "report.html"), viewport={"width": 1300, "height": 900}
