@@ -78,7 +78,7 @@ PROFILES = {
         Profile(
             name="medium",
             size=128,
-            train_images=32_768,
+            train_images=24_576,
             pair_images=4096,
             batch=32,
             threads=2,
