@@ -70,6 +70,16 @@ def test_the_same_command_gives_the_same_numbers(tested: Path, tmp_path: Path) -
         assert again[label].masks_sha256 == record.masks_sha256
 
 
+def test_two_processes_leave_what_one_leaves(tested: Path, xbench: Xbench, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    result = xbench("utility", "--method", "histogram", *place(out), "--workers", 2)
+    assert result.code == 0, result.err
+    again = records(out)
+    assert again.keys() == ROWS
+    for label, record in records(tested).items():
+        assert again[label].measures == record.measures
+
+
 def test_what_is_finished_is_not_done_again(tested: Path, xbench: Xbench, tmp_path: Path) -> None:
     shutil.copytree(tested, tmp_path / "runs")
     store = UtilityStore(tmp_path / "runs" / "phantom" / "smoke")
