@@ -34,7 +34,7 @@ def utility(
     labelled images of the target, below 0 harm.
 
     The method must have been trained: xbench run --method NAME. The phantom and CT volumes have
-    labels; a folder of your own has them in its folder labels/ (README, "Your own images"). By
+    labels; a folder of your own has them in its folder labels/ (benchmark/tasks/README.md). By
     default the pairs are those from the first domain to other groups of domains.
     """
     from xbench.analysis import tables
