@@ -35,7 +35,8 @@ Rows = NDArray[np.intp]
 LEGEND = (
     "utility is (row - source) / (target - source), sums over pairs, and the mean of the tasks: 0 "
     "as networks that learned from untranslated images, 1 as networks that learned from labelled "
-    "images of the target, below 0 harm. ± is half of the 95 % interval over groups (heads, "
+    "images of the target, below 0 harm; empty for a task in which 'target' is no better than "
+    "'source', which counts in no mean. ± is half of the 95 % interval over groups (heads, "
     "acquisitions) and seeds. 'shuffle' has the labels of other images."
 )
 
@@ -136,6 +137,7 @@ class Table:
         def value(rows: Chosen) -> float:
             return float(np.mean([self._ratio(label, task, rows)[0] for task in tasks]))
 
+        tasks = [task for task in tasks if self._gain(task) > 0]
         if not tasks or label in (SOURCE, TARGET):
             return Estimate(math.nan if not tasks else float(label == TARGET))
         # The tasks share their networks: deviations are taken to go together.
@@ -147,13 +149,19 @@ class Table:
             deviations.append(math.sqrt(sum(squares)) / abs(span))
         return self._estimate(value, float(np.mean(deviations)), label)
 
+    def _gain(self, task: Task) -> float:
+        """How much better labelled images of the target are than those of the source."""
+        _, span = self._ratio(SOURCE, task, Chosen())
+        return span if task.higher_is_better else -span
+
     def _ratio(self, label: str, task: Task, rows: Chosen) -> tuple[float, float]:
         """Utility of a task, and the sum over pairs of what could be gained."""
         method, source, target = (
             sum(float(self._runs(row, task, pair, rows).mean()) for pair in self.pairs)
             for row in (label, SOURCE, TARGET)
         )
-        return (method - source) / (target - source), target - source
+        span = target - source
+        return (method - source) / span if span else math.nan, span
 
     def _runs(self, label: str, task: Task, pair: Pair, rows: Chosen) -> Array:
         """The score of each run of a pair `[runs]`, on some of its images."""
