@@ -107,7 +107,7 @@ class PairedNet(nn.Module):
         for weight in last.parameters():
             nn.init.zeros_(weight)
         self.end = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last)
-        # How much of the source, with its noise, each target keeps: learned fast, as it is large.
+        # How much of the source, and so of its noise, each target keeps.
         self.keep = nn.Embedding(domains, domains, device=device)
         nn.init.zeros_(self.keep.weight)
 
@@ -143,7 +143,7 @@ class Paired(ConditionalMethod):
 
     @classmethod
     def budget(cls, profile: Profile) -> int:
-        """At `quick` and `medium` what a laptop does in five minutes."""
+        """At `quick` and `medium` what two cores do in some minutes."""
         return LAPTOP if profile.name in ("quick", "medium") else profile.train_images
 
     def make_net(self, device: torch.device) -> nn.Module:
