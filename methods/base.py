@@ -62,6 +62,10 @@ class MethodConfig(BaseModel):
         """
         return self.shown()
 
+    def in_other_words(self) -> dict[str, str]:
+        """Field → what its value means on another scale, which labels show beside the value."""
+        return {}
+
     def always_shown(self) -> set[str]:
         """Names of the fields that the label shows even at their default."""
         return set()
@@ -166,6 +170,8 @@ class Method(ABC):
     by_profile: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: The `infer` setting that trades structure against realism, if there is one.
     knob: ClassVar[str | None] = None
+    #: Settings that `xbench tune` chooses on `val`, in this order → the values that it tries.
+    tuned: ClassVar[Mapping[str, Sequence[Any]]] = {}
     #: Whether other random numbers give another translation of the same image.
     stochastic: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False

@@ -49,6 +49,7 @@ class CUT(ContrastMethod):
     """One training per ordered pair; translating needs only the generator."""
 
     name = "cut"
+    version = 2
     about = "one generator, patchwise contrast of input and output (arXiv 2007.15651)"
     Config = CUTConfig
     config: CUTConfig
@@ -85,6 +86,7 @@ class FastCUT(CUT):
     """CUT without the identity term, with stronger contrast and flip equivariance."""
 
     name = "fastcut"
+    version = 2
     about = "CUT without identity term, stronger contrast, flip-equivariant (arXiv 2007.15651)"
 
     @classmethod

@@ -46,6 +46,7 @@ class CycleGAN(PairwiseMethod):
     """One training per unordered pair of domains; translating needs only the generator."""
 
     name = "cyclegan"
+    version = 2
     about = "two generators, cycle consistency, patch discriminators (arXiv 1703.10593)"
     Config = CycleGANConfig
     config: CycleGANConfig

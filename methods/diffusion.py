@@ -1,29 +1,33 @@
-"""One class-conditional diffusion model (DDPM, arXiv 2006.11239) and the steps that use it.
+"""One class-conditional diffusion model (DDPM, arXiv 2006.11239) as a flow from noise to image.
 
-A level is the index of one of the 1000 noise levels of training; level -1 is the clean image.
-At level i an image is x_i = sqrt(a_i) x + sqrt(1 - a_i) noise, where its signal a_i falls from 1
-to 0 (alpha-bar in the literature). Steps between levels are those of DDIM (arXiv 2010.02502).
+The network learns at 1000 noise levels. At level i an image is sqrt(a_i) image +
+sqrt(1 - a_i) noise, where the signal a_i falls from 1 to 0. That is the state of the path of
+`flow` at the time with the same signal, up to a factor; and a step of DDIM (arXiv 2010.02502) is
+the Euler step of the flow whose velocity is the predicted image minus the predicted noise. So the
+methods here take MedShift's times, solvers and numbers of evaluations.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from xbench.methods import ode, training
 from xbench.methods.base import TrainData, normals, setting
-from xbench.methods.conditional import ConditionalConfig, ConditionalLearner, ConditionalMethod
+from xbench.methods.conditional import ConditionalLearner, ConditionalMethod
+from xbench.methods.flow import SIGNALS, TRIED_SOLVERS, FlowConfig, FlowMethod, signal_of, time_of
 
 #: Noise levels of training, as in every official code of the family.
 LEVELS = 1000
 
 
-class DiffusionConfig(ConditionalConfig):
+class DiffusionConfig(FlowConfig):
     """Settings that SDEdit, DDIB and CycleDiffusion have in common; they share one training."""
 
     betas: Literal["linear", "cosine"] = setting(
@@ -32,13 +36,14 @@ class DiffusionConfig(ConditionalConfig):
     predicts: Literal["epsilon", "v"] = setting(
         "epsilon", "train", "what the network predicts: the noise (DDPM), or v (arXiv 2202.00512)"
     )
-    steps: int = setting(
-        1000, "infer", "steps over all levels, of which a method may use a share", ge=1, le=LEVELS
-    )
-    grid: float = setting(
-        1.0, "infer", "levels (k/steps)^grid: above 1, shorter steps near the image", gt=0
-    )
     decay: bool = setting(True, "train", "warm up and decay the learning rate (official: constant)")
+    signal: float = setting(
+        0.0, "infer", "signal a of the noisiest state: 1 keeps the image, 0 renews it", ge=0, le=1
+    )
+
+    def in_other_words(self) -> dict[str, str]:
+        """The time of the path at this signal."""
+        return {"signal": f"tau={time_of(self.signal):.3g}"}
 
 
 #: What `quick` and `medium` have in common.
@@ -78,42 +83,48 @@ class Prediction(NamedTuple):
     noise: Tensor
 
 
-#: A denoiser: from noisy images `[B, C, H, W]` and their level to a prediction of their parts.
-Predict = Callable[[Tensor, int], Prediction]
-#: Level → its signal a; 1 at level -1.
-Signal = Mapping[int, float]
-
-
-def make_signal(betas: Literal["linear", "cosine"]) -> dict[int, float]:
+def make_signal(betas: Literal["linear", "cosine"]) -> list[float]:
     """The signal of every level under diffusers' noise schedules, in float64."""
     from diffusers import DDIMScheduler
 
     names = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
     scheduler = DDIMScheduler(num_train_timesteps=LEVELS, beta_schedule=names[betas])
-    left = (1 - scheduler.betas.double()).cumprod(0).tolist()
-    return {-1: 1.0, **dict(enumerate(left))}
+    left: list[float] = (1 - scheduler.betas.double()).cumprod(0).tolist()
+    return left
 
 
-def make_levels(strength: float, steps: int, power: float = 1.0) -> list[int]:
-    """Levels from that of `strength` (a share of all levels) down to -1, the clean image.
+class Schedule:
+    """The level of a time, between the levels of training too, for the network's embedding."""
 
-    All levels would take `steps` steps; a strength takes its share of them. A power above 1 makes
-    the steps near the clean image shorter, where the noise is about as fine as the texture.
+    def __init__(self, betas: Literal["linear", "cosine"]) -> None:
+        times = np.array([time_of(signal) for signal in make_signal(betas)])
+        #: Log signal-to-noise ratio of each level, halved and negated, so that it rises.
+        self._noisiness = np.log((1 - times) / times)
 
-    >>> make_levels(0.4, 10)
-    [399, 299, 199, 99, -1]
-    """
-    times = ode.times(1 - strength, steps, power)
-    return sorted({round(LEVELS * (1 - time)) - 1 for time in times}, reverse=True)
+    def level(self, time: float) -> float:
+        """The level of a time; times beyond the first and the last level count as these.
 
+        The clean image is treated as one of level 0.
+        """
+        if time in (0, 1):
+            return float((1 - time) * (LEVELS - 1))
+        noisiness = math.log((1 - time) / time)
+        return float(np.interp(noisiness, self._noisiness, np.arange(LEVELS)))
 
-def mix(clean: Tensor, noise: Tensor, a: float) -> Tensor:
-    """The noisy image of signal a."""
-    return math.sqrt(a) * clean + math.sqrt(1 - a) * noise
+    def time(self, level: float) -> float:
+        """The time of a level: the inverse of `level`."""
+        return 1 / (1 + math.exp(np.interp(level, np.arange(LEVELS), self._noisiness)))
 
 
 def read(output: Tensor, x: Tensor, a: float, predicts: Literal["epsilon", "v"]) -> Prediction:
-    """The prediction that a network's output on x, of signal a, stands for."""
+    """The prediction that a network's output stands for.
+
+    Args:
+        output: of the network, `[B, C, H, W]`.
+        x: what the network saw, sqrt(a) image + sqrt(1 - a) noise.
+        a: the signal of x.
+        predicts: what the network was trained to predict.
+    """
     if predicts == "v":
         return Prediction(
             math.sqrt(a) * x - math.sqrt(1 - a) * output,
@@ -122,29 +133,49 @@ def read(output: Tensor, x: Tensor, a: float, predicts: Literal["epsilon", "v"])
     return Prediction((x - math.sqrt(1 - a) * output) / math.sqrt(a), output)
 
 
-def ddim_step(seen: Prediction, a: float, b: float, eta: float) -> tuple[Tensor, float]:
-    """Mean and standard deviation of one step from signal a to the larger signal b.
+def mix(clean: Tensor, noise: Tensor, t: float) -> Tensor:
+    """The noisy image at time t of the path."""
+    return t * clean + (1 - t) * noise
 
-    With `eta` 0 it is deterministic; 1 is DDPM's posterior (the smaller of its two variances).
+
+def toward(x: Tensor, slope: Tensor, t: float, later: float, eta: float) -> tuple[Tensor, float]:
+    """Mean and standard deviation of a step of DDIM (2010.02502) from time t to a later one.
+
+    With `eta` 0 it is deterministic, x + (later - t) slope; 1 is DDPM's posterior (the smaller of
+    its two variances).
+
+    Args:
+        x: the noisy image at time t.
+        slope: clean image minus noise, over the step.
+        t: where x is.
+        later: where the step leads.
+        eta: how much of the noise is drawn anew.
     """
-    sigma = eta * math.sqrt((1 - b) / (1 - a) * (1 - a / b))
-    return math.sqrt(b) * seen.clean + math.sqrt(1 - b - sigma**2) * seen.noise, sigma
+    clean, noise = x + (1 - t) * slope, x - t * slope
+    ratio = (1 - later) / later * t / (1 - t)
+    sigma = eta * (1 - later) * math.sqrt(1 - ratio**2)
+    return later * clean + math.sqrt((1 - later) ** 2 - sigma**2) * noise, sigma
+
+
+def slope(field: ode.Field, solver: ode.Solver, x: Tensor, t: float, later: float) -> Tensor:
+    """The velocity over a step as the solver sees it: the step divided by its length."""
+    step, _ = ode.SOLVERS[solver]
+    return (step(field, x, t, later - t) - x) / (later - t)
 
 
 def descend(
-    predict: Predict,
-    signal: Signal,
-    levels: Sequence[int],
+    field: ode.Field,
+    solver: ode.Solver,
+    times: Sequence[float],
     x: Tensor,
-    eta: float = 0.0,
-    noises: Iterable[Tensor] = (),
+    eta: float,
+    noises: Iterator[Tensor],
 ) -> Tensor:
-    """Walk x down the levels; eta above 0 takes one noise for each step but the one onto -1."""
-    drawn = iter(noises)
-    for level, lower in pairwise(levels):
-        x, sigma = ddim_step(predict(x, level), signal[level], signal[lower], eta)
+    """Walk x along rising times; each step but the one onto the image takes one noise."""
+    for t, later in pairwise(times):
+        x, sigma = toward(x, slope(field, solver, x, t, later), t, later, eta)
         if sigma > 0:
-            x = x + sigma * next(drawn)
+            x = x + sigma * next(noises)
     return x
 
 
@@ -154,35 +185,43 @@ def endless_noise(like: Tensor, generators: Sequence[torch.Generator]) -> Iterat
         yield normals(generators, *like.shape[1:], dtype=like.dtype)
 
 
-class DiffusionMethod(ConditionalMethod):
+class DiffusionMethod(FlowMethod):
     """A method on the diffusion model; nothing is clipped, which would break inversion."""
 
     config: DiffusionConfig
     objective = "denoising-v1"
+    knob = "signal"
+    tuned: ClassVar = {"signal": SIGNALS, "solver": TRIED_SOLVERS}
 
     @cached_property
-    def signal(self) -> dict[int, float]:
-        """The signal by level."""
-        return make_signal(self.config.betas)
+    def schedule(self) -> Schedule:
+        """Levels of times."""
+        return Schedule(self.config.betas)
 
-    def levels(self, strength: float) -> list[int]:
-        """Levels from that of a strength down to the clean image."""
-        return make_levels(strength, self.config.steps, self.config.grid)
+    @property
+    def tau(self) -> float:
+        """Time of the path at the knob's signal."""
+        return time_of(self.config.signal)
 
     def make_learner(self, data: TrainData, seed: int) -> "DenoisingLearner":
         """The same for all methods of the family, so that they share one training."""
         return DenoisingLearner(self, data, seed)
 
-    def predictor(self, domain: str) -> Predict:
-        """The denoiser of a domain."""
+    def field(self, domain: str) -> ode.Field:
+        """The velocity of a domain: predicted image minus predicted noise."""
         label = self.domains.index(domain)
 
-        def predict(x: Tensor, level: int) -> Prediction:
-            levels, labels = (torch.full((len(x),), n, device=x.device) for n in (level, label))
-            output = self.predict(x, levels, labels)
-            return read(output, x, self.signal[level], self.config.predicts)
+        def velocity(x: Tensor, t: float) -> Tensor:
+            level = self.schedule.level(t)
+            levels = torch.full((len(x),), level, device=x.device)
+            labels = torch.full((len(x),), label, device=x.device)
+            seen = x / math.hypot(t, 1 - t)
+            output = self.predict(seen, levels, labels)
+            a = signal_of(self.schedule.time(level))
+            parts = read(output, seen, a, self.config.predicts)
+            return parts.clean - parts.noise
 
-        return predict
+        return velocity
 
 
 class DenoisingLearner(ConditionalLearner):
@@ -192,8 +231,7 @@ class DenoisingLearner(ConditionalLearner):
 
     def __init__(self, method: ConditionalMethod, data: TrainData, seed: int) -> None:
         super().__init__(method, data, seed)
-        signal = make_signal(self.config.betas)
-        self.signal = torch.tensor([signal[i] for i in range(LEVELS)], device=method.device)
+        self.signal = torch.tensor(make_signal(self.config.betas), device=method.device)
 
     def schedule(self, step: int, steps: int) -> float:
         """Constant if `decay` is off."""

@@ -6,8 +6,8 @@ image at t = 1 to the shared latent z_tau, then the flow of the target domain fo
 (Figure 1). The authors' network and settings are not published: those here are our choice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,14 +15,15 @@ from torch.nn import functional
 
 from xbench.methods import ode
 from xbench.methods.base import TrainData, setting
-from xbench.methods.conditional import ConditionalConfig, ConditionalLearner, ConditionalMethod
+from xbench.methods.conditional import ConditionalLearner
+from xbench.methods.flow import SIGNALS, TRIED_SOLVERS, FlowConfig, LatentMethod, signal_of, time_of
 from xbench.methods.training import Batch
 
 #: The network's embedding of times is made for 0 to 1000: times from 0 to 1 would hardly move it.
 TIME_SCALE = 1000
 
 
-class MedShiftConfig(ConditionalConfig):
+class MedShiftConfig(FlowConfig):
     """Settings of MedShift; those of `quick` were chosen on the phantom's val split.
 
     Learning rate, weight decay, weight average and VAE are those of the authors' GenerativeZoo.
@@ -35,13 +36,10 @@ class MedShiftConfig(ConditionalConfig):
     tau: float = setting(0.1, "infer", "time of the shared latent: 1 keeps, 0 renews", ge=0, le=1)
     guidance_source: float = setting(1.0, "infer", "guidance weight w while encoding", ge=0)
     guidance_target: float = setting(1.0, "infer", "guidance weight w while decoding", ge=0)
-    solver: Literal["euler", "midpoint", "heun", "rk4"] = setting(
-        "midpoint", "infer", "Euler's inversion error is large (methods compared at equal steps)"
-    )
-    steps: int = setting(4, "infer", "solver steps over the whole interval, each way", ge=1)
-    grid: float = setting(
-        1.5, "infer", "times 1 - (k/steps)^grid: above 1, shorter steps near the image", gt=0
-    )
+
+    def in_other_words(self) -> dict[str, str]:
+        """The signal at tau."""
+        return {"tau": f"signal={signal_of(self.tau):.3g}"}
 
 
 #: What `quick` and `medium` have in common.
@@ -56,23 +54,25 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "medium": SMALL | {"factor": 4},
     "standard": dict(
         factor=4, channels=(128, 256, 256, 256), attention=(False, False, True, True),
-        learning_rate=3e-4, steps=8,
+        learning_rate=3e-4, evaluations=32,
     ),
     "paper": dict(
-        codec="vae", batch=256, attention=(False, False, True), label_dropout=0.2, steps=10
+        codec="vae", batch=256, attention=(False, False, True), label_dropout=0.2, evaluations=40
     ),
 }  # fmt: skip
 
 
-class MedShift(ConditionalMethod):
+class MedShift(LatentMethod):
     """Encode the source backward to a shared latent, decode it under the target's label."""
 
     name = "medshift"
+    version = 2
     about = "one conditional flow, source encoded to a shared latent (arXiv 2508.21435)"
     Config = MedShiftConfig
     config: MedShiftConfig
     by_profile = SETTINGS
     knob = "tau"
+    tuned: ClassVar = {"tau": [round(time_of(a), 3) for a in SIGNALS], "solver": TRIED_SOLVERS}
     objective = "flow-matching-v1"
     null_label = True
 
@@ -80,16 +80,24 @@ class MedShift(ConditionalMethod):
         """Flow matching."""
         return FlowLearner(self, data, seed)
 
-    def evaluations(self) -> int:
-        """Solver steps × evaluations per step, each way; twice as many with guidance."""
-        config = self.config
-        steps = len(self.times(config.tau)) - 1
-        weights = (config.guidance_source, config.guidance_target)
-        return sum(steps * ode.SOLVERS[config.solver][1] * (1 + (w not in (0, 1))) for w in weights)
+    @property
+    def tau(self) -> float:
+        """Time of the shared latent."""
+        return self.config.tau
 
-    def times(self, tau: float) -> list[float]:
-        """Solver times from 1 down to tau."""
-        return ode.times(tau, self.config.steps, self.config.grid)
+    @property
+    def calls(self) -> int:
+        """Guidance doubles the evaluations of its way."""
+        weights = (self.config.guidance_source, self.config.guidance_target)
+        return sum(1 + (weight not in (0, 1)) for weight in weights)
+
+    def source_field(self, domain: str) -> ode.Field:
+        """The velocity guided as for the source."""
+        return self.field(domain, self.config.guidance_source)
+
+    def target_field(self, domain: str) -> ode.Field:
+        """The velocity guided as for the target."""
+        return self.field(domain, self.config.guidance_target)
 
     def field(self, domain: str, weight: float) -> ode.Field:
         """The guided velocity v = v_null + w (v_domain - v_null)."""
@@ -108,65 +116,6 @@ class MedShift(ConditionalMethod):
         """The velocity at one time for the whole batch."""
         time = torch.full((len(x),), t, device=x.device) * TIME_SCALE
         return self.predict(x, time, torch.tensor(labels, device=x.device))
-
-    @torch.inference_mode()
-    def encodings(self, images: Tensor, source: str, taus: Sequence[float]) -> dict[float, Tensor]:
-        """Latents z_tau of several tau, from one trajectory."""
-        field, solver = self.field(source, self.config.guidance_source), self.config.solver
-        times = self.times(min(taus))
-        states = ode.trajectory(field, self.encode(images), times, solver)
-        path = dict(zip(times, states, strict=True))
-        latents = {}
-        for tau in taus:
-            own = self.times(tau)
-            # All its times but the last lie on the common trajectory; the last step is its own.
-            shared = [t for t in own if t in path]
-            tail = [shared[-1], *(t for t in own if t not in path)]
-            latents[tau] = ode.integrate(field, path[shared[-1]], tail, solver)
-        return latents
-
-    @torch.inference_mode()
-    def render(self, latents: Tensor, target: str, tau: float, like: Tensor) -> Tensor:
-        """Integrate from tau up to 1 under the target's label, and decode."""
-        if tau == 1 and self.codec.lossless:
-            return like.clone()
-        field = self.field(target, self.config.guidance_target)
-        x = ode.integrate(field, latents, self.times(tau)[::-1], self.config.solver)
-        return self.decode(x, like)
-
-    def translate(
-        self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
-    ) -> Tensor:
-        """Deterministic: the generators are not used."""
-        return self.translate_all(images, source, [target], generators={})[target]
-
-    def translate_all(
-        self,
-        images: Tensor,
-        source: str,
-        targets: Sequence[str],
-        *,
-        generators: Mapping[str, Sequence[torch.Generator]],
-    ) -> dict[str, Tensor]:
-        """Encode once for all targets."""
-        tau = self.config.tau
-        return self.translate_path(images, source, targets, [tau], generators=generators)[tau]
-
-    def translate_path(
-        self,
-        images: Tensor,
-        source: str,
-        targets: Sequence[str],
-        values: Sequence[float],
-        *,
-        generators: Mapping[str, Sequence[torch.Generator]],
-    ) -> dict[float, dict[str, Tensor]]:
-        """One encoding trajectory for all tau and all targets."""
-        latents = self.encodings(images, source, values)
-        return {
-            tau: {target: self.render(latents[tau], target, tau, images) for target in targets}
-            for tau in values
-        }
 
 
 class FlowLearner(ConditionalLearner):

@@ -3,13 +3,16 @@
 Four short formulas: a library for them (torchdiffeq) would only be one more dependency.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor
 
 Field = Callable[[Tensor, float], Tensor]
 Step = Callable[[Field, Tensor, float, float], Tensor]
+#: Names of the solvers below.
+Solver = Literal["euler", "midpoint", "heun", "rk4"]
 
 
 def euler(field: Field, x: Tensor, t: float, h: float) -> Tensor:
@@ -38,7 +41,7 @@ def rk4(field: Field, x: Tensor, t: float, h: float) -> Tensor:
 
 
 #: Name → one step, and its evaluations of the field.
-SOLVERS: dict[str, tuple[Step, int]] = {
+SOLVERS: dict[Solver, tuple[Step, int]] = {
     "euler": (euler, 1),
     "midpoint": (midpoint, 2),
     "heun": (heun, 2),
@@ -47,31 +50,22 @@ SOLVERS: dict[str, tuple[Step, int]] = {
 
 
 def times(tau: float, steps: int, power: float = 1.0) -> list[float]:
-    """The times from 1 down to tau: `1 - (k / steps) ** power` above tau, then tau itself.
+    """The times from 1 down to tau, `1 - (1 - tau) (k / steps) ** power`.
 
     A power above 1 makes the steps near t = 1 shorter, where the field of a flow between noise
-    and data changes fastest. All tau share these times, so one trajectory serves every tau; only
-    the last, shorter step differs. `tau = 1` gives one time and no step.
+    and data changes fastest. `tau = 1` gives one time and no step.
 
-    >>> times(0.4, 4)
-    [1.0, 0.75, 0.5, 0.4]
+    >>> times(0.0, 4)
+    [1.0, 0.75, 0.5, 0.25, 0.0]
     """
-    grid = [1 - (k / steps) ** power for k in range(steps + 1)]
-    # Times closer than rounding are the same: there must be no step of length 1e-17.
-    return [t for t in grid if t > tau + 1e-9] + [tau]
+    if tau == 1:
+        return [1.0]
+    return [1 - (1 - tau) * (k / steps) ** power for k in range(steps)] + [tau]
 
 
-def trajectory(field: Field, x: Tensor, grid: list[float], solver: str) -> Iterator[Tensor]:
-    """Yield x at every time of `grid`, the start included."""
+def integrate(field: Field, x: Tensor, grid: list[float], solver: Solver) -> Tensor:
+    """Return x at the last time of `grid`."""
     step, _ = SOLVERS[solver]
-    yield x
     for t, later in pairwise(grid):
         x = step(field, x, t, later - t)
-        yield x
-
-
-def integrate(field: Field, x: Tensor, grid: list[float], solver: str) -> Tensor:
-    """Return x at the last time of `grid`."""
-    for state in trajectory(field, x, grid, solver):
-        x = state
     return x

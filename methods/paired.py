@@ -136,7 +136,7 @@ class Paired(ConditionalMethod):
     Config = PairedConfig
     config: PairedConfig
     by_profile = SETTINGS
-    version = 2
+    version = 3
     objective = "aligned-mse-v2"
     #: Pair → deviation of its grain by grey value; set by the training.
     grains: dict[Pair, Curve]

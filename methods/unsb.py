@@ -85,6 +85,7 @@ class Unsb(ContrastMethod):
     """The network that the paper describes."""
 
     name = "unsb"
+    version = 2
     about = "neural Schrödinger bridge, time-aware as in the paper (arXiv 2305.15086)"
     Config = UnsbConfig
     config: UnsbConfig
@@ -164,6 +165,7 @@ class UnsbOfficial(Unsb):
     """The network of the authors' code, in which the time has no effect."""
 
     name = "unsb-official"
+    version = 2
     about = "UNSB as its authors' code computes it, blind to the time (their issue 29)"
     objective = "unsb-official-v1"
     official = True

@@ -41,11 +41,9 @@ def test_declared_evaluations_are_those_made(solver: str) -> None:
     assert len(calls) == SOLVERS[solver][1]
 
 
-def test_times_run_from_one_to_tau_over_common_multiples() -> None:
+def test_times_run_from_one_to_tau() -> None:
     assert times(0.0, 4) == [1, 0.75, 0.5, 0.25, 0]
-    assert times(0.6, 4) == [1, 0.75, 0.6]
-    assert times(0.5, 4) == [1, 0.75, 0.5]
+    assert times(0.6, 4) == pytest.approx([1, 0.9, 0.8, 0.7, 0.6])
+    assert times(0.6, 4)[-1] == 0.6
     assert times(1.0, 4) == [1]
     assert times(0.0, 4, power=2) == [1, 0.9375, 0.75, 0.4375, 0]
-    # 0.3 * 10 is not a whole number in floating point; no step of length 1e-17 may appear.
-    assert len(times(0.7, 10)) == 4

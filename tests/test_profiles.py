@@ -23,7 +23,7 @@ TINY_DATA = (
 TINY_NET = (
     *("--set", "medshift.channels=[16,32,32]", "--set", "medshift.layers=1"),
     *("--set", "medshift.attention=[false,false,false]", "--set", "medshift.batch=2"),
-    *("--set", "medshift.steps=1"),
+    *("--set", "medshift.evaluations=4"),
 )
 
 
@@ -57,7 +57,7 @@ def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() 
 def test_medium_runs_on_a_tiny_budget(xbench: Xbench) -> None:
     result = xbench(
         *("run", "--method", "medshift,cyclegan", "--profile", "medium", "--pairs", PAIR),
-        *("--set", "budget.images=16", "--set", "medshift.steps=1"),
+        *("--set", "budget.images=16", "--set", "medshift.evaluations=4"),
         *TINY_DATA,
         *("--set", "data.test_heads=2", "--set", "data.test_views=2"),
     )

@@ -213,7 +213,7 @@ def test_a_setting_shows_in_the_label_and_shares_the_training(xbench: Xbench) ->
     assert xbench(*arguments, "--set", "medshift.tau=0.6").code == 0
     found = records(FOLDER)
     plain = found["medshift[images=32]/seed0/synthetic_low--real_normal"]
-    other = found["medshift[tau=0.6,images=32]/seed0/synthetic_low--real_normal"]
+    other = found["medshift[tau=0.6~signal=0.692,images=32]/seed0/synthetic_low--real_normal"]
     assert plain["method"]["weights_sha256"] == other["method"]["weights_sha256"]
     assert plain["images_sha256"] != other["images_sha256"]
     assert other["metrics"]["ssim"]["value"] > plain["metrics"]["ssim"]["value"]

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from xbench.cli.values import values
 from xbench.datasets.base import Images
 from xbench.harness import translation
-from xbench.methods.medshift import MedShift, MedShiftConfig
+from xbench.methods.base import Method, MethodConfig, setting
 
 Xbench = Callable[..., Any]
 
 PAIR = "synthetic_low:real_normal"
 SMALL = ("--profile", "smoke", "--pairs", PAIR, "--set", "budget.images=32")
 FOLDER = Path("runs/phantom/smoke")
-VALUES = [0.0, 0.5, 0.77, 1.0]
+TAUS = ("0", "0.5", "1")
+VALUES = [0, 2, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -57,26 +59,34 @@ def test_the_value_of_the_profile_keeps_the_plain_label(xbench: Xbench) -> None:
         "expected",
         "shuffle",
         "nearest",
-        "medshift[tau=0]",
+        "medshift[tau=0~signal=0]",
         "medshift",
-        "medshift[tau=0.2]",
+        "medshift[tau=0.2~signal=0.0588]",
     }
 
 
 def test_several_settings_make_all_combinations(xbench: Xbench) -> None:
-    arguments = ("--method", "medshift", "--set", "steps=2,3", "--set", "medshift.solver=heun,rk4")
+    arguments = (
+        "--method",
+        "medshift",
+        "--set",
+        "evaluations=8,16",
+        "--set",
+        "medshift.solver=heun,rk4",
+    )
     rows = planned(xbench("sweep", *arguments, "--profile", "smoke", "--dry-run", "--json"))
     assert rows - {"identity", "floor", "expected", "shuffle", "nearest"} == {
-        f"medshift[solver={solver},steps={steps}]" for steps in (2, 3) for solver in ("heun", "rk4")
+        *("medshift[evaluations=8,solver=heun]", "medshift[evaluations=8,solver=rk4]"),
+        *("medshift[solver=heun]", "medshift[solver=rk4]"),
     }
 
 
 def test_each_method_has_a_knob_of_its_own(xbench: Xbench) -> None:
-    arguments = ("--method", "medshift,ddib", "--knob", "0,0.5", "--set", "ddib.steps=7")
+    arguments = ("--method", "medshift,ddib", "--knob", "0,0.5", "--set", "ddib.evaluations=7")
     rows = planned(xbench("sweep", *arguments, "--profile", "smoke", "--dry-run", "--json"))
     assert rows - {"identity", "floor", "expected", "shuffle", "nearest"} == {
-        *("medshift[tau=0]", "medshift[tau=0.5]"),
-        *("ddib[steps=7,depth=0]", "ddib[steps=7,depth=0.5]"),
+        *("medshift[tau=0~signal=0]", "medshift[tau=0.5~signal=0.5]"),
+        *("ddib[evaluations=7]", "ddib[evaluations=7,signal=0.5~tau=0.5]"),
     }
 
 
@@ -96,18 +106,18 @@ def test_every_shard_of_a_sweep_has_work(xbench: Xbench) -> None:
     ("arguments", "reason"),
     [
         ("--method medshift", "nothing to sweep over"),
-        ("--method medshift --set steps=4", "nothing to sweep over"),
+        ("--method medshift --set evaluations=4", "nothing to sweep over"),
         ("--method histogram --knob 0,1", "no trade-off knob"),
         ("--method medshift --knob 0:1:0", "towards STOP"),
         ("--method medshift --knob 0:1:-0.1", "towards STOP"),
         ("--method medshift --knob 0:1:1e-9", "towards STOP"),
         ("--method medshift --knob 0:2:1", "less than or equal to 1"),
         ("--method medshift --knob 0,1 --set tau=0.3", "either --knob or --set"),
-        ("--method medshift --set steps=2,4 --set data.noise=on,off", "on the same data"),
-        ("--method medshift --set stepz=2,4", "did you mean medshift.steps?"),
+        ("--method medshift --set evaluations=2,4 --set data.noise=on,off", "on the same data"),
+        ("--method medshift --set evaluationz=2,4", "did you mean medshift.evaluations?"),
         ("--method medshift --set medshfit.steps=2,4", "did you mean medshift?"),
-        ("--method medshift,ddib --set steps=2,4", "SECTION.KEY=VALUE"),
-        ("--method medshift --set steps=,", "has no value"),
+        ("--method medshift,ddib --set evaluations=2,4", "SECTION.KEY=VALUE"),
+        ("--method medshift --set evaluations=,", "has no value"),
         ("--method medshift --knob 0.5,0.50000001", "first six digits"),
     ],
 )
@@ -134,9 +144,9 @@ def rows_named(folder: Path) -> set[str]:
 
 def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
     assert xbench("sweep", "--method", "medshift", "--knob", "0,0.5,1", *SMALL).code == 0
-    rows = {tau: row(FOLDER, f"medshift[tau={tau},images=32]") for tau in ("0", "0.5", "1")}
+    rows = {tau: row(FOLDER, f"medshift[tau={tau}~signal={tau},images=32]") for tau in TAUS}
     assert rows["0.5"]["method"]["config"]["tau"] == 0.5
-    structure = [rows[tau]["metrics"]["ssim"]["value"] for tau in ("0", "0.5", "1")]
+    structure = [rows[tau]["metrics"]["ssim"]["value"] for tau in TAUS]
     assert structure == sorted(structure)
     assert len(list((FOLDER / "trainings").iterdir())) == 1
 
@@ -148,7 +158,7 @@ def test_a_sweep_makes_what_single_runs_make(xbench: Xbench) -> None:
 
     single = ("run", "--method", "medshift", *SMALL, "--set", "medshift.tau=0.5")
     assert xbench(*single, "--out", "single").code == 0
-    alone = row(Path("single/phantom/smoke"), "medshift[tau=0.5,images=32]")
+    alone = row(Path("single/phantom/smoke"), "medshift[tau=0.5~signal=0.5,images=32]")
     assert alone["key"] == rows["0.5"]["key"]
     assert alone["images_sha256"] == rows["0.5"]["images_sha256"]
 
@@ -166,7 +176,7 @@ def test_what_is_left_of_a_sweep_is_made_at_its_own_value(xbench: Xbench) -> Non
     assert xbench("sweep", *small, "--pairs", ",".join(pairs), "--knob", "0.2,0.5").code == 0
     alone = ("--pairs", pairs[1], "--set", "medshift.tau=0.5", "--out", "alone")
     assert xbench("run", *small, *alone).code == 0
-    path = "records/medshift[tau=0.5,images=32]/seed0/synthetic_high--real_normal.json"
+    path = "records/medshift[tau=0.5~signal=0.5,images=32]/seed0/synthetic_high--real_normal.json"
     found, expected = (
         json.loads((folder / path).read_text()) for folder in (FOLDER, Path("alone/phantom/smoke"))
     )
@@ -174,37 +184,50 @@ def test_what_is_left_of_a_sweep_is_made_at_its_own_value(xbench: Xbench) -> Non
     assert found["images_sha256"] == expected["images_sha256"]
 
 
-def medshift(**settings: Any) -> MedShift:
-    """An untrained network, the same each time."""
-    config = MedShiftConfig(channels=(8, 16), attention=(False, False), layers=1, **settings)
-    method = MedShift(config, ("a", "b", "c"), 16, torch.device("cpu"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for weights in method.net.parameters():
-            torch.nn.init.normal_(weights, std=0.1)
-    return method
+class Darken(Method):
+    """Darkens `times` times by the target's place; along its knob it goes on where it was."""
+
+    class Config(MethodConfig):
+        times: int = setting(1, "infer", "how often", ge=0)
+
+    name, knob, config, calls = "darken", "times", Config(), 0
+
+    def step(self, images: Tensor, target: str) -> Tensor:
+        self.calls += 1
+        return images * (0.5 + 0.1 * self.domains.index(target))
+
+    def translate(self, images: Tensor, source: str, target: str, *, generators: Any) -> Tensor:
+        for _ in range(self.config.times):
+            images = self.step(images, target)
+        return images
+
+    def translate_path(
+        self, images: Tensor, source: str, targets: Any, values: Any, *, generators: Any
+    ) -> dict[float, dict[str, Tensor]]:
+        path: dict[float, dict[str, Tensor]] = {value: {} for value in values}
+        for target in targets:
+            x = images
+            for times in range(max(values) + 1):
+                if times in path:
+                    path[times][target] = x
+                x = self.step(x, target)
+        return path
 
 
-def count_calls(method: MedShift) -> list[int]:
-    """A list that grows by the images of every call of the network."""
-    calls: list[int] = []
-    method.net.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
-    return calls
+def darken(times: int) -> Darken:
+    return Darken(Darken.Config(times=times), ("a", "b", "c"), 16, torch.device("cpu"))
 
 
 def test_along_a_knob_pixels_are_those_of_single_translations() -> None:
     pixels = np.random.default_rng(0).integers(0, 65536, (5, 16, 16), np.uint16)
     where = (Images([pixels]), list("vwxyz"), "a", ["b", "c"])
-    together = medshift(tau=0.3)
-    calls = count_calls(together)
+    together, separate = darken(1), 0
     path = translation.translate_path(together, *where, VALUES, seed=0, batch=2)
-    shared, separate = sum(calls), 0
-    for tau in VALUES:
-        alone = medshift(tau=tau)
-        calls = count_calls(alone)
+    for times in VALUES:
+        alone = darken(times)
         single = translation.translate(alone, *where, seed=0, batch=2)
-        separate += sum(calls)
+        separate += alone.calls
         for target in ("b", "c"):
-            np.testing.assert_array_equal(path[tau, target], single[target])
-    assert len({path[tau, "b"].tobytes() for tau in VALUES}) == len(VALUES)
-    assert shared < separate
+            np.testing.assert_array_equal(path[times, target], single[target])
+    assert len({path[times, "b"].tobytes() for times in VALUES}) == len(VALUES)
+    assert together.calls < separate

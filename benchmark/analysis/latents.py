@@ -40,10 +40,8 @@ class Encoder(Protocol):
 
     device: "torch.device"
 
-    def encodings(
-        self, images: "Tensor", source: str, taus: Sequence[float]
-    ) -> "dict[float, Tensor]":
-        """Latents of images `[B, 1, H, W]` at each tau."""
+    def latents(self, images: "Tensor", source: str, tau: float) -> "Tensor":
+        """Latents of images `[B, 1, H, W]` at tau."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Separability:
 
 
 def encode(method: Encoder, dataset: "Dataset", split: "Split", taus: Sequence[float]) -> Latents:
-    """Encode every image of a split from each domain; one trajectory serves all tau."""
+    """Encode every image of a split from each domain."""
     parts: dict[float, list[Array]] = {tau: [] for tau in taus}
     domains: list[str] = []
     groups: list[str] = []
@@ -77,7 +75,8 @@ def encode(method: Encoder, dataset: "Dataset", split: "Split", taus: Sequence[f
         groups += dataset.groups(split, domain)
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].to(method.device)
-            for tau, latents in method.encodings(batch, domain, taus).items():
+            for tau in taus:
+                latents = method.latents(batch, domain, tau)
                 parts[tau].append(latents.flatten(1).double().cpu().numpy())
     return Latents({tau: np.concatenate(part) for tau, part in parts.items()}, domains, groups)
 

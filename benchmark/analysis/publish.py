@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from xbench.analysis import leaderboard, rows, tables
+from xbench.analysis import leaderboard, rows, tables, tuning
 from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.files import atomic
@@ -47,6 +47,8 @@ def publish(out: Path, to: Path) -> list[Path]:
             _copy_unit(folder, target, path, strip=strip)
         for path, _ in UtilityStore(folder).record_files():
             _copy_unit(folder, target, path, strip=False)
+        if (folder / tuning.FILE).exists():
+            _copy(folder / tuning.FILE, target / tuning.FILE)
         make_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -75,8 +77,12 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
     # The record comes last, as the sign that the unit is complete.
     for file in [image, record] if strip else [record]:
         if (folder / file).exists():
-            with atomic(target / file) as part:
-                shutil.copyfile(folder / file, part)
+            _copy(folder / file, target / file)
+
+
+def _copy(file: Path, to: Path) -> None:
+    with atomic(to) as part:
+        shutil.copyfile(file, part)
 
 
 def make_views(results: Results) -> list[Path]:
@@ -93,6 +99,8 @@ def make_views(results: Results) -> list[Path]:
         made += plots.tradeoff(results)
     with suppress(UserError):  # fewer than two rows have a utility
         made += plots.utility(results)
+    with suppress(UserError):  # nothing was tuned
+        made += plots.tuning(folder)
     if results.records:
         made.append(plots.samples(results))
     return made

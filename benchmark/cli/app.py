@@ -23,6 +23,7 @@ from xbench.cli.report import report
 from xbench.cli.run import run, sweep
 from xbench.cli.score import score
 from xbench.cli.translate import translate
+from xbench.cli.tune import tune
 from xbench.cli.utility import utility
 from xbench.cli.views import leaderboard, plot_app
 from xbench.core.errors import Unavailable, UserError, full_disk
@@ -37,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (run, sweep, leaderboard, compare, utility, report, score, translate, check):
+for command in (run, sweep, tune, leaderboard, compare, utility, report, score, translate, check):
     app.command()(command)
 for command in (status, verify, rerun, doctor, clean):
     app.command()(command)

@@ -89,16 +89,16 @@ def sweep(
     ] = "",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="SECTION.KEY=V,V,… or START:STOP:STEP, e.g. steps=2,4,8"),
+        typer.Option("--set", help="SECTION.KEY=V,V,… or START:STOP:STEP, e.g. evaluations=4,8"),
     ] = None,
     work: Work,
 ) -> None:
     """Run methods at several values of their knob, or on a grid of settings.
 
-    xbench sweep --method medshift --knob 0:1:0.1 makes eleven rows, medshift[tau=0] to
-    medshift[tau=1]; several --set with values make all their combinations. SECTION may be left
-    out where there is one method. Trainings are shared where the settings allow it, finished
-    rows are skipped, and all other options are those of xbench run.
+    xbench sweep --method medshift --knob 0:1:0.1 makes eleven rows; several --set with values
+    make all their combinations. SECTION may be left out where there is one method. Trainings are
+    shared where the settings allow it, finished rows are skipped, and all other options are those
+    of xbench run.
     """
     from xbench.harness.sweep import make
 

@@ -43,8 +43,8 @@ def values(text: str) -> list[Any]:
 def grids(texts: list[str]) -> dict[str, list[Any]]:
     """Setting → values, from the texts of `--set`.
 
-    >>> grids(["medshift.steps=2,4", "tau=0:1:0.5"])
-    {'medshift.steps': [2, 4], 'tau': [0, 0.5, 1]}
+    >>> grids(["medshift.evaluations=2,4", "tau=0:1:0.5"])
+    {'medshift.evaluations': [2, 4], 'tau': [0, 0.5, 1]}
 
     Raises:
         UserError: a text has no value.
@@ -56,7 +56,7 @@ def grids(texts: list[str]) -> dict[str, list[Any]]:
             raise UserError(
                 f"--set {text} has no value",
                 "expected: START:STOP:STEP, or at least one value; commas separate values",
-                "for example: --set medshift.steps=2,4,8",
+                "for example: --set medshift.evaluations=2,4,8",
             )
         grid[name] = chosen
     return grid

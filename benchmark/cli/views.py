@@ -195,6 +195,20 @@ def plot_utility(
     print(*plots.utility(_results(dataset, profile, split, out), to, row or []), sep="\n")
 
 
+@plot_app.command("tuning")
+def plot_tuning(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    out: Out = Path("runs"),
+    to: To = None,
+) -> None:
+    """What settings reached on the val split, a panel for each; see: xbench tune."""
+    from xbench.analysis import figures as plots
+    from xbench.records.folders import folder_of
+
+    print(*plots.tuning(folder_of(out, dataset, profile), to), sep="\n")
+
+
 @plot_app.command("training")
 def plot_training(
     dataset: DatasetName = "phantom",
@@ -285,7 +299,7 @@ def plot_latents(
     if not isinstance(trained, latents.Encoder):
         raise UserError(
             f"{method} has no latents at a time tau",
-            "expected: a method with `encodings`",
+            "expected: a method with `latents`",
             "try: --method medshift",
         )
     _prepare(plan.dataset)

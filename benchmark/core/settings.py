@@ -153,11 +153,14 @@ def label(
     then: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
     always: Collection[str] = (),
+    words: Mapping[str, str] | None = None,
 ) -> str:
     """A name with the settings that differ from the profile's defaults.
 
     >>> label("medshift", {"tau": 0.6, "steps": 4}, {"tau": 0.3, "steps": 4})
     'medshift[tau=0.6]'
+    >>> label("medshift", {"tau": 0.6}, {"tau": 0.3}, words={"tau": "signal=0.692"})
+    'medshift[tau=0.6~signal=0.692]'
 
     Args:
         name: of the method or data set.
@@ -165,10 +168,12 @@ def label(
         then: the profile's defaults.
         extra: more to show, such as a budget.
         always: fields to show even if they are the defaults.
+        words: field → what its value means on another scale, shown beside it.
     """
     shown = {key: value for key, value in now.items() if value != then[key] or key in always}
     shown |= dict(extra or {})
-    inner = ",".join(f"{key}={_text(value)}" for key, value in shown.items())
+    beside = {key: f"~{text}" for key, text in (words or {}).items()}
+    inner = ",".join(f"{key}={_text(value)}{beside.get(key, '')}" for key, value in shown.items())
     return f"{name}[{inner}]" if inner else name
 
 
@@ -179,6 +184,15 @@ def name_of(label: str) -> str:
     'medshift'
     """
     return label.partition("[")[0]
+
+
+def in_short(label: str) -> str:
+    """A label without what its values mean on other scales.
+
+    >>> in_short("medshift[tau=0.6~signal=0.692,images=32]")
+    'medshift[tau=0.6,images=32]'
+    """
+    return re.sub(r"~[^,\]]*", "", label)
 
 
 def differences(section: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> tuple[str, ...]:
@@ -203,7 +217,7 @@ def file_name(text: str) -> str:
     >>> file_name("fda/x[beta=0.1]"), file_name("..")
     ('fda_x[beta=0.1]', '__')
     """
-    name = re.sub(r"[^\w.,=+\-\[\]]", "_", text)
+    name = re.sub(r"[^\w.,=+~\-\[\]]", "_", text)
     if not name.strip("."):
         return "_" * max(1, len(name))
     if len(name.encode()) > LONGEST_NAME:

@@ -284,7 +284,8 @@ def _entry(
     return Entry(
         name=method.name,
         label=settings.label(
-            method.name, config.shown(), default.shown(), extra, config.always_shown()
+            *(method.name, config.shown(), default.shown(), extra),
+            *(config.always_shown(), config.in_other_words()),
         ),
         method=method,
         config=config,

@@ -7,7 +7,7 @@ from typing import Any
 
 from xbench.analysis.reproduce import method_name
 from xbench.core.errors import UserError, nothing_finished
-from xbench.core.settings import name_of, parse
+from xbench.core.settings import in_short, name_of, parse
 from xbench.datasets import registry as datasets
 from xbench.harness.plan import Request
 from xbench.methods import registry as methods
@@ -86,7 +86,7 @@ def request_of_run(run: Path, method: str, dataset: str | None = None) -> Reques
             "expected: --dataset with the folder of its images",
             f"try: --dataset path/to/{last.data.name}",
         )
-    labelled = [record.method for record in records if record.method.label == method]
+    labelled = [r.method for r in records if in_short(r.method.label) == in_short(method)]
     # Not `given` of the record: a record may come from a stranger, and name any file.
     return Request(
         methods=[labelled[0].name if labelled else method],

@@ -93,7 +93,7 @@ class Trained:
         entry, log = self.entry, read_log(folder, training)
         if log is None:
             folder.mkdir(parents=True, exist_ok=True)
-            name, seed = training_name(entry, training, self.seed), seed_from("training", self.seed)
+            name, seed = training_name(entry, training, self.seed), stream(training, self.seed)
             visible = WithPaired if entry.name == PAIRED else TrainOnly
             data = visible(self.plan.dataset)
             with self.display.training(name) as progress, undisturbed():
@@ -168,9 +168,15 @@ def training_key(plan: Plan, entry: Entry, training: Training, seed: int) -> str
             "plugin": entry.method.plugin,
             "dataset": plan.dataset.images_key,
             "images": entry.train_images,
-            "seed": seed,
+            "seed": stream(training, seed),
         }
     )
+
+
+def stream(training: Training, seed: int) -> int:
+    """The seed of a training's own random numbers: the pairs of a row do not share their luck."""
+    recipe = training.recipe
+    return seed_from("training", seed, recipe.get("objective", ""), *recipe.get("pair", ()))
 
 
 def _check_recipe(log: TrainingLog, training: Training, folder: Path) -> None:

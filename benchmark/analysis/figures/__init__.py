@@ -16,6 +16,7 @@ from xbench.analysis.figures.latent import latents
 from xbench.analysis.figures.matrix import pairs
 from xbench.analysis.figures.predictors import utility
 from xbench.analysis.figures.spectra import spectra
+from xbench.analysis.figures.trials import tuning
 
 __all__ = [
     "contact_sheet",
@@ -27,5 +28,6 @@ __all__ = [
     "spectra",
     "tradeoff",
     "training",
+    "tuning",
     "utility",
 ]
