@@ -35,7 +35,7 @@ HEIGHT = 3.3
 WIDTH = 62
 #: The cross over a point whose row fails a gate of the ranking.
 REFUSED: dict[str, Any] = {"marker": "x", "markersize": 5, "color": "0.1", "markeredgewidth": 0.8}
-#: Distances that span a larger ratio are drawn on a logarithmic axis.
+#: Distances that span a larger ratio are drawn on a logarithmic axis; times always are.
 RATIO = 5
 
 
@@ -200,6 +200,9 @@ class _Drawing:
             axes.set_xlabel("network evaluations per image", fontsize=7)
             return
         style.plain_log(axes)
+        seconds = [point.x for _, point in self.points.values()]
+        if max(seconds) <= RATIO * min(seconds):  # there may be no 1, 2 or 5 between them
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         machines = {clock(r) for row in self.chart.rows.values() for r in timed(row.records)}
         machine = machines.pop() if len(machines) == 1 else "several machines: do not compare"
         text = f"training time for these pairs (s), log scale\n{textwrap.fill(machine, 60)}"
@@ -236,7 +239,7 @@ class _Drawing:
     def legend(self, figure: Figure) -> None:
         """What marks mean; names stand at the points."""
         usual = [self.usual(label) for label in self.points]
-        what = "budget" if self.chart.cost == "train_seconds" else "settings"
+        what = "budget" if self.chart.cost == "train_seconds" else "number of steps"
         dot: dict[str, Any] = {"linestyle": "", "marker": "o", "color": "0.3"}
         entries = {
             f"default {what}": Line2D([], [], **dot, markersize=4.8) if any(usual) else None,
@@ -255,7 +258,7 @@ class _Drawing:
             list(shown.values()),
             list(shown),
             loc="outside lower center",
-            ncols=4,
+            ncols=len(shown) if what == "budget" or len(shown) < 4 else 2,
             fontsize=SIZE,
             frameon=False,
             columnspacing=1.2,
