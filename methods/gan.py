@@ -1,5 +1,6 @@
 """What CycleGAN, CUT and UNSB have in common: settings, optimiser, learning-rate schedule."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -28,13 +29,15 @@ class GanConfig(MethodConfig):
         None, "train", "px of random squares to train on; none: whole images (our choice)", ge=16
     )
     learning_rate: float = setting(2e-4, "train", "Adam's, constant then linear to 0", gt=0)
+    ema: float | None = setting(
+        None, "train", "decay of the generator's weight average; none: last weights", gt=0, lt=1
+    )
 
     def identity(self) -> dict[str, Any]:
-        """All settings; `crop` counts only if set, as published keys are older."""
+        """All settings; `crop` and `ema` count only if set, as published keys are older."""
+        younger = ("crop", "ema")
         values = super().identity()
-        if self.crop is None:
-            del values["crop"]
-        return values
+        return {n: value for n, value in values.items() if value is not None or n not in younger}
 
 
 #: Settings of CUT and UNSB: all of `smoke`, and what both have at `quick`.
@@ -60,6 +63,15 @@ class GanLearner(PairLearner):
     def schedule(self, step: int, steps: int) -> float:
         """Constant, then linear to 0."""
         return constant_then_linear(step, steps, self.epochs, self.epochs)
+
+    def make_averages(self) -> dict[str, nn.Module]:
+        """Moving averages of the generators, which then translate, where `ema` is set."""
+        decay = self.method.config.ema
+        if decay is None:
+            return {}
+        self.ema_decay = decay
+        generators = {n: net for n, net in self.networks.items() if n.startswith("generator")}
+        return {n: copy.deepcopy(net).requires_grad_(False) for n, net in generators.items()}
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Adam; it treats every weight by itself, so one for two networks equals one for each."""

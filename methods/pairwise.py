@@ -155,7 +155,7 @@ class PairTraining(Training):
     def fit(
         self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
     ) -> Log:
-        """Train, and leave the weights in the method's generators."""
+        """Train, and leave the weights in the method's generators: averages, if there are."""
         learner, log = training.train(
             lambda: self.method.make_learner(data, self.pair, seed),
             images=images,
@@ -165,8 +165,9 @@ class PairTraining(Training):
             progress=progress,
             alone=True,
         )
+        trained = {**learner.networks, **learner.averages}
         for name, pair in self.generators.items():
-            self.method.adopt(pair, learner.networks[name].state_dict())
+            self.method.adopt(pair, trained[name].state_dict())
         return log
 
     def save(self, folder: Path) -> None:
@@ -192,17 +193,22 @@ class PairLearner(training.Learner):
 
     def __init__(self, method: Any, data: TrainData, pair: Pair, seed: int) -> None:
         self.method, self.config, self.device = method, method.config, method.device
-        self.batch, self.averages = method.config.batch, {}
+        self.batch = method.config.batch
         self.images = [data.train(domain) for domain in pair]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             networks = self.make_networks()
         self.networks = {name: net.to(self.device) for name, net in networks.items()}
+        self.averages = self.make_averages()
         self.optimizers = self.make_optimizers()
 
     @abstractmethod
     def make_networks(self) -> dict[str, nn.Module]:
         """Networks with fresh weights, drawn from torch's generator; one is the `generator`."""
+
+    def make_averages(self) -> dict[str, nn.Module]:
+        """Copies of some of `self.networks`, which become their moving averages; none here."""
+        return {}
 
     @abstractmethod
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:

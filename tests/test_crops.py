@@ -92,12 +92,13 @@ def test_without_a_crop_nothing_else_is_drawn() -> None:
     assert torch.equal(generator.get_state(), expected.get_state())
 
 
-def test_without_a_crop_recipes_are_those_of_published_trainings() -> None:
+def test_without_crop_and_average_recipes_are_those_of_published_trainings() -> None:
     domains = ("a", "b", "c")
     recipes = []
     for kind in KINDS:
         made = kind(kind.configure(get_profile("quick")), domains, 64, CPU)
         recipes += [t.recipe for t in made.trainings(list(permutations(domains, 2)))]
-        assert "crop" not in made.config.identity()
+        assert not {"crop", "ema"} & set(made.config.identity())
     assert digest(recipes, 12) == "5cf4fb72b9bf"
-    assert make(CUT, crop=16).config.recipe() != make(CUT).config.recipe()
+    for changed in ({"crop": 16}, {"ema": 0.9}):
+        assert make(CUT, **changed).config.recipe() != make(CUT).config.recipe()

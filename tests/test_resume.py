@@ -13,6 +13,8 @@ from xbench.methods.base import Method, Training
 
 DOMAINS = ("light", "dark")
 NAMES = ("medshift", "cyclegan", "cut", "fastcut", "unsb", "sdedit")
+#: With an average of the generators' weights, which translates in their place.
+AVERAGED = ("cyclegan", "cut", "unsb")
 
 
 class Killed(Exception):
@@ -58,17 +60,19 @@ def weights(method: Method, folder: Path, steps: int = 4, kill_at: int | None = 
     return load_file(folder / "weights.safetensors")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "settings"), [*((n, {}) for n in NAMES), *((n, {"ema": 0.9}) for n in AVERAGED)]
+)
 def test_a_killed_training_ends_as_an_undisturbed_one(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(training, "CHECKPOINT_SHARE", 0)
-    whole = weights(make(name), tmp_path / "whole")
+    whole = weights(make(name, **settings), tmp_path / "whole")
     with pytest.raises(Killed):
-        weights(make(name), tmp_path / "killed", kill_at=2)
+        weights(make(name, **settings), tmp_path / "killed", kill_at=2)
     assert (tmp_path / "killed" / "checkpoint.pt").exists()
-    resumed = weights(make(name), tmp_path / "killed")
+    resumed = weights(make(name, **settings), tmp_path / "killed")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(resumed[key], tensor) for key, tensor in whole.items())
 

@@ -129,6 +129,16 @@ def test_a_mistake_is_found_before_any_work(xbench: Xbench, arguments: str, reas
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("setting", ["budget.factor=1,2,4", "medshift.tau=0:1:0.1"])
+def test_a_run_with_several_values_names_the_sweep(xbench: Xbench, setting: str) -> None:
+    result = xbench("run", "--profile", "smoke", "--method", "medshift", "--set", setting)
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 3
+    assert "xbench sweep --method" in result.err
+    assert result.err.strip().endswith(f"--set {setting}")
+    assert not Path("runs").exists()
+
+
 def row(folder: Path, label: str) -> dict[str, Any]:
     """The record of the only pair of a row."""
     source, _, target = PAIR.partition(":")

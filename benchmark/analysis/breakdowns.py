@@ -55,17 +55,21 @@ def stacked(named: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
     return pd.concat(frames, names=[column]).reset_index(level=column)
 
 
-def budgets(by_label: Mapping[str, Row], selection: Selection) -> pd.DataFrame:
+def of_budgets(by_label: Mapping[str, Row]) -> dict[str, Row]:
     """The rows of methods with several budgets that differ from their plain row in nothing else."""
     several = set(map(name_of, other_budgets(by_label)))
-    plain = {
+    return {
         label: row
         for label, row in by_label.items()
         if name_of(label) in several
         and all(text.startswith("budget.") for text in row.records[0].method.assignments)
     }
+
+
+def budgets(by_label: Mapping[str, Row], selection: Selection) -> pd.DataFrame:
+    """A line for each of `of_budgets`, by method and budget."""
     board = board_of(by_label, selection)
-    board = board[board["method"].isin(plain)].drop(columns="rank")
+    board = board[board["method"].isin(of_budgets(by_label))].drop(columns="rank")
     names = board["method"].map(name_of)
     return board.assign(name=names).sort_values(["name", "train_images"]).drop(columns="name")
 

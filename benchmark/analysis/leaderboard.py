@@ -228,7 +228,7 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
             "seeds": len({r.seed for r in own}),
             "reference": row.reference,
             **dict(zip(UTILITY, row.utility, strict=True)),
-            **_cost(own),
+            **cost(own),
         }
         # A mean over some of the pairs would not compare: all or none.
         if row.has(pairs):
@@ -284,7 +284,7 @@ def _gap_closed(method: float, identity: float, floor: float) -> float:
     return (identity - method) / (identity - floor) if identity != floor else math.nan
 
 
-def _cost(records: Sequence[Record]) -> dict[str, object]:
+def cost(records: Sequence[Record]) -> dict[str, object]:
     """Parameters and evaluations of a row's method; seconds of the records that `timed` chooses."""
     method, timed = records[0].method, rows.timed(records)
     # Two networks of one seed may serve one pair, and one network may serve all pairs.

@@ -86,7 +86,7 @@ def _copy(file: Path, to: Path) -> None:
 
 
 def make_views(results: Results) -> list[Path]:
-    """Write tables and pictures of a folder; the trade-off plot once a method has all pairs.
+    """Write tables and pictures of a folder, as far as there are rows for them.
 
     Returns:
         What was written: files, and the folder of further tables.
@@ -97,6 +97,9 @@ def make_views(results: Results) -> list[Path]:
     made = [*(file for file in written.files if file.parent == folder), folder / tables.FOLDER]
     with suppress(UserError):  # no method has all pairs, or too few images for a distance
         made += plots.tradeoff(results)
+    for figure in (plots.budget, plots.evaluations):
+        with suppress(UserError):  # no method has several budgets, or numbers of steps
+            made += figure(results)
     with suppress(UserError):  # fewer than two rows have a utility
         made += plots.utility(results)
     with suppress(UserError):  # nothing was tuned

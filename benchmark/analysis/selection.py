@@ -1,9 +1,10 @@
 """What a table shows of the records: which pairs, ranked by which column."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xbench.analysis.columns import columns
+from xbench.analysis.rows import Row
 from xbench.core.errors import UserError, unknown
 from xbench.core.pairs import Pair, parse_pairs
 from xbench.records.schema import Record
@@ -46,6 +47,12 @@ def crossing(record: Record, pairs: Sequence[Pair] = ()) -> list[Pair]:
     """
     groups, pairs = record.data.domain_groups, pairs or parse_pairs((), record.data.domains)
     return [(a, b) for a, b in pairs if groups[a] != groups[b]] or list(pairs)
+
+
+def shared(rows: Iterable[Row]) -> tuple[Pair, ...]:
+    """The pairs that all of these rows have, in the order of tables; none if there are none."""
+    rows = list(rows)
+    return tuple(pair for pair in rows[0].pairs if all(r.has([pair]) for r in rows)) if rows else ()
 
 
 def directions(record: Record) -> dict[str, tuple[Pair, ...]]:

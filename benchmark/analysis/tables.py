@@ -1,7 +1,7 @@
 """The tables of a results folder, written as CSV, Markdown and LaTeX."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ from xbench.analysis import utility as scores
 from xbench.analysis.columns import columns, for_people, known_metric
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row, first
-from xbench.analysis.selection import ALL, Selection
+from xbench.analysis.selection import ALL, Selection, shared
 from xbench.analysis.typeset import Cell, Line, Table, dictionaries, latex, lines, markdown, marked
 from xbench.core.errors import UserError, choice
 from xbench.core.files import write_text
@@ -139,7 +139,15 @@ def _settings(row: Mapping[str, object], names: Sequence[str]) -> Line:
 def budgets(
     by_label: Mapping[str, Row], selection: Selection = ALL, metrics: Sequence[str] = ()
 ) -> Made:
-    """Methods that were trained with several budgets: a line per budget, without ranks."""
+    """Methods that were trained with several budgets: a line per budget, without ranks.
+
+    Where none is selected, of the pairs that all these rows have: other budgets than the usual one
+    are often run on some pairs only.
+    """
+    common = shared(breakdowns.of_budgets(by_label).values())
+    every = parse_pairs((), first(by_label).data.domains)
+    if not selection.pairs and common != every:
+        selection = replace(selection, pairs=common)
     frame = breakdowns.budgets(by_label, selection)
     ranks = leaderboard.ranking_of(by_label).metric
     text = lines(frame, for_people(metrics, ranks="" if selection.pairs else ranks))

@@ -44,6 +44,8 @@ DISTORTION = Plane(
     anchors=(FLOOR, EXPECTED),
 )
 PLANES = {plane.name: plane for plane in (PAPER, DISTORTION)}
+#: The training images of each network as a setting; no method has one of this name.
+BUDGET = "budget.images"
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,19 @@ def curves(
         label: Point(label, None, row.mean(realism, pairs), row.mean(plane.up, pairs))
         for label, row in rows.items()
     }
-    return realism, [_curve(labels, knob, rows, points) for knob, labels in _lines(rows)]
+    return realism, [make_curve(knob, labels, rows, points) for knob, labels in _lines(rows)]
 
 
-def _curve(
-    labels: Sequence[str], knob: str, rows: Mapping[str, Row], points: Mapping[str, Point]
+def make_curve(
+    knob: str, labels: Sequence[str], rows: Mapping[str, Row], points: Mapping[str, Point]
 ) -> Curve:
+    """The curve along a knob of the rows with these labels; of a single row with knob ""."""
     own = [points[label] for label in labels]
     if knob:
-        own = [
-            replace(point, value=float(rows[point.label].records[0].method.config[knob]))
-            for point in own
-        ]
+        own = [replace(point, value=_number(rows[point.label], knob)) for point in own]
         own.sort(key=lambda point: point.value or 0.0)
-    name = without(knob, min(labels, key=len)) if knob else labels[0]
+    setting = knob.rpartition(".")[2]
+    name = without(setting, min(labels, key=len)) if knob else labels[0]
     return Curve(name, knob, tuple(own), rows[labels[0]].reference)
 
 
@@ -166,21 +167,35 @@ def _lines(rows: Mapping[str, Row]) -> list[tuple[str, list[str]]]:
         methods.setdefault((facts.name, facts.version, facts.train_images), []).append(row)
     lines: list[tuple[str, list[str]]] = []
     for own in methods.values():
-        knobs = [key for key in varied(own) if _numeric(own, key)]
-        joined = [(k, labels) for k in knobs for labels in _alike(own, k) if len(labels) > 1]
-        on_curves = {label for _, labels in joined for label in labels}
-        lines += [*joined, *(("", [row.label]) for row in own if row.label not in on_curves)]
+        several = joined(own, [key for key in varied(own) if _numeric(own, key)])
+        on_curves = {label for _, labels in several for label in labels}
+        lines += [*several, *(("", [row.label]) for row in own if row.label not in on_curves)]
     return lines
 
 
+def joined(rows: Iterable[Row], knobs: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Knob → labels of the rows of one method and version that differ in this knob alone."""
+    rows = list(rows)
+    return [(k, labels) for k in knobs for labels in _alike(rows, k) if len(labels) > 1]
+
+
 def _alike(rows: Iterable[Row], knob: str) -> list[list[str]]:
-    """Labels of the rows that agree in all settings but one."""
+    """Labels of the rows that agree in everything but one setting."""
     groups: dict[str, list[str]] = {}
     for row in rows:
-        config = row.records[0].method.config
-        rest = {key: value for key, value in config.items() if key != knob}
-        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(row.label)
+        facts = row.records[0].method
+        values = {**facts.config, BUDGET: facts.train_images}
+        # A setting that is younger than a record is absent there.
+        rest = {key: v for key, v in values.items() if key != knob and v is not None}
+        key = json.dumps([facts.name, facts.version, rest], sort_keys=True)
+        groups.setdefault(key, []).append(row.label)
     return list(groups.values())
+
+
+def _number(row: Row, knob: str) -> float:
+    """The value of a numeric setting of a row."""
+    facts = row.records[0].method
+    return float((facts.train_images or 0) if knob == BUDGET else facts.config[knob])
 
 
 def _numeric(rows: Iterable[Row], key: str) -> bool:

@@ -29,6 +29,9 @@ GroupName = Annotated[
     str, typer.Option("--group", help="cross, within, or two groups as synthetic:real")
 ]
 Pairs = Annotated[str, typer.Option("--pairs", help="SRC:TGT[,SRC:TGT]; all by default")]
+SharedPairs = Annotated[
+    str, typer.Option("--pairs", help="SRC:TGT[,SRC:TGT]; by default those that the rows share")
+]
 Metrics = Annotated[str, typer.Option("--metrics", help="NAME[,NAME]; see: xbench list metrics")]
 Sort = Annotated[str, typer.Option("--sort", help="Column to rank by, e.g. ftd or params.")]
 ToTable = Annotated[
@@ -142,6 +145,46 @@ def plot_tradeoff(
         choice("plane", plane, tuple(PLANES))
     results = _results(dataset, profile, split, out)
     print(*plots.tradeoff(results, to, row or [], plane), sep="\n")
+
+
+@plot_app.command("budget")
+def plot_budget(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    pairs: SharedPairs = "",
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """Quality against training time: a line for each method through its training budgets.
+
+    xbench sweep --method medshift --set budget.factor=1,2,4 makes the rows.
+    """
+    from xbench.analysis import figures as plots
+
+    results = _results(dataset, profile, split, out)
+    print(*plots.budget(results, to, row or [], listed(pairs)), sep="\n")
+
+
+@plot_app.command("evaluations")
+def plot_evaluations(
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    split: SplitName = "test",
+    out: Out = Path("runs"),
+    pairs: SharedPairs = "",
+    row: Rows = None,
+    to: To = None,
+) -> None:
+    """Quality against network evaluations per image: a line for each method through its steps.
+
+    xbench sweep --method medshift --set steps=1,2,4,8 makes the rows.
+    """
+    from xbench.analysis import figures as plots
+
+    results = _results(dataset, profile, split, out)
+    print(*plots.evaluations(results, to, row or [], listed(pairs)), sep="\n")
 
 
 @plot_app.command("pairs")

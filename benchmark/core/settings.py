@@ -140,11 +140,26 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
         about = fields[key].description if key in fields else None
         description = f" ({about})" if about else ""
         expected = problem["msg"].removeprefix("Value error, ")
+        example = _example(f"{section}.{key}", getattr(config, key, "VALUE"))
         raise UserError(
             f"{section}.{key}={value} is not allowed{description}",
             f"{hint}expected: {expected[0].lower()}{expected[1:]}",
-            _example(f"{section}.{key}", getattr(config, key, "VALUE")),
+            sweep_instead(f"{section}.{key}", value, section) or example,
         ) from error
+
+
+def sweep_instead(name: str, value: object, method: str = "NAME") -> str:
+    """The command that makes a row for each of several values; empty if they are not several.
+
+    >>> sweep_instead("budget.factor", "1,2,4")
+    'a row for each value: xbench sweep --method NAME --set budget.factor=1,2,4'
+    >>> sweep_instead("medshift.tau", "0:1:0.1", "medshift"), sweep_instead("medshift.tau", "half")
+    ('a row for each value: xbench sweep --method medshift --set medshift.tau=0:1:0.1', '')
+    """
+    several = isinstance(value, str) and re.fullmatch(r"[^,]+(,[^,]+)+,?|[^:]+:[^:]+:[^:]+", value)
+    if not several or method == "data":  # a sweep compares rows on the same data
+        return ""
+    return f"a row for each value: xbench sweep --method {method} --set {name}={value}"
 
 
 def label(

@@ -218,7 +218,8 @@ def _budget(changes: dict[str, Any]) -> Budget:
             raise UserError(
                 f"budget.{key}={value} is not allowed",
                 f"expected: {expected}",
-                f"for example: --set budget.{key}={example}"
+                settings.sweep_instead(f"budget.{key}", value)
+                or f"for example: --set budget.{key}={example}"
                 f" (in Python: settings={{'budget.{key}': {example}}})",
             )
     if len(changes) > 1:

@@ -8,6 +8,7 @@ sweeps, and `chosen` pairs as `SRC:TGT`. The same records give the same bytes.
 May import what `analysis` may, and matplotlib; torch only inside a function that measures images.
 """
 
+from xbench.analysis.figures.costs import budget, evaluations
 from xbench.analysis.figures.curves import training
 from xbench.analysis.figures.differences import differences
 from xbench.analysis.figures.fronts import tradeoff
@@ -19,9 +20,11 @@ from xbench.analysis.figures.spectra import spectra
 from xbench.analysis.figures.trials import tuning
 
 __all__ = [
+    "budget",
     "contact_sheet",
     "differences",
     "domains",
+    "evaluations",
     "latents",
     "pairs",
     "samples",
