@@ -134,9 +134,9 @@ def steps(name: str, values: Mapping[int, float], usual: int, **changes: Any) ->
     """Rows of one method with numbers of steps and their distances."""
     records = []
     for count, ltd in values.items():
-        inner = [f"{k}={v}" for k, v in changes.items()] + [f"steps={count}"] * (count != usual)
+        inner = [f"{k}={v}" for k, v in changes.items()] + [f"evaluations={count}"] * (count != usual)
         label = f"{name}[{','.join(inner)}]" if inner else name
-        config = {"steps": count, "solver": "midpoint", **changes}
+        config = {"evaluations": count, "solver": "midpoint", **changes}
         records += row(label, {"ltd": ltd}, config=config, nfe=4 * count)
     return records
 
@@ -157,7 +157,7 @@ def test_a_line_joins_rows_that_differ_in_their_number_of_steps(xbench: Xbench) 
     write(FOLDER, evaluated())
     table = plot(xbench, "evaluations")
     line = table[table.curve == "flow"]
-    assert line.index.tolist() == ["flow[steps=1]", "flow[steps=2]", "flow", "flow[steps=8]"]
+    assert line.index.tolist() == ["flow[evaluations=1]", "flow[evaluations=2]", "flow", "flow[evaluations=8]"]
     assert line.nfe.tolist() == [4, 8, 16, 32]
     assert line.ltd.tolist() == pytest.approx([0.3, 0.2, 0.1, 0.09])
     assert line.default.tolist() == [False, False, True, False]
@@ -166,8 +166,8 @@ def test_a_line_joins_rows_that_differ_in_their_number_of_steps(xbench: Xbench) 
     single = table[table.knob == ""]
     assert single.nfe.to_dict() == {"filter": 0, "gan": 1}, "not the row without all pairs"
     assert table.pairs.iloc[0].split() == ["sim:real_a", "sim:real_b", "real_a:sim", "real_b:sim"]
-    some = plot(xbench, "evaluations", "--row", "flow", "--row", "flow[steps=1]")
-    assert set(some.index) == {"flow", "flow[steps=1]"}
+    some = plot(xbench, "evaluations", "--row", "flow", "--row", "flow[evaluations=1]")
+    assert set(some.index) == {"flow", "flow[evaluations=1]"}
 
 
 def test_a_sweep_on_one_pair_is_shown_there(xbench: Xbench) -> None:
@@ -178,18 +178,18 @@ def test_a_sweep_on_one_pair_is_shown_there(xbench: Xbench) -> None:
 
 
 def test_a_row_that_fails_a_gate_is_marked(xbench: Xbench) -> None:
-    bad = row("flow[steps=16]", {"ltd": 0.05, "match": 0.4}, config={"steps": 16}, nfe=64)
-    good = row("flow", {"ltd": 0.1}, config={"steps": 4}, nfe=16)
+    bad = row("flow[evaluations=16]", {"ltd": 0.05, "match": 0.4}, config={"evaluations": 16}, nfe=64)
+    good = row("flow", {"ltd": 0.1}, config={"evaluations": 4}, nfe=16)
     write(FOLDER, [*references(), *good, *bad])
     table = plot(xbench, "evaluations")
-    assert "anatomy not recognised" in table.refused["flow[steps=16]"]
+    assert "anatomy not recognised" in table.refused["flow[evaluations=16]"]
     assert table.refused["flow"] == ""
 
 
 def test_other_budgets_and_single_rows_make_no_figure_of_evaluations(xbench: Xbench) -> None:
     write(FOLDER, budgets())
     text = refused(xbench, "evaluations")
-    assert "--set steps=1,2,4,8" in text
+    assert "--set evaluations=4,8,16" in text
 
 
 def test_both_work_on_the_split_where_settings_are_chosen(xbench: Xbench) -> None:

@@ -12,7 +12,7 @@ from xbench.core.errors import UserError
 from xbench.core.pairs import Pair
 
 #: Settings that change how often a network is evaluated for an image, and nothing else.
-EVALUATIONS = ("steps", "nfe")
+EVALUATIONS = ("evaluations", "nfe")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def budgets(by_label: Mapping[str, Row], pairs: tuple[Pair, ...] = ()) -> Chart:
 def evaluations(
     by_label: Mapping[str, Row], shown: Collection[str], pairs: tuple[Pair, ...] = ()
 ) -> Chart:
-    """Rows that differ in the number of solver steps alone, by evaluations of their network.
+    """Rows that differ in the number of network evaluations alone, by that number.
 
     Args:
         by_label: label → row.
@@ -84,8 +84,8 @@ def evaluations(
     if not any(curve.knob for curve in chart.curves):
         raise UserError(
             "no method has finished with two numbers of network evaluations on the same pairs",
-            "expected: rows that differ in the number of steps alone",
-            "for example: xbench sweep --method medshift --set steps=1,2,4,8",
+            "expected: rows that differ in this number alone",
+            "for example: xbench sweep --method medshift --set evaluations=4,8,16",
         )
     return chart
 

@@ -177,9 +177,9 @@ def plot_evaluations(
     row: Rows = None,
     to: To = None,
 ) -> None:
-    """Quality against network evaluations per image: a line for each method through its steps.
+    """Quality against network evaluations per image: a line for each method.
 
-    xbench sweep --method medshift --set steps=1,2,4,8 makes the rows.
+    xbench sweep --method medshift --set evaluations=4,8,16 makes the rows.
     """
     from xbench.analysis import figures as plots
 

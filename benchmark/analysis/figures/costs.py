@@ -68,7 +68,7 @@ def evaluations(
     labels: Sequence[str] = (),
     pairs: Sequence[str] = (),
 ) -> list[Path]:
-    """The distance that ranks against evaluations per image: lines through numbers of steps.
+    """The distance that ranks against evaluations per image: lines through numbers of evaluations.
 
     Args:
         results: of a folder.
@@ -77,7 +77,7 @@ def evaluations(
         pairs: `SRC:TGT`; by default all between groups of domains.
 
     Raises:
-        UserError: no two rows differ in the number of steps alone.
+        UserError: no two rows differ in this number alone.
     """
     chosen = style.chosen_rows(results, labels)
     rows = chosen if labels else results.by_label
@@ -239,7 +239,7 @@ class _Drawing:
     def legend(self, figure: Figure) -> None:
         """What marks mean; names stand at the points."""
         usual = [self.usual(label) for label in self.points]
-        what = "budget" if self.chart.cost == "train_seconds" else "number of steps"
+        what = "budget" if self.chart.cost == "train_seconds" else "number of evaluations"
         dot: dict[str, Any] = {"linestyle": "", "marker": "o", "color": "0.3"}
         entries = {
             f"default {what}": Line2D([], [], **dot, markersize=4.8) if any(usual) else None,
