@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
 
 #: Columns of a method that only programs see.
-DETAILS = ("params_live", "params_training", "needs_training", "shares_training_with")
+DETAILS = ("params_live", "params_training", "needs_training", "differs", "shares_training_with")
 
 
 @list_app.command("methods")
@@ -53,6 +53,7 @@ def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
 def methods(profile_name: str, *, counts: bool = True) -> list[dict[str, Any]]:
     """Every method; with `counts`, its cost under a profile on the phantom's domains."""
     from xbench.methods import registry
+    from xbench.methods.official import differences
 
     profile = get_profile(profile_name)
     rows: list[dict[str, Any]] = []
@@ -68,6 +69,7 @@ def methods(profile_name: str, *, counts: bool = True) -> list[dict[str, Any]]:
                     "stochastic": method.stochastic,
                     "needs_training": method.needs_training,
                     "train_images": method.budget(profile),
+                    "differs": [d._asdict() for d in differences(method, profile)],
                     **({"trainings": len(recipes[name])} if counts else {}),
                     "about": method.about,
                 }
