@@ -180,6 +180,8 @@ class Method(ABC):
     given: ClassVar[Literal["source", "target", "expected"]] = "source"
     #: Whether it takes images of other sizes than the one it was made for.
     any_size: ClassVar[bool] = True
+    #: The pretrained weights without which it cannot run, if there are any.
+    needs: ClassVar[str | None] = None
     about: ClassVar[str] = ""
 
     def __init__(
@@ -199,6 +201,11 @@ class Method(ABC):
     def budget(cls, profile: Profile) -> int:
         """Training images per network."""
         return profile.train_images if cls.needs_training else 0
+
+    @classmethod
+    def unavailable(cls) -> str:
+        """Why it cannot run here, in a few words; empty if it can. `--method all` leaves it out."""
+        return ""
 
     @classmethod
     def references(cls, config: MethodConfig) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,8 @@ BUILT_IN = {
     "sdedit": "xbench.methods.sdedit:SDEdit",
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
+    "cyclegan-turbo": "xbench.methods.pretrained:CycleGANTurbo",
+    "zstar": "xbench.methods.pretrained:ZStar",
 }
 #: Rows that other methods are compared with; `--method all` leaves them out.
 REFERENCES = ("identity", "floor", "expected", "shuffle", "nearest", "paired", "vae")

@@ -26,6 +26,7 @@ class VaeRoundTrip(Method):
 
     name = "vae"
     about = "the VAE's round trip without translation (reference of latent methods)"
+    needs = "vae"
     Config = VaeConfig
     config: VaeConfig
 

@@ -134,7 +134,9 @@ def steps(name: str, values: Mapping[int, float], usual: int, **changes: Any) ->
     """Rows of one method with numbers of steps and their distances."""
     records = []
     for count, ltd in values.items():
-        inner = [f"{k}={v}" for k, v in changes.items()] + [f"evaluations={count}"] * (count != usual)
+        inner = [f"{k}={v}" for k, v in changes.items()] + [f"evaluations={count}"] * (
+            count != usual
+        )
         label = f"{name}[{','.join(inner)}]" if inner else name
         config = {"evaluations": count, "solver": "midpoint", **changes}
         records += row(label, {"ltd": ltd}, config=config, nfe=4 * count)
@@ -157,7 +159,12 @@ def test_a_line_joins_rows_that_differ_in_their_number_of_steps(xbench: Xbench) 
     write(FOLDER, evaluated())
     table = plot(xbench, "evaluations")
     line = table[table.curve == "flow"]
-    assert line.index.tolist() == ["flow[evaluations=1]", "flow[evaluations=2]", "flow", "flow[evaluations=8]"]
+    assert line.index.tolist() == [
+        "flow[evaluations=1]",
+        "flow[evaluations=2]",
+        "flow",
+        "flow[evaluations=8]",
+    ]
     assert line.nfe.tolist() == [4, 8, 16, 32]
     assert line.ltd.tolist() == pytest.approx([0.3, 0.2, 0.1, 0.09])
     assert line.default.tolist() == [False, False, True, False]
@@ -178,7 +185,9 @@ def test_a_sweep_on_one_pair_is_shown_there(xbench: Xbench) -> None:
 
 
 def test_a_row_that_fails_a_gate_is_marked(xbench: Xbench) -> None:
-    bad = row("flow[evaluations=16]", {"ltd": 0.05, "match": 0.4}, config={"evaluations": 16}, nfe=64)
+    bad = row(
+        "flow[evaluations=16]", {"ltd": 0.05, "match": 0.4}, config={"evaluations": 16}, nfe=64
+    )
     good = row("flow", {"ltd": 0.1}, config={"evaluations": 4}, nfe=16)
     write(FOLDER, [*references(), *good, *bad])
     table = plot(xbench, "evaluations")

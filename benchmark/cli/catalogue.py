@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 list_app = typer.Typer(help="List what there is.", no_args_is_help=True)
 
 #: Columns of a method that only programs see.
-DETAILS = ("params_live", "params_training", "needs_training", "shares_training_with")
+DETAILS = (
+    *("params_live", "params_training", "needs_training", "unavailable", "differs"),
+    "shares_training_with",
+)
 
 
 @list_app.command("methods")
@@ -33,6 +36,8 @@ def list_methods(
     """Methods with their cost on the phantom's domains; --json has more columns."""
     rows = methods(profile, counts=counts)
     if not json:
+        for row in rows:
+            row["about"] += f"; cannot run: {row['unavailable']}" if row["unavailable"] else ""
         rows = [{name: x for name, x in row.items() if name not in DETAILS} for row in rows]
     listing(rows, json=json)
 
@@ -53,6 +58,7 @@ def list_metrics(profile: ProfileName = "quick", json: Json = False) -> None:
 def methods(profile_name: str, *, counts: bool = True) -> list[dict[str, Any]]:
     """Every method; with `counts`, its cost under a profile on the phantom's domains."""
     from xbench.methods import registry
+    from xbench.methods.official import differences
 
     profile = get_profile(profile_name)
     rows: list[dict[str, Any]] = []
@@ -68,6 +74,9 @@ def methods(profile_name: str, *, counts: bool = True) -> list[dict[str, Any]]:
                     "stochastic": method.stochastic,
                     "needs_training": method.needs_training,
                     "train_images": method.budget(profile),
+                    "needs": method.needs,
+                    "unavailable": method.unavailable(),
+                    "differs": [d._asdict() for d in differences(method, profile)],
                     **({"trainings": len(recipes[name])} if counts else {}),
                     "about": method.about,
                 }

@@ -129,12 +129,18 @@ def listed(text: str) -> list[str]:
 
 
 def _methods(text: str) -> list[str]:
-    """The methods that `--method` names; `all` are those that are no references."""
+    """The methods that `--method` names; `all` are those that are no references and can run."""
+    from xbench.core.registry import warn
     from xbench.methods.registry import REFERENCES, available
 
     if text != "all":
         return listed(text)
-    return [name for name in available() if name not in REFERENCES]
+    methods = {name: method for name, method in available().items() if name not in REFERENCES}
+    absent = {name: why for name, method in methods.items() if (why := method.unavailable())}
+    if absent:
+        reasons = "; ".join(f"{name} ({why})" for name, why in absent.items())
+        warn(f"--method all leaves out what cannot run: {reasons}")
+    return [name for name in methods if name not in absent]
 
 
 def _numbers(text: str) -> list[int]:

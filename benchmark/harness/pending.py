@@ -80,6 +80,9 @@ def find(
     Raises:
         UserError: the user must provide something that a method needs.
     """
+    for entry in plan.entries:  # before weights of metrics are fetched
+        if entry.method.unavailable():
+            trainings.make_method(plan, entry, device).check()
     store = Store(plan.folder)
     pending = Pending(missing=scorer.missing(fetch))
     wanted = failed_units(store, plan.units) if failed_only else plan.units

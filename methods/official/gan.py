@@ -1,0 +1,80 @@
+"""Official values of the GANs and of UNSB."""
+
+from typing import Any
+
+from xbench.methods.official.sheet import SHORT, SMALL, Official, Ours, Sheet
+
+CYCLEGAN = "junyanz/pytorch-CycleGAN-and-pix2pix: defaults"
+CUT = "taesungp/contrastive-unpaired-translation b3ac297: defaults of CUT"
+FASTCUT = "taesungp/contrastive-unpaired-translation b3ac297: defaults of FastCUT"
+UNSB = "cyclomon/UNSB d1f644f: defaults, and its README where they disagree"
+
+COLLAPSED = "it collapsed with less"
+WHOLE = "whole images, as in translation; at `medium` squares keep a step cheap"
+LARGE = "whole images, as in translation"
+
+
+def networks(source: str, batch: str = "") -> dict[str, Official | Ours]:
+    """Networks and optimiser of CycleGAN, which the others took over."""
+    return {
+        "width": Official(64, source, quick=SMALL),
+        "blocks": Official(9, source, quick=SMALL),
+        "kernel": Official(7, source, quick=SMALL),
+        "critic_width": Official(64, source, quick=SMALL),
+        "critic_layers": Official(3, source, quick=SMALL),
+        "batch": Official(1, source, quick=batch),
+        "crop": Official(256, source, quick=WHOLE, standard=LARGE, paper=LARGE),
+        "ema": Official(None, source),
+        "learning_rate": Official(2e-4, source, quick=SHORT),
+    }
+
+
+def contrast(source: str, batch: str = "") -> dict[str, Official | Ours]:
+    """Networks of CUT, and its contrasted patches."""
+    return {
+        **networks(source, batch),
+        "antialias": Official(True, source, quick="strides instead of blurs take less time"),
+        "projection": Official(256, source, quick=SMALL),
+        "patches": Official(256, source, quick=SMALL),
+    }
+
+
+def bridge(batch: str = "") -> dict[str, Any]:
+    """Settings of UNSB."""
+    return {
+        **contrast(UNSB, batch),
+        "timesteps": Official(5, UNSB),
+        "tau": Official(0.01, UNSB),
+        "gan": Official(1.0, UNSB),
+        "bridge": Official(1.0, UNSB),  # README and training script; the code's default is 0.1
+        "nce": Official(1.0, UNSB),
+        "nfe": Official(5, UNSB),
+    }
+
+
+SHEETS: dict[str, Sheet] = {
+    "cyclegan": {
+        **networks(CYCLEGAN, SHORT),
+        "cycle": Official(10.0, CYCLEGAN),
+        "identity_weight": Official(0.5, CYCLEGAN),
+        "buffer": Official(50, CYCLEGAN),
+    },
+    "cut": {
+        **contrast(CUT),
+        "nce": Official(1.0, CUT),
+        "nce_identity": Official(True, CUT),
+        "flips": Official(False, CUT),
+        "constant": Official(200, CUT),
+        "falling": Official(200, CUT),
+    },
+    "fastcut": {
+        **contrast(FASTCUT),
+        "nce": Official(10.0, FASTCUT),
+        "nce_identity": Official(False, FASTCUT),
+        "flips": Official(True, FASTCUT),
+        "constant": Official(150, FASTCUT),
+        "falling": Official(50, FASTCUT),
+    },
+    "unsb": bridge(),
+    "unsb-official": bridge(COLLAPSED),
+}
