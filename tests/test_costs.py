@@ -177,6 +177,22 @@ def test_a_line_joins_rows_that_differ_in_their_number_of_steps(xbench: Xbench) 
     assert set(some.index) == {"flow", "flow[evaluations=1]"}
 
 
+def test_rows_of_one_solver_each_are_points(xbench: Xbench) -> None:
+    euler, heun = (
+        {"config": {"evaluations": n, "solver": k}} for n, k in ((8, "euler"), (2, "heun"))
+    )
+    rows = [
+        *steps("flow", {4: 0.1}, usual=4),
+        *row("flow[solver=euler,evaluations=8]", {"ltd": 0.2}, nfe=16, **euler),
+        *row("flow[solver=heun,evaluations=2]", {"ltd": 0.3}, nfe=8, **heun),
+    ]
+    write(FOLDER, [*references(), *rows])
+    table = plot(xbench, "evaluations")
+    assert table.nfe.sort_values().tolist() == [8, 16, 16]
+    assert set(table.knob) == {""}
+    assert table.index[table.default].tolist() == ["flow"]
+
+
 def test_a_sweep_on_one_pair_is_shown_there(xbench: Xbench) -> None:
     write(FOLDER, [r for r in evaluated() if (r.source, r.target) == THERE])
     table = plot(xbench, "evaluations")

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from xbench.analysis import leaderboard
 from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import crossing, shared
-from xbench.analysis.tradeoffs import BUDGET, Curve, Point, joined, make_curve
+from xbench.analysis.tradeoffs import BUDGET, Curve, Point, alike, joined, make_curve
 from xbench.core.errors import UserError
 from xbench.core.pairs import Pair
 
-#: Settings that change how often a network is evaluated for an image, and nothing else.
-EVALUATIONS = ("evaluations", "nfe")
+#: Settings that say how often a network is evaluated for an image.
+STEPS = ("evaluations", "nfe")
+#: Rows that differ in these alone solve the same equation; each solver has a line of its own.
+SOLVING = (*STEPS, "solver")
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ def budgets(by_label: Mapping[str, Row], pairs: tuple[Pair, ...] = ()) -> Chart:
         UserError: no two rows differ so and share a pair.
     """
     trained = {n: r for n, r in _methods(by_label).items() if r.records[0].method.train_images}
-    rows = _on_curves(trained, [BUDGET])
+    rows = _several(trained, [BUDGET])
     chart = _chart(by_label, rows, "train_seconds", [BUDGET], pairs or _common(rows), single=())
-    if not any(curve.knob for curve in chart.curves):
+    if not chart.rows:
         raise UserError(
             "no method has finished with two training budgets on the same pairs",
             "expected: rows that differ in the number of training images alone",
@@ -61,30 +63,30 @@ def budgets(by_label: Mapping[str, Row], pairs: tuple[Pair, ...] = ()) -> Chart:
 def evaluations(
     by_label: Mapping[str, Row], shown: Collection[str], pairs: tuple[Pair, ...] = ()
 ) -> Chart:
-    """Rows that differ in the number of network evaluations alone, by that number.
+    """Rows that differ in solver and number of evaluations alone, by the latter.
 
     Args:
         by_label: label → row.
-        shown: labels of rows that are shown even if they are on no curve.
-        pairs: by default all between groups of domains; if no curve has them all, those that all
-            rows on curves share.
+        shown: labels of further rows that are shown.
+        pairs: by default all between groups of domains; if no two such rows have them all, those
+            that all such rows share.
 
     Raises:
         UserError: no two rows differ so and share a pair.
     """
     others = leaderboard.other_budgets(by_label)
     usual = {n: r for n, r in _methods(by_label).items() if n not in others or n in shown}
-    rows = _on_curves(usual, EVALUATIONS)
+    rows = _several(usual, SOLVING)
     if rows and not pairs:
         every = tuple(crossing(first(rows)))
         whole = {label: row for label, row in rows.items() if row.has(every)}
-        pairs = every if _on_curves(whole, EVALUATIONS) else _common(rows)
-    rows |= {label: row for label, row in usual.items() if label in shown}
-    chart = _chart(by_label, rows, "nfe", EVALUATIONS, pairs, single=shown)
-    if not any(curve.knob for curve in chart.curves):
+        pairs = every if _several(whole, SOLVING) else _common(rows)
+    single = {label: row for label, row in usual.items() if label in shown or label in rows}
+    chart = _chart(by_label, single, "nfe", STEPS, pairs, single)
+    if not _several(chart.rows, SOLVING):
         raise UserError(
             "no method has finished with two numbers of network evaluations on the same pairs",
-            "expected: rows that differ in this number alone",
+            "expected: rows that differ in solver or number of evaluations alone",
             "for example: xbench sweep --method medshift --set evaluations=4,8,16",
         )
     return chart
@@ -95,9 +97,9 @@ def _methods(by_label: Mapping[str, Row]) -> dict[str, Row]:
     return {label: row for label, row in by_label.items() if not row.reference}
 
 
-def _on_curves(rows: Mapping[str, Row], knobs: Sequence[str]) -> dict[str, Row]:
-    """The rows that differ from others in one of these settings alone."""
-    return {label: rows[label] for _, own in joined(rows.values(), knobs) for label in own}
+def _several(rows: Mapping[str, Row], knobs: Sequence[str]) -> dict[str, Row]:
+    """The rows that differ from others in these settings alone."""
+    return {label: rows[label] for own in alike(rows.values(), *knobs) for label in own}
 
 
 def _common(rows: Mapping[str, Row]) -> tuple[Pair, ...]:

@@ -176,20 +176,20 @@ def _lines(rows: Mapping[str, Row]) -> list[tuple[str, list[str]]]:
 def joined(rows: Iterable[Row], knobs: Iterable[str]) -> list[tuple[str, list[str]]]:
     """Knob → labels of the rows of one method and version that differ in this knob alone."""
     rows = list(rows)
-    return [(k, labels) for k in knobs for labels in _alike(rows, k) if len(labels) > 1]
+    return [(k, labels) for k in knobs for labels in alike(rows, k)]
 
 
-def _alike(rows: Iterable[Row], knob: str) -> list[list[str]]:
-    """Labels of the rows that agree in everything but one setting."""
+def alike(rows: Iterable[Row], *knobs: str) -> list[list[str]]:
+    """Labels of several rows of one method and version that agree in all but these settings."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         facts = row.records[0].method
         values = {**facts.config, BUDGET: facts.train_images}
         # A setting that is younger than a record is absent there.
-        rest = {key: v for key, v in values.items() if key != knob and v is not None}
+        rest = {key: v for key, v in values.items() if key not in knobs and v is not None}
         key = json.dumps([facts.name, facts.version, rest], sort_keys=True)
         groups.setdefault(key, []).append(row.label)
-    return list(groups.values())
+    return [labels for labels in groups.values() if len(labels) > 1]
 
 
 def _number(row: Row, knob: str) -> float:

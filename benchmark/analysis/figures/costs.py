@@ -23,7 +23,7 @@ from xbench.analysis.leaderboard import ranked, ranking_of
 from xbench.analysis.results import Results
 from xbench.analysis.rows import clock, timed
 from xbench.analysis.selection import chosen_pairs, crossing
-from xbench.analysis.tradeoffs import BUDGET, Curve, Point
+from xbench.analysis.tradeoffs import BUDGET, Curve, Point, without
 from xbench.core.files import write_text
 from xbench.core.pairs import parse_pairs
 from xbench.metrics.base import METRICS
@@ -73,11 +73,11 @@ def evaluations(
     Args:
         results: of a folder.
         to: the one file to write.
-        labels: the rows to draw; by default lines, and the rows that may have a rank.
+        labels: the rows to draw; by default these lines, and the rows that may have a rank.
         pairs: `SRC:TGT`; by default all between groups of domains.
 
     Raises:
-        UserError: no two rows differ in this number alone.
+        UserError: no two rows differ in solver or number of evaluations alone.
     """
     chosen = style.chosen_rows(results, labels)
     rows = chosen if labels else results.by_label
@@ -178,9 +178,9 @@ class _Drawing:
             axes.plot(point.x, point.y, **REFUSED, zorder=4)
 
     def usual(self, label: str) -> bool:
-        """Whether a row has the usual value of what differs along its curve."""
-        curve, _ = self.points[label]
-        return label == curve.name and not families.other_budget(label)
+        """Whether a row has its profile's budget and, where it matters, number of steps."""
+        settings = ("images", *(costs.STEPS if self.chart.cost == "nfe" else ()))
+        return all(without(setting, label) == label for setting in settings)
 
     def text(self, label: str) -> str:
         """The name of a curve at its usual point, or else at its end; of budgets the ratio too."""
