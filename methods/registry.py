@@ -24,6 +24,7 @@ BUILT_IN = {
     "fda": "xbench.methods.fda:FDA",
     "filter": "xbench.methods.filter:Filter",
     "medshift": "xbench.methods.medshift:MedShift",
+    "directflow": "xbench.methods.directflow:DirectFlow",
     "cyclegan": "xbench.methods.cyclegan:CycleGAN",
     "cut": "xbench.methods.cut:CUT",
     "fastcut": "xbench.methods.cut:FastCUT",
