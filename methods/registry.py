@@ -30,6 +30,7 @@ BUILT_IN = {
     "fastcut": "xbench.methods.cut:FastCUT",
     "unsb": "xbench.methods.unsb:Unsb",
     "unsb-official": "xbench.methods.unsb:UnsbOfficial",
+    "dsbm": "xbench.methods.dsbm:Dsbm",
     "sdedit": "xbench.methods.sdedit:SDEdit",
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
