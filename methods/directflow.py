@@ -1,9 +1,9 @@
 """Direct flow: from the source image straight to a target image, without noise between them.
 
-The network learns the velocity of straight paths between images x0 of the source and x1 of the
-target (flow matching between two data sets: conditional flow matching, arXiv 2302.00482, eq. 14-16;
-rectified flow, arXiv 2209.03003, eq. 1). Which x0 goes with which x1 is the coupling: independent,
-or optimal transport inside each batch (OT-CFM, arXiv 2302.00482, section 3.2.2). One network for
+The network learns the velocity of straight paths x_t = (1-t) x0 + t x1 between images x0 of the
+source and x1 of the target: min E |v(x_t, t) - (x1 - x0)|² (rectified flow, 2209.03003, eq. 1;
+with noise on them, I-CFM of 2302.00482). Which x0 goes with which x1 is the coupling:
+independent, or optimal transport inside each batch (OT-CFM, same paper). One network for
 all pairs with both labels is ours; the papers have one network for each.
 
 Nothing in the objective asks for structure: only the distributions of images are learned.

@@ -1,9 +1,9 @@
 """DSBM: diffusion Schrödinger bridge matching by iterated Markovian fitting (arXiv 2303.16852).
 
 Brownian bridges of total variance sigma² lead from images of the source to images of the target.
-One network v(x, t, a, b) learns the drift from a to b by the time since a (eq. 8 of the paper): it
-is the forward network of the pair (a, b) and the backward network of (b, a), which the authors have
-as two for each pair of domains.
+One network v(x, t, a, b) learns the drift from a to b by the time t since a, E[(x1 - x_t) / (1-t) |
+x_t]: it is the forward network of the pair (a, b) and the backward network of (b, a), which the
+authors have as two for each pair of domains.
 
 Training is by stages (algorithm 1). The first matches bridges between independent images. Each
 round then makes images b' from real images a with the averaged network, and matches bridges from b'
@@ -137,8 +137,8 @@ class DsbmLearner(StagedLearner):
     """
 
     config: DsbmConfig
-    #: Real images of every domain and what was made of them, for every label of a pair; and the
-    #: stage that they belong to.
+    #: Label of a pair → images made in its source, and the real ones of its target that they were
+    #: made of; and the stage that they belong to.
     made: dict[int, tuple[Tensor, Tensor]]
     made_for: int = 0
 
