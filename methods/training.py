@@ -107,6 +107,13 @@ class Learner(ABC):
         """Factor on every learning rate at `step` of `steps`, counted from 0."""
         return warmup_cosine(step, steps)
 
+    def prepare(self, step: int, steps: int) -> None:  # noqa: B027 - optional
+        """Called before each step is drawn, counted from 0; a resumed training starts in between.
+
+        What it keeps for later steps must follow from `networks`, which checkpoints hold, and from
+        numbers seeded by the step: then a resumed training ends with the same weights.
+        """
+
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Batch:
         """Draw everything random of one step; `losses` must not draw anything."""
@@ -272,6 +279,7 @@ def _step(
         for group in optimizer.param_groups:
             rate = group.setdefault("initial_lr", group["lr"])
             group["lr"] = rate * learner.schedule(step, steps)
+    learner.prepare(step, steps)
     generator = torch.Generator(device).manual_seed(seed_from(seed, "step", step))
     # Each process draws the whole batch, so that its numbers do not depend on how it is shared.
     batch = learner.draw(generator)

@@ -47,7 +47,8 @@ def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() 
         small, large = (get(name).configure(profile).shown() for profile in (quick, medium))
         changed[name] = {key: value for key, value in large.items() if value != small[key]}
     assert changed == {
-        **{name: {"factor": 4} for name in ("medshift", "sdedit", "ddib", "cyclediffusion")},
+        **{name: {"factor": 4} for name in ("medshift", "directflow", "dsbm")},
+        **{name: {"factor": 4} for name in ("sdedit", "ddib", "cyclediffusion")},
         "paired": {"factor": 4, "width": 16},
         **{name: {"crop": 64} for name in ("cyclegan", "cut", "fastcut", "unsb", "unsb-official")},
         **{name: {} for name in ("expected", "filter", "fda", "histogram")},

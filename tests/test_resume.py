@@ -12,7 +12,7 @@ from xbench.methods import registry, training
 from xbench.methods.base import Method, Training
 
 DOMAINS = ("light", "dark")
-NAMES = ("medshift", "cyclegan", "cut", "fastcut", "unsb", "sdedit")
+NAMES = ("medshift", "directflow", "cyclegan", "cut", "fastcut", "unsb", "dsbm", "sdedit")
 #: With an average of the generators' weights, which translates in their place.
 AVERAGED = ("cyclegan", "cut", "unsb")
 

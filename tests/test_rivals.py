@@ -166,7 +166,8 @@ def test_what_methods_cost_is_listed(xbench: Xbench) -> None:
     assert found["sdedit"]["shares_training_with"] == ["ddib", "cyclediffusion"]
     assert found["ddib"]["params"] == found["ddib"]["params_total"] == 113_668_609 + 5 * 512
     assert {name for name, row in found.items() if row["stochastic"]} == {
-        "filter", "paired", "shuffle", "unsb", "unsb-official", "sdedit", "cyclediffusion",
+        "filter", "paired", "shuffle", "unsb", "unsb-official", "dsbm", "sdedit",
+        "cyclediffusion",
     }  # fmt: skip
 
 
