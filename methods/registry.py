@@ -25,6 +25,7 @@ BUILT_IN = {
     "filter": "xbench.methods.filter:Filter",
     "medshift": "xbench.methods.medshift:MedShift",
     "cyclegan": "xbench.methods.cyclegan:CycleGAN",
+    "stargan": "xbench.methods.stargan:StarGAN",
     "cut": "xbench.methods.cut:CUT",
     "fastcut": "xbench.methods.cut:FastCUT",
     "unsb": "xbench.methods.unsb:Unsb",
