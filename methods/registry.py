@@ -28,6 +28,7 @@ BUILT_IN = {
     "stargan": "xbench.methods.stargan:StarGAN",
     "cut": "xbench.methods.cut:CUT",
     "fastcut": "xbench.methods.cut:FastCUT",
+    "hierarchyflow": "xbench.methods.hierarchyflow:HierarchyFlow",
     "unsb": "xbench.methods.unsb:Unsb",
     "unsb-official": "xbench.methods.unsb:UnsbOfficial",
     "sdedit": "xbench.methods.sdedit:SDEdit",

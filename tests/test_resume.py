@@ -12,7 +12,7 @@ from xbench.methods import registry, training
 from xbench.methods.base import Method, Training
 
 DOMAINS = ("light", "dark")
-NAMES = ("medshift", "cyclegan", "stargan", "cut", "fastcut", "unsb", "sdedit")
+NAMES = ("medshift", "cyclegan", "stargan", "cut", "fastcut", "hierarchyflow", "unsb", "sdedit")
 
 
 class Killed(Exception):
@@ -85,7 +85,9 @@ def test_chunks_of_a_batch_train_as_the_whole(name: str, tmp_path: Path) -> None
     torch.testing.assert_close(*results, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["cyclegan", "stargan", "cut", "fastcut", "unsb", "medshift"])
+@pytest.mark.parametrize(
+    "name", ["cyclegan", "stargan", "cut", "fastcut", "hierarchyflow", "unsb", "medshift"]
+)
 def test_a_size_that_networks_cannot_halve_is_trained_and_translated(
     name: str, tmp_path: Path
 ) -> None:
