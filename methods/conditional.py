@@ -1,7 +1,8 @@
 """Base of the methods with one network for all domains, conditioned on a class label.
 
 A child of `ConditionalMethod` says how the network learns (`objective`, `make_learner` with a child
-of `ConditionalLearner`) and how it translates. Training, storing and resuming are done here.
+of `ConditionalLearner`) and how it translates. Training, storing and resuming are done here. A
+method with a network and optimisers of its own is a child of `JointMethod`.
 """
 
 import copy
@@ -72,13 +73,61 @@ class ConditionalConfig(MethodConfig):
         return values
 
 
-class ConditionalMethod(Method):
-    """One class-conditional U-Net for all pairs, in the space of a codec."""
+class JointMethod(Method):
+    """One network for all pairs; a child says what it is, how it learns and how it translates."""
 
-    config: ConditionalConfig
     needs_training = True
     #: Named in the recipe; raise its number when the training changes.
     objective: ClassVar[str]
+
+    @abstractmethod
+    def make_net(self, device: torch.device) -> nn.Module:
+        """The network of this configuration with fresh weights."""
+
+    @abstractmethod
+    def make_learner(self, data: TrainData, seed: int) -> training.Learner:
+        """What the training loop steps; its network `net`, or its average, translates."""
+
+    @cached_property
+    def net(self) -> nn.Module:
+        """The network; after training, with its averaged weights if there are any."""
+        with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
+            net = self.make_net(self.device)
+        # Tensor cores work on images with the channels last and would copy any others.
+        return net.to(memory_format=torch.channels_last) if self.device.type == "cuda" else net
+
+    def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
+        """One network for all domains and pairs."""
+        return [ConditionalTraining(self)]
+
+    def evaluations(self) -> int:
+        """Network evaluations per translated image."""
+        return 1
+
+    def params(self) -> int:
+        """Parameters that translating needs."""
+        net = self.make_net(torch.device("meta"))
+        return sum(p.numel() for p in net.parameters())
+
+    def training_params(self) -> int:
+        """Further parameters of the training: a discriminator's, say."""
+        return 0
+
+    def cost(self) -> Cost:
+        """The same network for one pair and for all pairs."""
+        params = self.params()
+        return Cost(
+            params=params,
+            params_total=params,
+            params_training=self.training_params(),
+            nfe=self.evaluations(),
+        )
+
+
+class ConditionalMethod(JointMethod):
+    """One class-conditional U-Net for all pairs, in the space of a codec."""
+
+    config: ConditionalConfig
     #: Whether the network has one more label, which stands for no domain in particular.
     null_label: ClassVar[bool] = False
 
@@ -87,14 +136,6 @@ class ConditionalMethod(Method):
         """The VAE's round trip bounds what a network in its latents can reach."""
         assert isinstance(config, ConditionalConfig)
         return {"vae": {"vae": config.vae}} if config.codec == "vae" else {}
-
-    @abstractmethod
-    def make_learner(self, data: TrainData, seed: int) -> "ConditionalLearner":
-        """What the training loop steps."""
-
-    def evaluations(self) -> int:
-        """Network evaluations per translated image."""
-        return 1
 
     def label_count(self) -> int:
         """Number of labels of the network: one for each domain, and the null label if there is."""
@@ -105,14 +146,6 @@ class ConditionalMethod(Method):
         """Images to the tensors of the network."""
         config, pixel = self.config, PixelCodec(self.config.factor)
         return pixel if config.codec == "pixel" else load_vae(config.vae, self.device)
-
-    @cached_property
-    def net(self) -> nn.Module:
-        """The network; after training, with its averaged weights."""
-        with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
-            net = self.make_net(self.device)
-        # Tensor cores work on images with the channels last and would copy any others.
-        return net.to(memory_format=torch.channels_last) if self.device.type == "cuda" else net
 
     def make_net(self, device: torch.device) -> nn.Module:
         """The network of this configuration with fresh weights."""
@@ -142,19 +175,9 @@ class ConditionalMethod(Method):
         """Load the codec: its weights may be missing."""
         _ = self.codec
 
-    def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
-        """One network for all domains and pairs."""
-        return [ConditionalTraining(self)]
-
     def params(self) -> int:
         """Parameters of network and codec."""
-        net = self.make_net(torch.device("meta"))
-        return sum(p.numel() for p in net.parameters()) + self.codec.params()
-
-    def cost(self) -> Cost:
-        """The same network for one pair and for all pairs."""
-        params = self.params()
-        return Cost(params=params, params_total=params, nfe=self.evaluations())
+        return super().params() + self.codec.params()
 
     def encode(self, images: Tensor) -> Tensor:
         """Pad to sides that codec and network can halve, and encode."""
@@ -169,7 +192,7 @@ class ConditionalMethod(Method):
 class ConditionalTraining(Training):
     """The training of the one network."""
 
-    def __init__(self, method: ConditionalMethod) -> None:
+    def __init__(self, method: JointMethod) -> None:
         self.method = method
         self.recipe = {
             "objective": method.objective,
@@ -178,14 +201,14 @@ class ConditionalTraining(Training):
             **method.config.recipe(),
         }
 
-    def make_learner(self, data: TrainData, seed: int) -> "ConditionalLearner":
+    def make_learner(self, data: TrainData, seed: int) -> training.Learner:
         """What the training loop steps."""
         return self.method.make_learner(data, seed)
 
     def fit(
         self, data: TrainData, images: int, seed: int, checkpoint: Path, progress: Progress
     ) -> Log:
-        """Train, and leave the averaged weights in the method's network."""
+        """Train, and leave the weights, averaged if the learner does, in the method's network."""
         learner, log = training.train(
             lambda: self.make_learner(data, seed),
             images=images,
@@ -194,7 +217,8 @@ class ConditionalTraining(Training):
             checkpoint=checkpoint,
             progress=progress,
         )
-        self.method.net.load_state_dict(learner.averages["net"].state_dict())
+        trained = learner.averages.get("net", learner.networks["net"])
+        self.method.net.load_state_dict(trained.state_dict())
         self.method.net.eval()
         return log
 
@@ -253,16 +277,23 @@ def make_draw(
     latents = None if method.codec.lossless else [encode_images(method, i) for i in images]
 
     def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        chance = torch.rand(len(labels), generator=generator, device=labels.device).tolist()
-        chosen = [
-            (label, int(c * len(images[label])))
-            for label, c in zip(labels.tolist(), chance, strict=True)
-        ]
         if latents is not None:
-            return torch.stack([latents[d][i] for d, i in chosen]).to(method.device)
-        return method.encode(torch.stack([images[d][i] for d, i in chosen]).to(method.device))
+            return choose(latents, labels, generator)
+        return method.encode(choose(images, labels, generator))
 
     return draw
+
+
+def choose(
+    images: Sequence[Images] | Sequence[Tensor], labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    """A random image of each label's domain, `[n, ...]`, where the labels `[n]` lie."""
+    chance = torch.rand(len(labels), generator=generator, device=labels.device).tolist()
+    chosen = [
+        images[label][int(c * len(images[label]))]
+        for label, c in zip(labels.tolist(), chance, strict=True)
+    ]
+    return torch.stack(chosen).to(labels.device)
 
 
 def encode_images(method: ConditionalMethod, images: Images, batch: int = 8) -> Tensor:

@@ -7,6 +7,7 @@ from xbench.methods.base import TrainData
 from xbench.methods.conditional import ConditionalConfig as LabelledConfig
 from xbench.methods.conditional import ConditionalLearner as LabelledLearner
 from xbench.methods.conditional import ConditionalMethod, ConditionalTraining
+from xbench.methods.training import Learner
 
 __all__ = ["LabelledConfig", "LabelledLearner", "LabelledMethod", "LabelledTraining"]
 
@@ -16,7 +17,7 @@ class LabelledMethod(ConditionalMethod):
 
     objective = ""
 
-    def make_learner(self, data: TrainData, seed: int) -> LabelledLearner:
+    def make_learner(self, data: TrainData, seed: int) -> Learner:
         """What its training makes."""
         (training,) = self.trainings([])
         assert isinstance(training, LabelledTraining)

@@ -51,7 +51,10 @@ def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() 
         **{name: {"factor": 4} for name in ("sdedit", "ddib", "cyclediffusion")},
         "paired": {"factor": 4, "width": 16},
         **{name: {"crop": 64} for name in ("cyclegan", "cut", "fastcut", "unsb", "unsb-official")},
-        **{name: {} for name in ("expected", "filter", "fda", "histogram")},
+        **{
+            name: {}
+            for name in ("expected", "filter", "fda", "histogram", "stargan", "hierarchyflow")
+        },
         **{name: {} for name in ("cyclegan-turbo", "zstar")},
     }
 

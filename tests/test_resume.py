@@ -12,7 +12,10 @@ from xbench.methods import registry, training
 from xbench.methods.base import Method, Training
 
 DOMAINS = ("light", "dark")
-NAMES = ("medshift", "directflow", "cyclegan", "cut", "fastcut", "unsb", "dsbm", "sdedit")
+NAMES = (
+    *("medshift", "directflow", "cyclegan", "stargan", "cut", "fastcut", "hierarchyflow", "unsb"),
+    *("dsbm", "sdedit"),
+)
 #: With an average of the generators' weights, which translates in their place.
 AVERAGED = ("cyclegan", "cut", "unsb")
 
@@ -89,7 +92,9 @@ def test_chunks_of_a_batch_train_as_the_whole(name: str, tmp_path: Path) -> None
     torch.testing.assert_close(*results, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["cyclegan", "cut", "fastcut", "unsb", "medshift"])
+@pytest.mark.parametrize(
+    "name", ["cyclegan", "stargan", "cut", "fastcut", "hierarchyflow", "unsb", "medshift"]
+)
 def test_a_size_that_networks_cannot_halve_is_trained_and_translated(
     name: str, tmp_path: Path
 ) -> None:

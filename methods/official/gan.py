@@ -7,8 +7,12 @@ from xbench.methods.official.sheet import SHORT, SMALL, Official, Ours, Sheet
 CYCLEGAN = "junyanz/pytorch-CycleGAN-and-pix2pix: defaults"
 CUT = "taesungp/contrastive-unpaired-translation b3ac297: defaults of CUT"
 FASTCUT = "taesungp/contrastive-unpaired-translation b3ac297: defaults of FastCUT"
+STARGAN = "yunjey/stargan 94dd002: defaults"
+HIERARCHY = "WeichenFan/HierarchyFlow e50f6f8: configuration"
 UNSB = "cyclomon/UNSB d1f644f: defaults, and its README where they disagree"
 
+WEIGHTS = "VGG's weights are not offered"
+GREY = "it would leave out the grey value, which only one of these filters sees"
 COLLAPSED = "it collapsed with less"
 WHOLE = "whole images, as in translation; at `medium` squares keep a step cheap"
 LARGE = "whole images, as in translation"
@@ -74,6 +78,32 @@ SHEETS: dict[str, Sheet] = {
         "flips": Official(True, FASTCUT),
         "constant": Official(150, FASTCUT),
         "falling": Official(50, FASTCUT),
+    },
+    "stargan": {
+        "width": Official(64, STARGAN, quick=SMALL),
+        "blocks": Official(6, STARGAN, quick=SMALL),
+        "inject": Official("border", STARGAN),
+        "critic_width": Official(64, STARGAN, quick=SMALL),
+        "critic_layers": Official(6, STARGAN, quick=SMALL),
+        "critic_steps": Official(5, STARGAN, quick="more steps of the generator in the same time"),
+        "batch": Official(16, STARGAN, quick=SHORT),
+        "learning_rate": Official(1e-4, STARGAN, quick=SHORT),
+        "cycle": Official(10.0, STARGAN),
+        "classes": Official(1.0, STARGAN),
+        "penalty": Official(10.0, STARGAN),
+        "strength": Ours("a knob"),
+    },
+    "hierarchyflow": {
+        "widths": Official((30, 120), HIERARCHY, quick=SMALL),
+        "style_width": Official(64, HIERARCHY, quick=SMALL),
+        "border": Official(10, HIERARCHY, quick="smaller images"),
+        "back": Official("official", HIERARCHY),
+        "loss": Official("vgg", HIERARCHY, quick=WEIGHTS, standard=WEIGHTS, paper=WEIGHTS),
+        "style_weight": Official(0.1, HIERARCHY, quick="these filters give smaller losses"),
+        "leave_out": Official(0.2, HIERARCHY, quick=GREY, standard=GREY, paper=GREY),
+        "batch": Official(4, HIERARCHY),
+        "learning_rate": Official(1e-4, HIERARCHY, quick=SHORT),
+        "strength": Ours("a knob"),
     },
     "unsb": bridge(),
     "unsb-official": bridge(COLLAPSED),
