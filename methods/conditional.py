@@ -6,7 +6,7 @@ of `ConditionalLearner`) and how it translates. Training, storing and resuming a
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -32,6 +32,9 @@ from xbench.methods.base import (
 )
 from xbench.methods.codecs import Codec, PixelCodec, crop_to, load_vae, pad_to, vae_digest
 from xbench.methods.nets.unet import conditional_unet
+
+#: A training image: the number of its domain, and its place among the images of that domain.
+Place = tuple[int, int]
 
 
 class ConditionalConfig(MethodConfig):
@@ -219,7 +222,7 @@ class ConditionalLearner(training.Learner):
         config = self.config = method.config
         self.method = method
         self.batch, self.accumulate, self.ema_decay = config.batch, config.accumulate, config.ema
-        self.images = make_draw(method, data)
+        self.images = TrainImages(method, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             net = method.make_net(torch.device("cpu"))
@@ -239,30 +242,44 @@ class ConditionalLearner(training.Learner):
         """Random domains (`labels`), encoded images of them (`data`), and as much noise."""
         domains, device = len(self.method.domains), self.method.device
         labels = torch.randint(domains, (self.batch,), generator=generator, device=device)
-        data = self.images(labels, generator)
-        noise = torch.randn(data.shape, generator=generator, device=device)
-        return {"labels": labels, "data": data, "noise": noise}
+        batch = {"labels": labels, **self.examples(labels, generator)}
+        batch["noise"] = torch.randn(batch["data"].shape, generator=generator, device=device)
+        return batch
+
+    def examples(self, labels: Tensor, generator: torch.Generator) -> training.Batch:
+        """Encoded random images of these domains, and whatever a child adds to each of them."""
+        return {"data": self.images(labels, generator)}
 
 
-def make_draw(
-    method: ConditionalMethod, data: TrainData
-) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """A function from labels `[B]` to encoded random training images of those domains."""
-    images = [data.train(domain) for domain in method.domains]
-    # Encoding by a VAE takes longer than a training step, so it is done once.
-    latents = None if method.codec.lossless else [encode_images(method, i) for i in images]
+class TrainImages:
+    """Encoded training images of all domains."""
 
-    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+    def __init__(self, method: ConditionalMethod, data: TrainData) -> None:
+        self.method = method
+        self.images = [data.train(domain) for domain in method.domains]
+        # Encoding by a VAE takes longer than a training step, so it is done once.
+        self.latents = (
+            None if method.codec.lossless else [encode_images(method, i) for i in self.images]
+        )
+
+    def choose(self, labels: Tensor, generator: torch.Generator) -> list[Place]:
+        """A random image of each of these domains, as its domain and its place there."""
         chance = torch.rand(len(labels), generator=generator, device=labels.device).tolist()
-        chosen = [
-            (label, int(c * len(images[label])))
+        return [
+            (label, int(c * len(self.images[label])))
             for label, c in zip(labels.tolist(), chance, strict=True)
         ]
-        if latents is not None:
-            return torch.stack([latents[d][i] for d, i in chosen]).to(method.device)
-        return method.encode(torch.stack([images[d][i] for d, i in chosen]).to(method.device))
 
-    return draw
+    def at(self, places: Sequence[Place]) -> Tensor:
+        """The encoded images at these places."""
+        method = self.method
+        if self.latents is not None:
+            return torch.stack([self.latents[d][i] for d, i in places]).to(method.device)
+        return method.encode(torch.stack([self.images[d][i] for d, i in places]).to(method.device))
+
+    def __call__(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Encoded random images of the domains of these labels `[B]`."""
+        return self.at(self.choose(labels, generator))
 
 
 def encode_images(method: ConditionalMethod, images: Images, batch: int = 8) -> Tensor:

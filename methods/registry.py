@@ -32,6 +32,7 @@ BUILT_IN = {
     "sdedit": "xbench.methods.sdedit:SDEdit",
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
+    "contourdiff": "xbench.methods.contourdiff:ContourDiff",
 }
 #: Rows that other methods are compared with; `--method all` leaves them out.
 REFERENCES = ("identity", "floor", "expected", "shuffle", "nearest", "paired", "vae")
