@@ -7,7 +7,7 @@ method with a network and optimisers of its own is a child of `JointMethod`.
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -33,6 +33,9 @@ from xbench.methods.base import (
 )
 from xbench.methods.codecs import Codec, PixelCodec, crop_to, load_vae, pad_to, vae_digest
 from xbench.methods.nets.unet import conditional_unet
+
+#: A training image: the number of its domain, and its place among the images of that domain.
+Place = tuple[int, int]
 
 
 class ConditionalConfig(MethodConfig):
@@ -243,7 +246,7 @@ class ConditionalLearner(training.Learner):
         config = self.config = method.config
         self.method = method
         self.batch, self.accumulate, self.ema_decay = config.batch, config.accumulate, config.ema
-        self.images = make_draw(method, data)
+        self.images = TrainImages(method, data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             net = method.make_net(torch.device("cpu"))
@@ -263,37 +266,57 @@ class ConditionalLearner(training.Learner):
         """Random domains (`labels`), encoded images of them (`data`), and as much noise."""
         domains, device = len(self.method.domains), self.method.device
         labels = torch.randint(domains, (self.batch,), generator=generator, device=device)
-        data = self.images(labels, generator)
-        noise = torch.randn(data.shape, generator=generator, device=device)
-        return {"labels": labels, "data": data, "noise": noise}
+        batch = {"labels": labels, **self.examples(labels, generator)}
+        batch["noise"] = torch.randn(batch["data"].shape, generator=generator, device=device)
+        return batch
+
+    def examples(self, labels: Tensor, generator: torch.Generator) -> training.Batch:
+        """Encoded random images of these domains, and whatever a child adds to each of them."""
+        return {"data": self.images(labels, generator)}
 
 
-def make_draw(
-    method: ConditionalMethod, data: TrainData
-) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """A function from labels `[B]` to encoded random training images of those domains."""
-    images = [data.train(domain) for domain in method.domains]
-    # Encoding by a VAE takes longer than a training step, so it is done once.
-    latents = None if method.codec.lossless else [encode_images(method, i) for i in images]
+class TrainImages:
+    """Encoded training images of all domains."""
 
-    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        if latents is not None:
-            return choose(latents, labels, generator)
-        return method.encode(choose(images, labels, generator))
+    def __init__(self, method: ConditionalMethod, data: TrainData) -> None:
+        self.method = method
+        self.images = [data.train(domain) for domain in method.domains]
+        # Encoding by a VAE takes longer than a training step, so it is done once.
+        self.latents = (
+            None if method.codec.lossless else [encode_images(method, i) for i in self.images]
+        )
 
-    return draw
+    def choose(self, labels: Tensor, generator: torch.Generator) -> list[Place]:
+        """The places of a random image of each of these domains."""
+        return choose_places(self.images, labels, generator)
+
+    def at(self, places: Sequence[Place]) -> Tensor:
+        """The encoded images at these places."""
+        method = self.method
+        if self.latents is not None:
+            return torch.stack([self.latents[d][i] for d, i in places]).to(method.device)
+        return method.encode(torch.stack([self.images[d][i] for d, i in places]).to(method.device))
+
+    def __call__(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Encoded random images of the domains of these labels `[B]`."""
+        return self.at(self.choose(labels, generator))
 
 
-def choose(
-    images: Sequence[Images] | Sequence[Tensor], labels: Tensor, generator: torch.Generator
-) -> Tensor:
-    """A random image of each label's domain, `[n, ...]`, where the labels `[n]` lie."""
+def choose_places(
+    images: Sequence[Images], labels: Tensor, generator: torch.Generator
+) -> list[Place]:
+    """The place of a random image of each label's domain; images of all domains, labels `[n]`."""
     chance = torch.rand(len(labels), generator=generator, device=labels.device).tolist()
-    chosen = [
-        images[label][int(c * len(images[label]))]
+    return [
+        (label, int(c * len(images[label])))
         for label, c in zip(labels.tolist(), chance, strict=True)
     ]
-    return torch.stack(chosen).to(labels.device)
+
+
+def choose(images: Sequence[Images], labels: Tensor, generator: torch.Generator) -> Tensor:
+    """A random image of each label's domain, `[n, 1, H, W]`, where the labels `[n]` lie."""
+    places = choose_places(images, labels, generator)
+    return torch.stack([images[d][i] for d, i in places]).to(labels.device)
 
 
 def encode_images(method: ConditionalMethod, images: Images, batch: int = 8) -> Tensor:

@@ -179,6 +179,11 @@ def descend(
     return x
 
 
+def with_hint(x: Tensor, hint: Tensor | None) -> Tensor:
+    """What a network sees: x, and the channels without noise beside it, if any."""
+    return x if hint is None else torch.cat([x, hint.to(x.dtype)], dim=1)
+
+
 def endless_noise(like: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
     """Yield unit noise of this shape and dtype forever, each image's from its own generator."""
     while True:
@@ -207,8 +212,13 @@ class DiffusionMethod(FlowMethod):
         """The same for all methods of the family, so that they share one training."""
         return DenoisingLearner(self, data, seed)
 
-    def field(self, domain: str) -> ode.Field:
-        """The velocity of a domain: predicted image minus predicted noise."""
+    def field(self, domain: str, hint: Tensor | None = None) -> ode.Field:
+        """The velocity of a domain: predicted image minus predicted noise.
+
+        Args:
+            domain: its label.
+            hint: channels without noise `[B, c, h, w]`, for a network that sees such beside x.
+        """
         label = self.domains.index(domain)
 
         def velocity(x: Tensor, t: float) -> Tensor:
@@ -216,7 +226,7 @@ class DiffusionMethod(FlowMethod):
             levels = torch.full((len(x),), level, device=x.device)
             labels = torch.full((len(x),), label, device=x.device)
             seen = x / math.hypot(t, 1 - t)
-            output = self.predict(seen, levels, labels)
+            output = self.predict(with_hint(seen, hint), levels, labels)
             a = signal_of(self.schedule.time(level))
             parts = read(output, seen, a, self.config.predicts)
             return parts.clean - parts.noise
@@ -253,5 +263,6 @@ class DenoisingLearner(ConditionalLearner):
         if self.config.predicts == "v":
             wanted = a.sqrt() * noise - (1 - a).sqrt() * data
         net = self.networks["net"]
-        predicted = net(noisy, batch["level"], class_labels=batch["labels"]).sample
+        seen = with_hint(noisy, batch.get("hint"))
+        predicted = net(seen, batch["level"], class_labels=batch["labels"]).sample
         yield "net", {"denoising": functional.mse_loss(predicted.float(), wanted)}

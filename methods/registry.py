@@ -36,6 +36,7 @@ BUILT_IN = {
     "sdedit": "xbench.methods.sdedit:SDEdit",
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
+    "contourdiff": "xbench.methods.contourdiff:ContourDiff",
     "cyclegan-turbo": "xbench.methods.pretrained:CycleGANTurbo",
     "zstar": "xbench.methods.pretrained:ZStar",
 }

@@ -53,7 +53,7 @@ class SDEdit(DiffusionMethod):
     name = "sdedit"
     version = 2
     about = "noise the image, denoise it under the target's label (arXiv 2108.01073)"
-    Config = SDEditConfig
+    Config: ClassVar[type[SDEditConfig]] = SDEditConfig
     config: SDEditConfig
     stochastic = True
     tuned: ClassVar = {"signal": SIGNALS, "eta": (0.0, 1.0), "solver": TRIED_SOLVERS}

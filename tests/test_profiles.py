@@ -15,6 +15,8 @@ from xbench.methods.registry import available, get
 Xbench = Callable[..., Any]
 
 PAIR = "synthetic_high:real_normal"
+#: Methods with one network for all pairs that goes through noise.
+DIFFUSION = ("medshift", "directflow", "dsbm", "sdedit", "ddib", "cyclediffusion", "contourdiff")
 TINY_DATA = (
     *("--set", "data.train_heads=1", "--set", "data.train_views=2"),
     *("--set", "data.test_heads=4", "--set", "data.test_views=4"),
@@ -47,8 +49,7 @@ def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() 
         small, large = (get(name).configure(profile).shown() for profile in (quick, medium))
         changed[name] = {key: value for key, value in large.items() if value != small[key]}
     assert changed == {
-        **{name: {"factor": 4} for name in ("medshift", "directflow", "dsbm")},
-        **{name: {"factor": 4} for name in ("sdedit", "ddib", "cyclediffusion")},
+        **{name: {"factor": 4} for name in DIFFUSION},
         "paired": {"factor": 4, "width": 16},
         **{name: {"crop": 64} for name in ("cyclegan", "cut", "fastcut", "unsb", "unsb-official")},
         **{

@@ -165,9 +165,11 @@ def test_what_methods_cost_is_listed(xbench: Xbench) -> None:
     assert found["unsb"]["nfe"] == 5
     assert found["sdedit"]["shares_training_with"] == ["ddib", "cyclediffusion"]
     assert found["ddib"]["params"] == found["ddib"]["params_total"] == 113_668_609 + 5 * 512
+    assert found["contourdiff"]["params_total"] == 113_672_321
+    assert found["contourdiff"]["shares_training_with"] == []
     assert {name for name, row in found.items() if row["stochastic"]} == {
         "filter", "paired", "shuffle", "unsb", "unsb-official", "dsbm", "sdedit",
-        "cyclediffusion",
+        "cyclediffusion", "contourdiff",
     }  # fmt: skip
 
 

@@ -18,6 +18,8 @@ RATE = "the rate of guided-diffusion, for all three"
 UNPUBLISHED = "not published: the official code takes others' checkpoints"
 SECOND = "second order at as many evaluations"
 EVEN = "times of the path, as MedShift's; officially equal shares of the levels"
+CONTOUR = "mazurowski-lab/ContourDiff 0771460: defaults of the training script"
+TELLS = "fixed slopes tell the domain"
 NO_VAE = "no effect with the pixel codec"
 
 
@@ -105,5 +107,32 @@ SHEETS: dict[str, Sheet] = {
         "evaluations": Official(1799, CYCLE, quick=FEWER, standard=FEWER),
         "eta": Official(0.1, CYCLE, quick="more noise to record, as there are few steps"),
         "refine": Official(0.897, CYCLE, quick=FEWER),
+    },
+    "contourdiff": {
+        **shared(
+            {
+                "channels": Official(
+                    (128, 128, 256, 256, 512, 512), CONTOUR, quick=SMALL, standard=EQUAL
+                ),
+                "layers": Official(2, CONTOUR, quick=SMALL),
+                "attention": Official(
+                    (False, False, False, False, True, False), CONTOUR, quick=SMALL, standard=EQUAL
+                ),
+                "batch": Official(4, CONTOUR, quick=SHORT, standard=EQUAL),
+                "learning_rate": Official(1e-4, CONTOUR, quick=SHORT, standard=EQUAL),
+                "weight_decay": Official(1e-2, CONTOUR, quick=EQUAL, standard=EQUAL),
+                "ema": Official(0.0, CONTOUR, quick=EQUAL, standard=EQUAL),
+                "decay": Official(True, CONTOUR),
+            },
+            CONTOUR,
+        ),
+        "sigma": Official(0.8, CONTOUR, quick=TELLS, standard=TELLS, paper=TELLS),
+        "low": Ours("officially a slope, 80 of 255 per pixel"),
+        "high": Ours("officially a slope, 150 of 255 per pixel"),
+        "contour_dropout": Official(0.0, CONTOUR),
+        "signal": Official(0.0, CONTOUR),
+        "evaluations": Official(50, CONTOUR, quick=FEWER),
+        "eta": Official(1.0, CONTOUR),
+        "clip": Official(True, CONTOUR),
     },
 }  # fmt: skip
