@@ -172,6 +172,9 @@ class Method(ABC):
     knob: ClassVar[str | None] = None
     #: Settings that `xbench tune` chooses on `val`, in this order → the values that it tries.
     tuned: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    #: Profile → factor on its training images: that of ½, 1, 2 and 4 with the least `ltd` on `val`
+    #: that two cores train within twelve minutes (see `xbench plot budget`); 1 by default.
+    factors: ClassVar[Mapping[str, float]] = {}
     #: Whether other random numbers give another translation of the same image.
     stochastic: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
@@ -200,6 +203,11 @@ class Method(ABC):
     @classmethod
     def budget(cls, profile: Profile) -> int:
         """Training images per network."""
+        return round(cls.profile_images(profile) * cls.factors.get(profile.name, 1))
+
+    @classmethod
+    def profile_images(cls, profile: Profile) -> int:
+        """The training images per network that a profile states."""
         return profile.train_images if cls.needs_training else 0
 
     @classmethod

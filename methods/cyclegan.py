@@ -51,6 +51,7 @@ class CycleGAN(PairwiseMethod):
     Config = CycleGANConfig
     config: CycleGANConfig
     by_profile = SETTINGS
+    factors: ClassVar = {"quick": 2}
     objective = "cyclegan-v1"
     both_ways = True
 

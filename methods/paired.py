@@ -142,7 +142,7 @@ class Paired(ConditionalMethod):
     grains: dict[Pair, Curve]
 
     @classmethod
-    def budget(cls, profile: Profile) -> int:
+    def profile_images(cls, profile: Profile) -> int:
         """At `quick` and `medium` what two cores do in some minutes."""
         return LAPTOP if profile.name in ("quick", "medium") else profile.train_images
 

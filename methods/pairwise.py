@@ -67,8 +67,8 @@ class PairwiseMethod(Method):
         return math.ceil(side / MULTIPLE) * MULTIPLE
 
     @classmethod
-    def budget(cls, profile: Profile) -> int:
-        """Training images per training."""
+    def profile_images(cls, profile: Profile) -> int:
+        """The training images per training that a profile states."""
         return profile.pair_images
 
     def __init__(self, *arguments: Any) -> None:
