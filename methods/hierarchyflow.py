@@ -31,7 +31,7 @@ from xbench.methods.base import (
 )
 from xbench.methods.conditional import ConditionalTraining, JointMethod, choose
 from xbench.methods.nets.hierarchy import HierarchyNet
-from xbench.methods.texture import FilterBank, content_loss, style_loss
+from xbench.methods.texture import LEVELS, FilterBank, content_loss, style_loss
 
 #: Training images of each domain that standardise the filters.
 FITTED = 32
@@ -53,6 +53,10 @@ class HierarchyFlowConfig(MethodConfig):
     loss: Literal["filters"] = setting(
         "filters", "train", "features that the loss compares (official: VGG's, not offered)"
     )
+    content_level: int = setting(
+        2, "train", "level of the pyramid at which contents are compared (our choice, on val)",
+        ge=1, le=LEVELS,
+    )  # fmt: skip
     style_weight: float = setting(
         0.1, "train", "weight of the style loss; the content's is 1 (official: 0.1)", ge=0
     )
@@ -82,7 +86,7 @@ class HierarchyFlowConfig(MethodConfig):
 
 #: A smaller network and larger steps for short runs.
 QUICK: dict[str, Any] = dict(
-    widths=(10, 40), style_width=32, border=4, style_weight=1.0, learning_rate=1e-3
+    widths=(10, 40), style_width=32, border=6, style_weight=5.0, learning_rate=2e-3
 )
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": dict(widths=(8, 16), style_width=16, border=2, style_weight=1.0, learning_rate=2e-3),
@@ -201,7 +205,7 @@ class HierarchyLearner(training.Learner):
         yield (
             "net",
             {
-                "content": content_loss(ours, content),
+                "content": content_loss(ours, content, config.content_level),
                 "style": config.style_weight * style_loss(ours, style, config.leave_out),
             },
         )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: Levels of the pyramid; the content is compared at the third.
-LEVELS, CONTENT = 4, 2
+#: Levels of the pyramid.
+LEVELS = 4
 #: Pixels from the middle of a filter to its edge.
 REACH = 5
 
@@ -85,9 +85,9 @@ def make_kernels() -> Tensor:
     return (stacked / stacked.abs().sum(dim=(1, 2), keepdim=True))[:, None]
 
 
-def content_loss(responses: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    """Mean squared difference of instance-normalised responses at the third level."""
-    one, other = (functional.instance_norm(level[CONTENT]) for level in (responses, wanted))
+def content_loss(responses: list[Tensor], wanted: list[Tensor], level: int) -> Tensor:
+    """Mean squared difference of instance-normalised responses at one level, the first is 1."""
+    one, other = (functional.instance_norm(levels[level - 1]) for levels in (responses, wanted))
     return functional.mse_loss(one, other)
 
 

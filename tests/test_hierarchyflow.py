@@ -119,8 +119,9 @@ def test_equal_images_lose_nothing_and_the_content_ignores_grey_and_contrast() -
     bank = FilterBank(noise(4, 1, 32, 32))
     image = noise(1, 1, 32, 32, seed=1)
     same, flat, other = (bank(x) for x in (image, image / 2 + 0.1, noise(1, 1, 32, 32, seed=2)))
-    assert content_loss(same, same) == style_loss(same, same, 0.2) == 0
-    assert content_loss(same, flat) < 0.01 < 1 < content_loss(same, other)
+    for level in (1, 2, 3, 4):
+        assert content_loss(same, same, level) == style_loss(same, same, 0.2) == 0
+        assert content_loss(same, flat, level) < 0.01 < 1 < content_loss(same, other, level)
     assert style_loss(same, other, 0.2) < style_loss(same, flat, 0.2)
 
 

@@ -187,6 +187,20 @@ def test_one_training_moves_all_domains_and_loads_what_it_saved(tmp_path: Path) 
         assert torch.equal(loaded.translate(images, source, target, generators=[]), result)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_average_of_weights_translates_if_there_is_one(ema: float, tmp_path: Path) -> None:
+    made = method(ema=ema)
+    (learning,) = made.trainings([])
+    learners: list[StarLearner] = []
+    learning.make_learner = lambda *_: learners.append(StarLearner(made, Greys(), 0)) or learners[0]
+    learning.fit(Greys(), 8 * 3, 0, tmp_path, lambda *_: None)
+    networks, averages = learners[0].networks, learners[0].averages
+    assert set(averages) == ({"net"} if ema else set())
+    first = made.net.layers[0].conv.weight
+    assert torch.equal(first, averages.get("net", networks["net"]).layers[0].conv.weight)
+    assert torch.equal(first, networks["net"].layers[0].conv.weight) == (not ema)
+
+
 def test_the_strength_blends_the_labels_and_trains_nothing_anew() -> None:
     made = method()
     images = torch.rand(2, 1, 32, 32)

@@ -91,6 +91,7 @@ SHEETS: dict[str, Sheet] = {
         "cycle": Official(10.0, STARGAN),
         "classes": Official(1.0, STARGAN),
         "penalty": Official(10.0, STARGAN),
+        "ema": Official(0.0, STARGAN, quick="it takes streaks away, chosen on `val`"),
         "strength": Ours("a knob"),
     },
     "hierarchyflow": {
@@ -98,6 +99,7 @@ SHEETS: dict[str, Sheet] = {
         "style_width": Official(64, HIERARCHY, quick=SMALL),
         "border": Official(10, HIERARCHY, quick="smaller images"),
         "back": Official("official", HIERARCHY),
+        "content_level": Ours("of the filters in place of VGG"),
         "loss": Official("vgg", HIERARCHY, quick=WEIGHTS, standard=WEIGHTS, paper=WEIGHTS),
         "style_weight": Official(0.1, HIERARCHY, quick="these filters give smaller losses"),
         "leave_out": Official(0.2, HIERARCHY, quick=GREY, standard=GREY, paper=GREY),
