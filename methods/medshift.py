@@ -44,7 +44,12 @@ class MedShiftConfig(FlowConfig):
 
 #: What `quick` and `medium` have in common.
 SMALL: dict[str, Any] = dict(
-    channels=(32, 64, 96), layers=1, attention=(False, False, True), batch=16, learning_rate=2e-3
+    channels=(32, 64, 96),
+    layers=1,
+    attention=(False, False, True),
+    batch=16,
+    learning_rate=2e-3,
+    tau=0.14,
 )
 #: Network and optimiser by profile. `medium` has the network of `quick` on larger pixel blocks, so
 #: that a step costs as much; `paper` has the widths of the authors' GenerativeZoo.
