@@ -23,7 +23,7 @@ from xbench.analysis.leaderboard import ranked, ranking_of
 from xbench.analysis.results import Results
 from xbench.analysis.rows import clock, timed
 from xbench.analysis.selection import chosen_pairs, crossing
-from xbench.analysis.tradeoffs import BUDGET, Curve, Point, without
+from xbench.analysis.tradeoffs import Curve, Point, without
 from xbench.core.files import write_text
 from xbench.core.pairs import parse_pairs
 from xbench.metrics.base import METRICS
@@ -183,15 +183,13 @@ class _Drawing:
         return all(without(setting, label) == label for setting in settings)
 
     def text(self, label: str) -> str:
-        """The name of a curve at its usual point, or else at its end; of budgets the ratio too."""
-        curve, point = self.points[label]
-        named = curve.name if any(p.label == curve.name for p in curve.points) else ""
-        if label == (named or curve.points[-1].label):
-            return style.wrapped(curve.name, 24)
-        if curve.knob != BUDGET or point.value is None:
-            return ""
-        usual = next((p.value for p in curve.points if p.label == named), None)
-        return f"×{point.value / usual:.3g}" if usual else f"{point.value:,.0f} images"
+        """The name of a row; of a line of steps that of the line, at its usual point or its end."""
+        curve, _ = self.points[label]
+        if curve.knob in costs.STEPS:
+            named = any(point.label == curve.name for point in curve.points)
+            end = curve.name if named else curve.points[-1].label
+            return style.wrapped(curve.name, 24) if label == end else ""
+        return style.wrapped(families.short(label, self.results.by_label), 24)
 
     def across(self, axes: Axes) -> None:
         """The axis of costs."""
