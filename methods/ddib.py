@@ -35,8 +35,8 @@ class DDIB(DiffusionMethod, LatentMethod):
     config: DDIBConfig
     by_profile = with_inference(
         smoke={"evaluations": 10},
-        quick={"evaluations": 16, "solver": "midpoint"},
-        medium={"evaluations": 16, "solver": "midpoint"},
+        quick={"evaluations": 16, "solver": "midpoint", "signal": 0.08},
+        medium={"evaluations": 16, "solver": "midpoint", "signal": 0.08},
         standard={"evaluations": 200},
     )
 

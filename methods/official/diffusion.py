@@ -81,7 +81,7 @@ SHEETS: dict[str, Sheet] = {
             },
             DDIB,
         ),
-        "signal": Official(0.0, DDIB),
+        "signal": Official(0.0, DDIB, quick=VALUE),
         "evaluations": Official(2000, DDIB, quick=FEWER, standard=FEWER),
     },
     "cyclediffusion": {
