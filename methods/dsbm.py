@@ -81,6 +81,8 @@ class Dsbm(BridgeMethod):
     config: DsbmConfig
     by_profile = with_settings(
         smoke={"cache": 2, "cache_steps": 4},
+        quick={"sigma": 0.05, "noise": 0.0},
+        medium={"sigma": 0.05, "noise": 0.0},
         standard={"rounds": 10, "cache": 200, "cache_steps": 30, "evaluations": 30},
         paper={"rounds": 20, "cache": 400, "cache_steps": 30, "evaluations": 30},
     )
