@@ -59,8 +59,8 @@ class SDEdit(DiffusionMethod):
     tuned: ClassVar = {"signal": SIGNALS, "eta": (0.0, 1.0), "solver": TRIED_SOLVERS}
     by_profile = with_inference(
         smoke={"evaluations": 10},
-        quick={"evaluations": 16, "solver": "midpoint", "signal": 0.66},
-        medium={"evaluations": 16, "solver": "midpoint", "signal": 0.66},
+        quick={"evaluations": 16, "solver": "midpoint", "signal": 0.9},
+        medium={"evaluations": 16, "solver": "midpoint", "signal": 0.9},
         standard={"evaluations": 100},
     )
 
