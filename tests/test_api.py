@@ -72,7 +72,7 @@ def test_settings_and_seeds_are_those_of_the_command_line() -> None:
         "medshift", profile="smoke", pairs=[PAIR], settings=settings, seeds=[0, 1], quiet=True
     )
     rows = board.set_index("method")
-    assert rows.seeds["medshift[channels=8x16,tau=0.6,images=32]"] == 2
+    assert rows.seeds["medshift[channels=8x16,tau=0.6~signal=0.692,images=32]"] == 2
 
 
 def test_a_unit_that_fails_is_told() -> None:
