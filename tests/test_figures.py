@@ -104,7 +104,7 @@ def test_a_family_has_one_look_whichever_rows_there_are() -> None:
     assert alone == {"medshift": looks["medshift"]}
     built_in = [name for name in BUILT_IN if name not in REFERENCES]
     everything = families.looks(make([r for name in built_in for r in row(name, {"ssim": 0.5})]))
-    assert len({look.colour for look in everything.values()}) == len(built_in)
+    assert len(set(everything.values())) == len(built_in)  # more than there are colours
 
 
 def test_another_training_budget_is_named_by_its_ratio() -> None:
