@@ -81,13 +81,13 @@ class Dsbm(BridgeMethod):
     config: DsbmConfig
     by_profile = with_settings(
         smoke={"cache": 2, "cache_steps": 4},
-        quick={"sigma": 0.05, "noise": 0.0},
-        medium={"sigma": 0.05, "noise": 0.0},
+        quick={"noise": 0.1},
+        medium={"noise": 0.1},
         standard={"rounds": 10, "cache": 200, "cache_steps": 30, "evaluations": 30},
         paper={"rounds": 20, "cache": 400, "cache_steps": 30, "evaluations": 30},
     )
     knob = "noise"
-    tuned: ClassVar = {"noise": (0.0, 0.5, 1.0)}
+    tuned: ClassVar = {"noise": (0.0, 0.1, 0.5, 1.0)}
     stochastic = True
     objective = "bridge-matching-v1"
 
