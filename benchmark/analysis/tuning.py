@@ -34,7 +34,7 @@ class Trial:
         pairs: number of the pairs.
         nfe: network evaluations per image.
         train_images: images drawn in training.
-        default: whether the profile has this value.
+        default: whether the profile had this value when it was tried.
         chosen: whether it was the best.
     """
 

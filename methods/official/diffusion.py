@@ -103,7 +103,7 @@ SHEETS: dict[str, Sheet] = {
             CYCLE,
         ),
         # A strength of .85 of linear betas, and one of .1 for the refinement.
-        "signal": Official(0.00067, CYCLE),
+        "signal": Official(0.00067, CYCLE, quick=VALUE),
         "evaluations": Official(1799, CYCLE, quick=FEWER, standard=FEWER),
         "eta": Official(0.1, CYCLE, quick="more noise to record, as there are few steps"),
         "refine": Official(0.897, CYCLE, quick=FEWER),
