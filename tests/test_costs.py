@@ -200,6 +200,18 @@ def test_a_sweep_on_one_pair_is_shown_there(xbench: Xbench) -> None:
     assert "part" in table.index
 
 
+def test_a_row_under_two_labels_is_one_point(xbench: Xbench) -> None:
+    """The default has changed since: the same settings were named in full before."""
+    twin = row("flow[evaluations=4]", {"ltd": 0.1}, config={"evaluations": 4}, nfe=4)
+    plain, more = (
+        row(label, {"ltd": 0.1}, config={"evaluations": n}, nfe=n)
+        for label, n in (("flow", 4), ("flow[evaluations=8]", 8))
+    )
+    write(FOLDER, [*references(), *twin, *plain, *more])
+    table = plot(xbench, "evaluations")
+    assert table[table.knob != ""].index.tolist() == ["flow", "flow[evaluations=8]"]
+
+
 def test_a_row_that_fails_a_gate_is_marked(xbench: Xbench) -> None:
     bad = row(
         "flow[evaluations=16]", {"ltd": 0.05, "match": 0.4}, config={"evaluations": 16}, nfe=64

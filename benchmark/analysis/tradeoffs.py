@@ -180,16 +180,21 @@ def joined(rows: Iterable[Row], knobs: Iterable[str]) -> list[tuple[str, list[st
 
 
 def alike(rows: Iterable[Row], *knobs: str) -> list[list[str]]:
-    """Labels of several rows of one method and version that agree in all but these settings."""
-    groups: dict[str, list[str]] = {}
+    """Labels of several rows of one method and version that agree in all but these settings.
+
+    Rows that agree in these, too, have two labels where a profile's default has changed: the
+    shorter one stands for both.
+    """
+    groups: dict[str, dict[str, str]] = {}
     for row in rows:
         facts = row.records[0].method
         values = {**facts.config, BUDGET: facts.train_images}
         # A setting that is younger than a record is absent there.
         rest = {key: v for key, v in values.items() if key not in knobs and v is not None}
-        key = json.dumps([facts.name, facts.version, rest], sort_keys=True)
-        groups.setdefault(key, []).append(row.label)
-    return [labels for labels in groups.values() if len(labels) > 1]
+        own = groups.setdefault(json.dumps([facts.name, facts.version, rest], sort_keys=True), {})
+        place = json.dumps([values.get(knob) for knob in knobs])
+        own[place] = min(own.get(place, row.label), row.label, key=len)
+    return [list(labels.values()) for labels in groups.values() if len(labels) > 1]
 
 
 def _number(row: Row, knob: str) -> float:

@@ -36,7 +36,7 @@ def tuning(folder: Path, to: Path | None = None) -> list[Path]:
             line[0].set_ylabel(of_metric(METRICS[own["metric"].iloc[0]]).head)
         pairs = ", ".join(str(n) for n in dict.fromkeys(table["pairs"]))
         where = f"{folder.parent.name}, {folder.name}, val split, mean of {pairs} pairs"
-        figure.suptitle(f"{where}; filled: chosen, dashed: default", fontsize=7)
+        figure.suptitle(f"{where}; filled: chosen, dashed: default then", fontsize=7)
         return style.save_drawing(figure, folder, "tuning", to)
 
 
