@@ -81,7 +81,8 @@ def evaluations(
     """
     chosen = style.chosen_rows(results, labels)
     rows = chosen if labels else results.by_label
-    shown = chosen if labels else ranked(rows)
+    usual = {n: r for n, r in ranked(rows).items() if not r.records[0].method.assignments}
+    shown = chosen if labels else usual
     chart = costs.evaluations(rows, shown, chosen_pairs(results.records[0], pairs=pairs))
     return _Drawing(results, chart).save("evaluations", to)
 
