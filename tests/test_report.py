@@ -237,7 +237,7 @@ def test_seeds_are_averaged_and_the_first_one_is_pictured(xbench: Xbench, runs: 
 
 def test_rows_along_a_knob_make_a_curve(xbench: Xbench, runs: Path) -> None:
     folder = runs / "records"
-    for tau in (0.1, 0.9):
+    for tau in (0.05, 0.9):
         label = f"medshift[images=64,tau={tau}]"
         for path in sorted((folder / "medshift[images=64]/seed0").iterdir()):
             record = json.loads(path.read_text())
@@ -249,7 +249,7 @@ def test_rows_along_a_knob_make_a_curve(xbench: Xbench, runs: Path) -> None:
     page = Page(Path(xbench("report", "--profile", "smoke").out.strip()))
     (curve,) = page.data["curves"]
     knobs = [page.data["methods"][place]["knob"] for place in curve]
-    assert knobs[0] == ["tau", 0.1]
+    assert knobs[0] == ["tau", 0.05]
     assert knobs[-1] == ["tau", 0.9]
     assert len(knobs) == 3
 
