@@ -9,6 +9,7 @@ learns from next. `StagedLearner` keeps a copy of the averaged weights of that m
 """
 
 import copy
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,11 +77,11 @@ class BridgeMethod(ConditionalMethod):
         moved = self.lead(self.encode(images), source, target, generators)
         return self.decode(moved, images)
 
+    @abstractmethod
     def lead(
         self, x: Tensor, source: str, target: str, generators: Sequence[torch.Generator]
     ) -> Tensor:
         """Encoded images `[B, C, h, w]` of the source to those of the target."""
-        raise NotImplementedError
 
 
 class StagedLearner(ConditionalLearner):
