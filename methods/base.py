@@ -173,7 +173,7 @@ class Method(ABC):
     #: Settings that `xbench tune` chooses on `val`, in this order → the values that it tries.
     tuned: ClassVar[Mapping[str, Sequence[Any]]] = {}
     #: Profile → factor on its training images: that of ½, 1, 2 and 4 with the least `ltd` on `val`
-    #: that two cores train within twelve minutes (see `xbench plot budget`); 1 by default.
+    #: that two cores train within twelve minutes (see `xbench plot budget`); 1 where not measured.
     factors: ClassVar[Mapping[str, float]] = {}
     #: Whether other random numbers give another translation of the same image.
     stochastic: ClassVar[bool] = False
