@@ -21,7 +21,7 @@ from xbench.datasets.describe import FILE, Description, Polarity, Window, read_d
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
-from xbench.datasets.layout import LABELS, Layout, find, is_label, walk
+from xbench.datasets.layout import LABELS, SPLIT_NAMES, Layout, find, is_label, walk
 from xbench.datasets.prepare import Fit, normalise, to_square
 
 
@@ -107,6 +107,14 @@ class Folder(Dataset):
     def aligned(self, split: Split) -> bool:
         """See `Dataset`."""
         return self.layout.aligned[split]
+
+    def share(self, split: Split) -> float | None:
+        """The share of the groups that `split` gets; None if folders or a table decide."""
+        domain, *parts = self.layout.items[0].file.split("/")
+        own = domain == self.layout.items[0].domain and parts[0].lower() not in SPLIT_NAMES
+        rule = self.description.split
+        shares = {"val": rule.val, "test": rule.test}
+        return shares.get(split) if own and not self.description.index else None
 
     def notes(self) -> list[str]:
         """See `Dataset`."""

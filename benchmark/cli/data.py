@@ -65,6 +65,7 @@ def data_init(
     from xbench.analysis import figures as plots
     from xbench.datasets.describe import FILE, write_description
     from xbench.datasets.suggest import suggest
+    from xbench.scoring.enough import advice
 
     if (root / FILE).exists() and not force:
         raise UserError(
@@ -78,7 +79,7 @@ def data_init(
     written = write_description(root, description, "\n".join(about), defaults=True)
     dataset = _prepared(_folder(str(root.resolve())))
     listing(_counts(dataset), json=False)
-    for line in [*remarks, *dataset.notes()]:
+    for line in [*remarks, *dataset.notes(), *advice(dataset, "test")]:
         typer.echo(line, err=True)
     print(written)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))
@@ -140,6 +141,7 @@ def data_verify(root: Name, json: Json = False) -> None:
     from xbench.core.console import make_console
     from xbench.datasets.quality import check, check_labels
     from xbench.harness.progress import Display
+    from xbench.scoring.enough import advice
 
     folder = _folder(root)
     layout = folder.layout
@@ -158,7 +160,7 @@ def data_verify(root: Name, json: Json = False) -> None:
                 soft_wrap=True,
                 style="red" if problem.outcome == "error" else None,
             )
-        for note in folder.notes():
+        for note in [*folder.notes(), *advice(folder, "test")]:
             console.print(note, soft_wrap=True)
         console.print(
             f"{len(layout.items)} images, {errors} errors, {len(problems) - errors} warnings"

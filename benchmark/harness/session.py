@@ -31,6 +31,7 @@ from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
+from xbench.scoring.enough import advice
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
         markup=False,
         soft_wrap=True,
     )
-    for note in plan.dataset.notes():
+    for note in [*plan.dataset.notes(), *advice(plan.dataset, plan.split)]:
         console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
     for entry in plan.entries:
