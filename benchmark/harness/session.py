@@ -180,7 +180,8 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
         console.print(note, soft_wrap=True)
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
-    console.print(f"look further: xbench plot pairs{_options(plan, out)}", soft_wrap=True)
+    metric = "" if board["ftd"].notna().any() else " --metric ssim"
+    console.print(f"look further: xbench plot pairs{metric}{_options(plan, out)}", soft_wrap=True)
     if failed:
         paths = [path for unit in failed if (path := runner.store.failure_path(unit.id)).exists()]
         tracebacks = f"{len(paths)} units failed; the first traceback: {paths[0]}" if paths else ""
