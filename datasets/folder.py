@@ -18,6 +18,7 @@ from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import Grey, Undecodable, read
 from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
+from xbench.datasets.facts import Loaded
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
@@ -143,12 +144,22 @@ class Folder(Dataset):
         Raises:
             Undecodable: the file cannot be used.
         """
+        return self.look(item).grey
+
+    def look(self, item: Item) -> Loaded:
+        """One image as `load` returns it, and what its file says of it.
+
+        Raises:
+            Undecodable: the file cannot be used.
+        """
         window, polarity = self.config.window, self.config.polarity
         if isinstance(window, dict):
             window = window.get(item.domain)
         if isinstance(polarity, dict):
             polarity = polarity.get(item.domain, "bone-dark")
-        return normalise(read(self.root / item.file), window, invert=polarity == "bone-bright")
+        picture, invert = read(self.root / item.file), polarity == "bone-bright"
+        shown = picture.shown and (picture.shown == "bone-bright") != invert
+        return Loaded(normalise(picture, window, invert=invert), picture.bits, shown)
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Decode the images that are not in the cache yet, on all cores.

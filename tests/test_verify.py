@@ -13,9 +13,11 @@ from PIL import Image
 
 from xbench.core.hashing import seed_from
 from xbench.datasets.decode import read
+from xbench.datasets.facts import Loaded
 from xbench.datasets.index import Item
 from xbench.datasets.prepare import normalise
-from xbench.datasets.quality import CHECKS, Problem, check
+from xbench.datasets.problems import CHECKS, Problem
+from xbench.datasets.quality import check
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SIZE = 72
@@ -68,8 +70,9 @@ class Data:
             self.add(domain, "val", f"check{number:02d}")
         return self
 
-    def load(self, item: Item) -> Array:
-        return normalise(read(self.root / item.file), None, invert=False)
+    def load(self, item: Item) -> Loaded:
+        picture = read(self.root / item.file)
+        return Loaded(normalise(picture, None, invert=False), picture.bits)
 
     def check(self, aligned: bool = True) -> list[Problem]:
         return check(list(self.items.values()), self.load, aligned=aligned)
@@ -158,7 +161,7 @@ def test_a_missing_file_is_corrupt_and_named(data: Data) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_corrupt(data: Data) -> None:
-    def forbidden(item: Item) -> Array:
+    def forbidden(item: Item) -> Loaded:
         if item.id == "real05":
             raise PermissionError(13, "Permission denied", item.file)
         return data.load(item)
@@ -169,7 +172,7 @@ def test_a_file_that_may_not_be_read_is_corrupt(data: Data) -> None:
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_fault_of_the_data(data: Data) -> None:
-    def faulty(item: Item) -> Array:
+    def faulty(item: Item) -> Loaded:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -181,7 +184,7 @@ def test_every_file_is_read_once_and_counted(data: Data) -> None:
     lock = threading.Lock()
     steps: list[tuple[int, int, str]] = []
 
-    def load(item: Item) -> Array:
+    def load(item: Item) -> Loaded:
         with lock:
             loaded.append(item.file)
         return data.load(item)

@@ -147,7 +147,7 @@ def data_verify(root: Name, json: Json = False) -> None:
     layout = folder.layout
     with Display(layout.domains) as display:
         aligned = layout.aligned["val"] or layout.aligned["test"]
-        problems = check(layout.items, folder.load, display.data, aligned=aligned)
+        problems = check(layout.items, folder.look, display.data, aligned=aligned)
     problems = [*check_labels(folder), *problems]
     errors = sum(problem.outcome == "error" for problem in problems)
     if json:
