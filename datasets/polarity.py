@@ -74,7 +74,7 @@ def likeness(one: Grey, other: Grey) -> float:
 
     The others resemble its negative more.
     """
-    one, other = _evenly(_halved(one), VOTERS), _evenly(_halved(other), VOTERS)
+    one, other = (_halved(x[_evenly(len(x), VOTERS)]) for x in (one, other))
     votes = [
         sum(extremes(_mean(known), image, SCALES[1:], REACH / 2)) > 0
         for known, voters in ((one, other), (other, one))
@@ -91,7 +91,7 @@ def believe(domains: Mapping[str, Grey], shown: Mapping[str, bool | None]) -> li
         shown: whether bone is bright by the files' headers; None if they do not say it.
     """
     signs, relations = _relations(domains)
-    beliefs = {}
+    beliefs: dict[str, Belief] = {}
     for family in _families(domains, signs):
         beliefs |= _of_family(family, domains, shown, relations)
     return [beliefs[domain] for domain in domains]
@@ -105,7 +105,7 @@ def inverted(thumbnails: Grey) -> NDArray[np.bool_]:
     """
     doubtful, mean = _doubtful(thumbnails)
     places = np.flatnonzero(doubtful)
-    looked_at = _evenly(places, MOST_DOUBTFUL)
+    looked_at = places[_evenly(len(places), MOST_DOUBTFUL)]
     # Many more are a second kind of images, not single odd ones: the sample stands for them.
     confirmed = [_is_negative(mean, _halved(thumbnails[[k]])[0]) for k in looked_at]
     result = doubtful & (np.mean(confirmed) > 0.5) if len(places) else doubtful
@@ -244,6 +244,6 @@ def _halved(thumbnails: Grey) -> Grey:
     return small
 
 
-def _evenly(values: NDArray[np.generic], most: int) -> "NDArray[np.generic]":
-    places = np.linspace(0, len(values) - 1, min(most, len(values))).astype(int)
-    return values[places]
+def _evenly(number: int, most: int) -> NDArray[np.intp]:
+    """At most `most` of the indices below a number."""
+    return np.linspace(0, number - 1, min(most, number)).astype(np.intp)

@@ -12,6 +12,7 @@ from xbench.datasets import similarity
 from xbench.datasets.base import Dataset, Progress, Split
 from xbench.datasets.decode import Undecodable
 from xbench.datasets.facts import Loaded, Seen, files, is_empty, look_at, names, thumbnails
+from xbench.datasets.folder import Folder
 from xbench.datasets.index import Item
 from xbench.datasets.polarity import Belief, agreed, believe, inverted
 from xbench.datasets.problems import (
@@ -54,6 +55,7 @@ def check(
     load: Callable[[Item], Loaded],
     progress: Progress | None = None,
     aligned: bool = True,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Problem]:
     """All problems of a data set, errors first, in an order that depends only on the data.
 
@@ -63,6 +65,7 @@ def check(
             item, by several threads.
         progress: called after each image.
         aligned: whether equal ids of val and test should show equal views.
+        say: called with a sentence on what was found right, and how sure that is.
     """
     domains: _Domains = {item.domain: [] for item in items}
     problems = []
@@ -80,7 +83,7 @@ def check(
     for domain, seen in filled.items():
         problems += _inverted(domain, seen)
         problems += _duplicates(domain, seen)
-    problems += _polarity(filled)
+    problems += _polarity(filled, say)
     problems += _copies(filled)
     if aligned:
         problems += _alignment(filled)
@@ -100,6 +103,23 @@ def check_labels(dataset: Dataset) -> list[Problem]:
             note, *_, fix = str(error).split("\n")
             found.setdefault(note, problem("labels", domain, note, fix=fix))
     return list(found.values())
+
+
+def check_framing(folder: Folder) -> list[Problem]:
+    """Domains whose anatomy lies at another place, or in another size, than in the first one."""
+    first, found = folder.domains[0], []
+    fix = "crop the files alike"
+    if folder.config.fit != "align":
+        fix += ', or set fit = "align" in dataset.toml, which cuts out the part that all show'
+    for domain, framing in folder.framings().items():
+        if framing.differs:
+            note = (
+                f"compared with {first}, the anatomy of {domain} {framing.words}: methods learn to "
+                f"move and resize it (mean edges correlate by {framing.before:.2f}, laid over each "
+                f"other by {framing.place.correlation:.2f})"
+            )
+            found.append(problem("framing", domain, note, fix=fix))
+    return found
 
 
 def _place(domains: list[str]) -> Callable[[Problem], tuple[object, ...]]:
@@ -169,7 +189,7 @@ def _inverted(domain: str, seen: list[Seen]) -> Iterator[Problem]:
         yield problem("mixed polarity", domain, note, files(odd), fix)
 
 
-def beliefs(domains: Mapping[str, Sequence[Seen]]) -> list[Belief]:
+def _beliefs(domains: Mapping[str, Sequence[Seen]]) -> list[Belief]:
     """What images and headers say of the polarity of each domain."""
     chosen = {
         name: [seen[k] for k in np.linspace(0, len(seen) - 1, min(VOTERS, len(seen))).astype(int)]
@@ -180,10 +200,12 @@ def beliefs(domains: Mapping[str, Sequence[Seen]]) -> list[Belief]:
     return believe({name: thumbnails(seen) for name, seen in chosen.items()}, shown)
 
 
-def _polarity(domains: _Domains) -> Iterator[Problem]:
+def _polarity(domains: _Domains, say: Callable[[str], None]) -> Iterator[Problem]:
     """Domains whose bone seems to be bright, by headers, their air or other domains."""
-    for belief in beliefs(domains):
+    for belief in _beliefs(domains):
         if not belief.bone_bright:
+            known = "bone is dark" if belief.sure else "it is not sure that bone is dark"
+            say(f"polarity: {belief.domain}: {known}: {belief.why}")
             continue
         note = f"bone seems to be bright in {belief.domain}: {belief.why}"
         fix = 'if so, set polarity = "bone-bright" in dataset.toml'
