@@ -125,9 +125,10 @@ def _of_family(
     header = {d: known for d in family if (known := shown.get(d)) is not None}
     by_header = {known ^ (family[d] < 0) for d, known in header.items()}
     mixed = len(set(family.values())) > 1
+    conflict = len(by_header) > 1
     sure = len(by_header) == 1
     bright: bool | None = by_header.pop() if sure else None
-    if not sure and len(air) >= LEAST_VOTES and max(share, 1 - share) >= CONFIDENT:
+    if not sure and not conflict and len(air) >= LEAST_VOTES and max(share, 1 - share) >= CONFIDENT:
         sure, bright = True, share < 0.5
     if bright is None and mixed:  # one of them is inverted for certain
         bright = share < 0.5
@@ -137,6 +138,10 @@ def _of_family(
         against = tuple(d for d, other in family.items() if other != sign)
         if domain in header:
             why = f"the headers say that bone is {'bright' if header[domain] else 'dark'}"
+            if conflict:
+                why += (
+                    f", but compared with {', '.join(d for d in family if d != domain)} it is not"
+                )
         else:
             own_air = air_is_bright(domains[domain])
             dark = float(1 - own_air.mean()) if len(own_air) else 0.5

@@ -78,9 +78,10 @@ def _surfaces(
     fixed: Grey, moving: Grey, scales: Sequence[float], overlap: float, reach: float
 ) -> Array:
     """Correlations `[scales, shifts down, shifts right]`; 0 where less than `overlap` is shared."""
-    side = len(fixed)
+    side, most = len(fixed), int(reach * len(fixed))
     images = np.stack([scaled(moving, scale) for scale in scales])
-    size, shifts = 2 * side, np.arange(-int(reach * side), int(reach * side) + 1)
+    # So large that no shift brings an image around the edge of the transform.
+    size, shifts = fft.next_fast_len(side + most, real=True), np.arange(-most, most + 1)
 
     def there(values: Array) -> NDArray[np.complex128]:
         spectrum: NDArray[np.complex128] = fft.rfft2(values, (size, size))

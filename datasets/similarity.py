@@ -64,6 +64,12 @@ def standardise(images: NDArray[np.floating]) -> Grey:
     return unit
 
 
+def blurred(thumbnails: Grey) -> Grey:
+    """Thumbnails without what copies of a quarter of the size have lost."""
+    smooth: Grey = ndimage.gaussian_filter(thumbnails, (0, 2.5, 2.5))
+    return smooth
+
+
 def details(thumbnails: Grey) -> Grey:
     """Details, which distinguish views: thumbnails minus their blur (sigma 2), standardised."""
     return standardise(thumbnails - ndimage.gaussian_filter(thumbnails, (0, 2, 2)))

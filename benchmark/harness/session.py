@@ -149,6 +149,7 @@ def preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, objec
         "dataset": plan.dataset.key,
         "minutes": minutes,
         "trainings": [path.name for path in todo.trainings],
+        "empty": todo.missing,
         "units": [
             {"name": unit.name, "key": unit.key, "done": unit.key in done} for unit in plan.units
         ],
