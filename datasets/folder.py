@@ -1,7 +1,7 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -163,13 +163,20 @@ class Folder(Dataset):
         shown = (picture.shown == "bone-bright") != invert if picture.shown else None
         return Loaded(normalise(picture, window, invert=invert), picture.bits, shown)
 
-    def prepare(self, progress: Progress | None = None) -> None:
+    def prepare(
+        self, progress: Progress | None = None, splits: Container[str] | None = None
+    ) -> None:
         """Decode the images that are not in the cache yet, on all cores.
+
+        Args:
+            progress: see `Dataset`.
+            splits: those that are wanted; None for all.
 
         Raises:
             UserError: files cannot be used; raised at the end, to count all of them.
         """
-        todo = [part for part in sorted(self._by_part) if not _is_whole(*self._files(*part))]
+        wanted = [part for part in sorted(self._by_part) if splits is None or part[0] in splits]
+        todo = [part for part in wanted if not _is_whole(*self._files(*part))]
         total = sum(len(self._items(*part)) for part in todo)
         broken: list[tuple[str, str]] = []
         done = 0

@@ -12,7 +12,7 @@ from xbench.cli.options import Json, ProfileName, To
 from xbench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from xbench.datasets.base import Dataset
+    from xbench.datasets.base import Dataset, Split
     from xbench.datasets.folder import Folder
     from xbench.datasets.importers.recognise import Recognised
 
@@ -66,6 +66,7 @@ def data_init(
     from xbench.datasets.describe import FILE, write_description
     from xbench.datasets.quality import check_framing
     from xbench.datasets.suggest import suggest
+    from xbench.harness.progress import Display
     from xbench.scoring.enough import advice
 
     if (root / FILE).exists() and not force:
@@ -79,8 +80,11 @@ def data_init(
     about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
     written = write_description(root, description, "\n".join(about), defaults=True)
     dataset = _folder(str(root.resolve()))
-    _prepared(dataset)
-    listing(_counts(dataset), json=False)
+    with Display(dataset.domains) as display:
+        dataset.prepare(display.data, ["test"])
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    counts = [{"domain": d, **{s: len(dataset.ids(s, d)) for s in splits}} for d in dataset.domains]
+    listing(counts, json=False)
     framing = [each.text for each in check_framing(dataset)]
     for line in [*remarks, *framing, *dataset.notes(), *advice(dataset, "test")]:
         typer.echo(line, err=True)
