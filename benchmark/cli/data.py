@@ -131,11 +131,13 @@ def data_stats(
 
     dataset = _dataset(name, profile, set_)
     references: dict[str, Sequence[stats.Row]] = {"published": stats.published()}
-    if dataset.name != "phantom":
+    if not set(dataset.domains) & set(stats.PUBLISHED):
+        references = {}  # of another anatomy, perhaps: skulls say nothing of it
+    elif dataset.name != "phantom":
         phantom = _dataset("phantom", profile, [f"data.size={dataset.config.size}"])
         references = {"phantom": stats.domain_statistics(phantom), **references}
     listing(stats.beside(stats.domain_statistics(dataset), references), json=json)
-    for note in stats.notes(dataset.config.size):
+    for note in stats.notes(dataset.config.size, compared=bool(references)):
         typer.echo(note, err=True)
 
 
