@@ -197,10 +197,7 @@ class Folder(Dataset):
 
     def content(self, split: Split, domain: str) -> list[Box] | None:
         """See `Dataset`."""
-        _, sidecar = self._files(split, domain)
-        whole = Box(0, 0, self.config.size, self.config.size)
-        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
-        return None if all(box == whole for box in boxes) else boxes
+        return self._boxes(split, domain)
 
     @cached_property
     def labels_key(self) -> str | None:
@@ -240,12 +237,19 @@ class Folder(Dataset):
         name = f"{split}-{self.domains.index(domain)}"
         return self.cache() / f"{name}.npy", self.cache() / f"{name}.json"
 
+    def _boxes(self, split: str, domain: str) -> list[Box] | None:
+        """The part of each image that is no padding; None where none is padded."""
+        _, sidecar = self._files(split, domain)
+        whole = Box(0, 0, self.config.size, self.config.size)
+        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
+        return None if all(box == whole for box in boxes) else boxes
+
     def _images(self, split: str, domain: str) -> Images:
         if not self._items(split, domain):
             return Images([])
         array, _ = self._files(split, domain)
         try:
-            return Images([np.load(array, mmap_mode="r")])
+            return Images([np.load(array, mmap_mode="r")], self._boxes(split, domain))
         except FileNotFoundError:
             raise UserError(
                 f"the images of {self.root} have not been decoded yet",

@@ -1,6 +1,6 @@
 """Preprocessing of decoded images: window, polarity, square working size, 16 bits."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from xbench.datasets.base import Box
 from xbench.datasets.decode import Grey, Mask, Picture, Undecodable
 from xbench.datasets.labels import inside
 
+Value = TypeVar("Value", np.float32, np.uint16)
 Fit = Literal["pad", "crop", "stretch"]
 #: Sides below this show no anatomy, and metrics of texture and noise cannot use them.
 LEAST_SIDE = 16
@@ -62,11 +63,12 @@ class Frame(NamedTuple):
 
     def image(self, image: Grey) -> Grey:
         """An image `[H, W]` as a square, padded by reflection."""
-        return np.pad(self._scaled(image), self._margins(), mode="reflect")
+        return padded(self._scaled(image), self.target, self.size)
 
     def mask(self, mask: Mask) -> Mask:
         """A mask `[H, W]` as a square: pixels of which more than half is inside; no padding is."""
-        return np.pad(self._scaled(mask.astype(np.float32)) > 0.5, self._margins())
+        inside = self._scaled(mask.astype(np.float32)) > 0.5
+        return np.pad(inside, _margins(self.target, self.size))
 
     def places(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Places `[n, 2]` (row, column) in the image, in the square; NaN if they are cut off.
@@ -83,9 +85,14 @@ class Frame(NamedTuple):
         top, left, high, wide = self.source
         return _resize(image[top : top + high, left : left + wide], *self.target[2:])
 
-    def _margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        top, left, high, wide = self.target
-        return (top, self.size - high - top), (left, self.size - wide - left)
+
+def padded(inside: NDArray[Value], box: Box, size: int) -> NDArray[Value]:
+    """The content `[h, w]` of an image in its box, padded by reflection to `[size, size]`."""
+    return np.pad(inside, _margins(box, size), mode="reflect")
+
+
+def _margins(box: Box, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (box.top, size - box.height - box.top), (box.left, size - box.width - box.left)
 
 
 def frame(height: int, width: int, size: int, fit: Fit, least: int = LEAST_SIDE) -> Frame:

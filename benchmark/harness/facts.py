@@ -73,6 +73,7 @@ def data_facts(plan: Plan, domain: str, rows: Sequence[int] | None = None) -> Da
     dataset, split = plan.dataset, plan.split
     ids, groups = dataset.ids(split, domain), dataset.groups(split, domain)
     chosen = range(len(ids)) if rows is None else rows
+    content = dataset.content(split, domain)
     return DataFacts(
         name=dataset.name,
         label=plan.dataset_label,
@@ -84,4 +85,5 @@ def data_facts(plan: Plan, domain: str, rows: Sequence[int] | None = None) -> Da
         domain_groups=dataset.domain_groups,
         ids=[ids[row] for row in chosen],
         groups=[groups[row] for row in chosen],
+        content=content and [content[row] for row in chosen],
     )

@@ -16,8 +16,8 @@ from PIL import Image
 from xbench.core.checks import Check
 from xbench.core.errors import UserError
 from xbench.core.hashing import seed_from
-from xbench.core.pixels import from_pixels, pixels_digest, to_pixels
-from xbench.datasets.base import Images, TrainOnly
+from xbench.core.pixels import from_pixels, pixels_digest
+from xbench.datasets.visible import TrainOnly
 from xbench.harness import plan, trainings
 from xbench.harness.inputs import inputs_of
 from xbench.harness.plan import Plan, Unit
@@ -195,13 +195,12 @@ def _made_again(
     inputs = inputs_of(todo, unit, scorer)
     if list(inputs.ids) != record.data.ids:
         raise _Not("the ids of the record are not those of the data")
-    method.setup(TrainOnly(dataset))
+    method.setup(TrainOnly(dataset, whole=not method.any_size))
     for training, folder in found:
         training.load(folder)
-    chosen = Images([to_pixels(inputs.images[list(rows)])])
     made = translate(
         method,
-        chosen,
+        inputs.images.only(rows),
         [record.data.ids[row] for row in rows],
         unit.source,
         [unit.target],

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from xbench.core.pixels import Pixels, from_pixels, to_pixels
+from xbench.core.pixels import WHITE, Pixels, from_pixels, to_pixels
+
+if TYPE_CHECKING:
+    from xbench.records.schema import Extent
 
 #: Views of every unit that are kept as one 8-bit strip, and their greatest height in pixels.
 STRIP_VIEWS, STRIP_SIDE = 6, 128
@@ -19,6 +23,17 @@ def spread(n: int, count: int) -> list[int]:
     """
     chosen = dict.fromkeys(int(n * (k * 0.618034 % 1)) for k in range(min(count, n)))
     return sorted(chosen)
+
+
+def without_padding(pixels: Pixels, content: Sequence["Extent"] | None) -> Pixels:
+    """Images uint16 `[n, H, W]` for people to look at: bright where they are padded."""
+    if content is None:
+        return pixels
+    shown = np.full_like(pixels, WHITE)
+    for whole, image, (top, left, height, width) in zip(shown, pixels, content, strict=True):
+        inside = np.s_[top : top + height, left : left + width]
+        whole[inside] = image[inside]
+    return shown
 
 
 def make_strip(pixels: np.ndarray) -> np.ndarray:

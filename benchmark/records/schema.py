@@ -61,8 +61,17 @@ class MethodFacts(Stored):
     assignments: list[Line] = []
 
 
+#: Top, left, height and width in pixels.
+Extent = tuple[int, int, int, int]
+
+
 class DataFacts(Stored):
-    """Which images were translated."""
+    """Which images were translated.
+
+    Attributes:
+        content: top, left, height and width of what is no padding, of each image; None where no
+            image is padded.
+    """
 
     name: Line
     label: Line
@@ -74,6 +83,7 @@ class DataFacts(Stored):
     domain_groups: dict[str, Line]
     ids: list[Component]
     groups: list[Line]
+    content: Sequence[Extent] | None = None
 
 
 class Value(Stored):

@@ -20,7 +20,7 @@ from PIL import Image
 from xbench.core.errors import UserError
 from xbench.core.files import atomic, set_aside, write_text
 from xbench.core.pixels import Pixels
-from xbench.records.images import STRIP_VIEWS, make_strip, read_pngs, spread
+from xbench.records.images import STRIP_VIEWS, make_strip, read_pngs, spread, without_padding
 from xbench.records.schema import (
     Failure,
     Finished,
@@ -153,8 +153,11 @@ class Store(Records[Record]):
         # Parts take their places in reverse order.
         with ExitStack() as parts:
             parts.enter_context(atomic(self.record_path(unit))).write_text(_json(record), "utf-8")
-            chosen = make_strip(pixels[spread(len(ids), STRIP_VIEWS)])
-            Image.fromarray(chosen).save(parts.enter_context(atomic(strip)), optimize=True)
+            chosen = spread(len(ids), STRIP_VIEWS)
+            shown = without_padding(pixels, record.data.content)[chosen]
+            Image.fromarray(make_strip(shown)).save(
+                parts.enter_context(atomic(strip)), optimize=True
+            )
             for name, image in zip(ids, pixels, strict=True):
                 # Not flushed one by one: after a power cut, the hash in the record differs.
                 part = parts.enter_context(atomic(folder / f"{name}.png", flush=False))

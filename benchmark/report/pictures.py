@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image
 
 from xbench.core.pairs import Pair
-from xbench.records.images import STRIP_VIEWS, make_strip, read_png, read_pngs, spread
+from xbench.records.images import (
+    STRIP_VIEWS,
+    make_strip,
+    read_png,
+    read_pngs,
+    spread,
+    without_padding,
+)
 from xbench.records.schema import Record
 from xbench.records.store import Store
 
@@ -46,8 +53,10 @@ class Source:
         """
         if self.folder is None:
             return self._of_strip(views)
-        ids = self.record.data.ids
-        return encoded(make_strip(read_pngs(self.folder, [ids[view] for view in views])))
+        data = self.record.data
+        pixels = read_pngs(self.folder, [data.ids[view] for view in views])
+        content = data.content and [data.content[view] for view in views]
+        return encoded(make_strip(without_padding(pixels, content)))
 
     def _of_strip(self, views: Sequence[int]) -> bytes:
         if tuple(views) == self.views:
