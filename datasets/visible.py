@@ -20,6 +20,7 @@ class Squares(Images):
     Every image has as many squares, so that none counts more than another. Images whose content is
     shorter than the side are left out.
 
+    >>> from xbench.datasets.base import Box
     >>> tall = Images([np.zeros((2, 32, 32), np.uint16)], [Box(0, 4, 32, 24)] * 2)
     >>> squares = Squares(tall, 24)
     >>> len(squares), squares[0].shape

@@ -7,7 +7,14 @@ from xbench.core.pixels import Pixels, pixels_digest
 from xbench.harness.plan import Entry, Plan
 from xbench.methods.base import Cost
 from xbench.records.provenance import provenance
-from xbench.records.schema import DataFacts, MethodFacts, Record, TrainingLog, Value
+from xbench.records.schema import (
+    DataFacts,
+    MethodFacts,
+    Provenance,
+    Record,
+    TrainingLog,
+    Value,
+)
 from xbench.records.units import UnitId
 
 
@@ -41,7 +48,7 @@ def make_record(
         polarity=polarity,
         images_sha256=pixels_digest(pixels),
         seconds=seconds,
-        provenance=provenance(device),
+        provenance=Provenance(**provenance(device)),
         finished=now(),
     )
 

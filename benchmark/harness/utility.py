@@ -42,7 +42,7 @@ from xbench.harness.trainings import Trained
 from xbench.harness.translation import translate
 from xbench.methods.base import even_places
 from xbench.records.provenance import provenance
-from xbench.records.schema import UtilityRecord
+from xbench.records.schema import Provenance, UtilityRecord
 from xbench.records.store import UtilityStore
 from xbench.records.utility import SOURCE, TARGET
 from xbench.tasks.measures import measure
@@ -242,7 +242,7 @@ class UtilityRunner(Blocks):
             source=unit.source,
             target=unit.target,
             seconds={"translate": seconds, "learn": time.perf_counter() - began},
-            provenance=provenance(str(self.device)),
+            provenance=Provenance(**provenance(str(self.device))),
             finished=facts.now(),
             identity=VERSION,
             labels=dataset.labels_key or "",

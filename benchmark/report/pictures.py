@@ -59,8 +59,6 @@ class Source:
         return encoded(make_strip(without_padding(pixels, content)))
 
     def _of_strip(self, views: Sequence[int]) -> bytes:
-        if tuple(views) == self.views:
-            return self.strip.read_bytes()
         parts = np.split(read_png(self.strip).astype(np.uint8), len(self.views), axis=1)
         return encoded(np.concatenate([parts[self.views.index(view)] for view in views], axis=1))
 
@@ -125,15 +123,15 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 def _stored(folder: Path, record: Record) -> Source | None:
     """Where a unit's images are; None if there are none."""
-    store = Store(folder)
-    images = store.images_path(record.unit)
-    strip = store.strip_path(record.unit)
-    ids = record.data.ids
+    store, ids = Store(folder), record.data.ids
+    try:
+        images, strip = store.images_path(record.unit), store.strip_path(record.unit)
+    except OSError:
+        return None
     if images.is_dir() and all((images / f"{name}.png").is_file() for name in ids):
         return Source(record, tuple(range(len(ids))), images, strip)
     try:
-        with Image.open(strip, formats=["PNG"]) as picture:
-            width, height = picture.size
+        height, width = read_png(strip).shape
     except OSError:
         return None
     views = spread(len(ids), STRIP_VIEWS)
