@@ -23,6 +23,7 @@ from xbench.harness.plan import Plan, Unit
 from xbench.harness.request import request
 from xbench.harness.trainings import make_method
 from xbench.harness.translation import fix_numerics, translate
+from xbench.harness.verify_facts import verify_facts
 from xbench.methods.base import Method, Training
 from xbench.metrics.base import METRICS
 from xbench.records.freshness import why_stale
@@ -64,8 +65,8 @@ def verify_record(
         dataset: the same for `--dataset`.
 
     Returns:
-        Checks of images, values, translation and metrics, each `same` (within a tolerance that its
-        note gives), `differs` or `not verified`.
+        Checks of images, values, translation, metrics, method, data, trainings and times, each
+        `same` (within a tolerance that its note gives), `differs` or `not verified`.
     """
     folder = _folder(path, record)
     stored, images = _stored(folder, record)
@@ -86,7 +87,9 @@ def verify_record(
             checks.append(compare())
         except _Not as reason:
             checks.append(Check(name, "not verified", str(reason)))
-    return checks
+    made = make_method(todo, unit.entry, device)
+    todo.dataset.prepare()
+    return [*checks, *verify_facts(todo, unit, record, made, inputs_of(todo, unit, scorer))]
 
 
 def _folder(path: Path, record: Record) -> Path | None:
@@ -236,24 +239,41 @@ def _metrics(
         for name, value in record.metrics.items()
         if name in METRICS and value.identity in METRICS[name].identities
     ]
-    names = [n for n in known if record.metrics[n].value is not None and n not in lacking]
+    names = [n for n in known if not record.metrics[n].pending and n not in lacking]
     if not names:
         raise _Not("no metric of the record has the definition of today")
-    halves = inputs_of(todo, unit, scorer).halves
-    found = scorer.score(from_pixels(stored), unit.source, unit.target, names, halves)
+    inputs, images = inputs_of(todo, unit, scorer), from_pixels(stored)
+    found = scorer.score(images, unit.source, unit.target, names, inputs.halves)
     wrong = [name for name in names if not _agree(record.metrics[name], found[name])]
+    polarity = scorer.polarity(images, unit.source) if inputs.shows_source else None
+    if not _close(record.polarity, polarity):
+        return Check("metrics", "differs", f"polarity is {record.polarity}, computed {polarity}")
     rest = [n for n, v in record.metrics.items() if v.value is not None and n not in names]
     note = f"{len(names)} computed again" + (f"; not computed: {', '.join(rest)}" if rest else "")
     if wrong:
         first = record.metrics[wrong[0]].value, found[wrong[0]].value
-        note = f"{', '.join(wrong)}; the record has {first[0]:.6g}, computed {first[1]:.6g}"
+        note = f"{', '.join(wrong)}; the record has {first[0]}, computed {first[1]}"
     return Check("metrics", "differs" if wrong else "same", note)
 
 
 def _agree(one: Value, other: Value) -> bool:
-    """Whether value, interval and extrapolation agree, where the record has them."""
-    fields = ("value", "ci_low", "ci_high", "inf")
-    return all(_close(getattr(one, name), getattr(other, name)) for name in fields)
+    """Whether all that tables may show of a value agrees, where the record has it."""
+    if (one.value is None) != (other.value is None):
+        return False
+    numbers = ("value", "ci_low", "ci_high", "inf")
+    counts, lists = ("n", "d"), ("left_out", "per_image")
+    return (
+        all(_close(getattr(one, name), getattr(other, name)) for name in numbers)
+        and all(getattr(one, name) in (None, getattr(other, name)) for name in counts)
+        and all(_alike(getattr(one, name), getattr(other, name)) for name in lists)
+    )
+
+
+def _alike(one: list[float] | None, other: list[float] | None) -> bool:
+    """Whether a record's numbers are the computed ones; a record may lack them."""
+    if one is None:
+        return True
+    return other is not None and len(one) == len(other) and all(map(_close, one, other))
 
 
 def _close(one: float | None, other: float | None) -> bool:
