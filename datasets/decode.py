@@ -20,6 +20,8 @@ Mask = NDArray[np.bool_]
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".npy", ".dcm", ".dicom"})
 #: Endings of DICOM files.
 DICOM = ("", ".dcm", ".dicom")
+#: Modalities of DICOM whose images for presentation show bone bright, as films do.
+FILMS = frozenset({"CR", "DX", "IO", "MG", "PX", "RG"})
 #: Weights of red, green and blue in the luma of ITU-R BT.601, as in Pillow.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 #: Unreadable modes of Pillow → what they are.
@@ -45,12 +47,15 @@ class Picture:
             if the file does not define it (signed and wide integers).
         high: likewise the value that becomes 1.
         bits: bits per sample as stored; 0 for floating point.
+        shown: the polarity of `values` by the header: "bone-bright", "bone-dark", or None if the
+            file does not say it, as pictures never do.
     """
 
     values: Grey
     low: float | None
     high: float | None
     bits: int
+    shown: str | None = None
 
 
 def is_image(path: Path) -> bool:
@@ -201,9 +206,39 @@ def _displayed(header: "Header", stored: NDArray[Any]) -> Picture:
         exact = header.get("VOILUTFunction", "LINEAR") == "LINEAR_EXACT"
         middle, half = (center, width / 2) if exact else (center - 0.5, (width - 1) / 2)
         low, high = middle - half, middle + half
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+    inverted = _is_inverted(header)
+    if inverted:
         values = np.float32(low + high) - values
-    return Picture(values, low, high, bits)
+    return Picture(values, low, high, bits, _shown(header, inverted))
+
+
+def _is_inverted(header: "Header") -> bool:
+    """Whether the smallest value is displayed white: PS3.3 C.7.6.3.1.2 and C.11.6.
+
+    MONOCHROME1 and a Presentation LUT Shape of INVERSE are two words for one inversion.
+    """
+    first = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    return first or header.get("PresentationLUTShape") == "INVERSE"
+
+
+def _shown(header: "Header", inverted: bool) -> str | None:
+    """The displayed polarity by the header: "bone-bright", "bone-dark", or None.
+
+    Radiographs for presentation are displayed with bright bone. Fluoroscopy is displayed either
+    way; there, as for raw images, only the Pixel Intensity Relationship Sign tells it (PS3.3
+    C.8.11.3.1.2): 1 if larger values are of more X-rays, -1 if they are of fewer. None if the two
+    contradict each other.
+    """
+    raw = header.get("PresentationIntentType") == "FOR PROCESSING"
+    film = header.get("Modality") in FILMS and not raw
+    sign = header.get("PixelIntensityRelationshipSign")
+    slope = float(header.get("RescaleSlope") or 1)
+    if sign not in (1, -1):
+        return "bone-bright" if film else None
+    air_bright = (sign * slope > 0) != inverted
+    if air_bright:
+        return None if film else "bone-dark"
+    return "bone-bright"
 
 
 def _full_range(header: "Header") -> tuple[float, float]:
