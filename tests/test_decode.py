@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from xbench.datasets.decode import Undecodable, is_image, read
 from xbench.datasets.prepare import normalise, to_square
@@ -145,6 +145,13 @@ def _nothing(folder: Path, _: SaveDicom) -> Path:
     return folder / "empty.png"
 
 
+def _colourful(folder: Path, _: SaveDicom) -> Path:
+    chart = Image.new("P", (32, 32), 1)
+    chart.putpalette([0, 0, 0, 255, 0, 0])
+    chart.save(folder / "chart.png")
+    return folder / "chart.png"
+
+
 def _of_mode(mode: str, name: str) -> Make:
     def save(folder: Path, _: SaveDicom) -> Path:
         Image.new(mode, (32, 32)).save(folder / name)
@@ -172,7 +179,7 @@ def _dicom(**elements: Any) -> Make:
         (_two_frames, "2 frames"),
         (_nothing, "cannot be decoded"),
         (_of_mode("1", "mask.png"), "1 bit"),
-        (_of_mode("P", "chart.png"), "palette"),
+        (_colourful, "palette"),
         (_of_mode("CMYK", "print.jpg"), "CMYK"),
         (_saved(np.zeros((3, 32, 32))), "shape"),
         (_saved(np.array([{}])), "cannot be decoded"),
@@ -184,8 +191,12 @@ def _dicom(**elements: Any) -> Make:
         (_dicom(PixelData=None), "no pixel data"),
         (_dicom(NumberOfFrames=12), "12 frames"),
         (
-            _dicom(syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(16)])),
+            _dicom(syntax=JPEGLSLossless, PixelData=encapsulate([bytes(16)])),
             "no decoder is installed",
+        ),
+        (
+            _dicom(syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(16)])),
+            "is damaged",  # Pillow decodes JPEG 2000
         ),
     ],
 )
