@@ -64,10 +64,9 @@ def _windowed(picture: Picture, window: tuple[float, float], invert: bool) -> Gr
 
 
 def _refuse_infinite(values: NDArray[Any]) -> None:
-    bad = int(values.size - np.isfinite(values).sum())
-    if bad:
-        kinds = "NaN" if np.isnan(values).any() else "infinite"
-        raise Undecodable(f"has {bad} values that are not finite ({kinds})")
+    if not np.isfinite(values).all():
+        nans, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        raise Undecodable(f"has values that are not finite: {nans} NaN, {infinite} infinite")
 
 
 class Frame(NamedTuple):

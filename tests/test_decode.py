@@ -145,13 +145,6 @@ def _nothing(folder: Path, _: SaveDicom) -> Path:
     return folder / "empty.png"
 
 
-def _colourful(folder: Path, _: SaveDicom) -> Path:
-    chart = Image.new("P", (32, 32), 1)
-    chart.putpalette([0, 0, 0, 255, 0, 0])
-    chart.save(folder / "chart.png")
-    return folder / "chart.png"
-
-
 def _of_mode(mode: str, name: str) -> Make:
     def save(folder: Path, _: SaveDicom) -> Path:
         Image.new(mode, (32, 32)).save(folder / name)
@@ -179,7 +172,7 @@ def _dicom(**elements: Any) -> Make:
         (_two_frames, "2 frames"),
         (_nothing, "cannot be decoded"),
         (_of_mode("1", "mask.png"), "1 bit"),
-        (_colourful, "palette"),
+        (_of_mode("P", "chart.png"), "palette"),
         (_of_mode("CMYK", "print.jpg"), "CMYK"),
         (_saved(np.zeros((3, 32, 32))), "shape"),
         (_saved(np.array([{}])), "cannot be decoded"),

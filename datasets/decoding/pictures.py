@@ -25,7 +25,7 @@ REFUSED = {
     "CMYK": "has the colours of a printer (CMYK)",
 }
 #: Formats that Pillow may try: what the first bytes are taken for.
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "PPM", "JPEG2000", "WEBP")
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "JPEG2000", "WEBP")
 #: The tag of a picture's orientation in TIFF and EXIF.
 ORIENTATION = 0x0112
 
@@ -55,8 +55,6 @@ def read_picture(path: Path, mask: bool) -> Picture:
 
 
 def _from_pillow(picture: Image.Image, kind: str, mask: bool) -> Picture:
-    if picture.mode == "P" and "transparency" not in picture.info and _has_only_greys(picture):
-        picture = picture.convert("L")
     if picture.mode in REFUSED and not mask:
         raise Undecodable(f"{REFUSED[picture.mode]}: save it with 8 or 16 bits of grey")
     if picture.mode in ("L", "F", "I;16", "I;16B", "I;16L"):
@@ -67,12 +65,6 @@ def _from_pillow(picture: Image.Image, kind: str, mask: bool) -> Picture:
     if picture.mode == "LA":
         return from_array(np.asarray(picture)[..., 0], dropped="transparency")
     return from_colour(np.asarray(picture if picture.mode == "RGBA" else picture.convert("RGB")))
-
-
-def _has_only_greys(picture: Image.Image) -> bool:
-    """Whether red, green and blue are equal in all colours of a palette that are used."""
-    colours = np.asarray(picture.convert("RGB"))
-    return bool((colours == colours[..., :1]).all())
 
 
 def _is_deep_colour(path: Path) -> bool:

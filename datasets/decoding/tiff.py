@@ -24,7 +24,7 @@ ORIENTATION, OLD_SUBFILE = 274, 255
 #: Bits of a page's kind: a reduced image, a transparency mask.
 REDUCED, MASK = 1, 4
 #: Photometric interpretations that hold grey values or colours.
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 
 
 def read_tiff(path: Path, mask: bool) -> Picture:
@@ -72,6 +72,8 @@ def _refuse_unknown(page: "TiffPage", mask: bool) -> None:
     kind, samples = int(page.photometric), page.samplesperpixel
     if kind == PALETTE and not mask:
         raise Undecodable("has a palette instead of grey values: save it with 8 or 16 bits of grey")
+    if kind == CMYK:
+        raise Undecodable("has the colours of a printer (CMYK): save it with 8 or 16 bits of grey")
     if kind not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR):
         name = getattr(page.photometric, "name", kind)
         raise Undecodable(f"has the colours {name}: save it with 8 or 16 bits of grey")
