@@ -16,7 +16,7 @@ from xbench.core.hashing import digest, file_digest
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
-from xbench.datasets.decode import Grey, Undecodable, read
+from xbench.datasets.decode import DECODER, Grey, Undecodable, read
 from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.index import Item
@@ -38,7 +38,8 @@ class Folder(Dataset):
     """Your own images, in a sub-folder per domain, with labels in `labels/` (`folder_labels`)."""
 
     Config = FolderConfig
-    version: ClassVar[int] = 1
+    #: Part of the key and so of the cache's place: images decoded by other versions are not used.
+    version: ClassVar[int] = DECODER
     #: The folder and its description, set by `Folder.at`.
     root: ClassVar[Path]
     description: ClassVar[Description]
