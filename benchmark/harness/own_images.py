@@ -77,7 +77,8 @@ def preparation(
 ) -> Preparation:
     """How a data set prepares the files of one of its domains, unless the arguments say otherwise.
 
-    Where it crops squares from the middle, images are padded instead: nothing may be cut off.
+    Where it crops squares from the middle or aligns domains, images are padded instead: nothing may
+    be cut off.
     """
     config = dataset.config
     if not isinstance(config, FolderConfig):

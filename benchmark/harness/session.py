@@ -31,6 +31,7 @@ from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
+from xbench.scoring.enough import advice
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, objec
         "dataset": plan.dataset.key,
         "minutes": minutes,
         "trainings": [path.name for path in todo.trainings],
+        "empty": todo.missing,
         "units": [
             {"name": unit.name, "key": unit.key, "done": unit.key in done} for unit in plan.units
         ],
@@ -179,7 +181,8 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
         console.print(note, soft_wrap=True)
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
-    console.print(f"look further: xbench plot pairs{_options(plan, out)}", soft_wrap=True)
+    metric = "" if board["ftd"].notna().any() else " --metric ssim"
+    console.print(f"look further: xbench plot pairs{metric}{_options(plan, out)}", soft_wrap=True)
     if failed:
         paths = [path for unit in failed if (path := runner.store.failure_path(unit.id)).exists()]
         tracebacks = f"{len(paths)} units failed; the first traceback: {paths[0]}" if paths else ""
@@ -219,7 +222,7 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
         markup=False,
         soft_wrap=True,
     )
-    for note in plan.dataset.notes():
+    for note in [*plan.dataset.notes(), *advice(plan.dataset, plan.split)]:
         console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
     for entry in plan.entries:

@@ -136,15 +136,15 @@ def contact_sheet(dataset: "Dataset", to: Path, views: int = 6) -> Path:
     """Domains × views of the test split, each domain with its mean and standard deviation."""
     domains = dataset.domains
     ids = {domain: dataset.ids("test", domain) for domain in domains}
-    views = min(len(spread(len(names), views)) for names in ids.values())
+    chosen = _alike_many(list(map(len, ids.values())), views)
+    views = len(chosen[0])
     size = 2 * views + 1, 2.1 * len(domains) + 0.3
     with style.panels(len(domains), views, size) as (figure, grid):
-        for row, domain in zip(grid, domains, strict=True):
+        for row, domain, indices in zip(grid, domains, chosen, strict=True):
             images = dataset.images("test", domain)
             values = images[:].numpy()
-            inside = values[values < 0.9]
-            chosen = spread(len(images), views)[:views]
-            for axes, index in zip(row, chosen, strict=True):
+            inside = values[values < 0.9] if (values < 0.9).any() else values
+            for axes, index in zip(row, indices, strict=True):
                 style.show_image(axes, _shown(images, index))
                 if domain == domains[0] or not dataset.aligned("test"):
                     axes.set_title(ids[domain][index], fontsize=8)
@@ -164,7 +164,8 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     """
     names = dataset.domains
     images = {name: dataset.images("test", name) for name in names}
-    views = min(views, *map(len, images.values()))
+    chosen = _alike_many(list(map(len, images.values())), views)
+    views = len(chosen[0])
     shades = {name: _greys(images[name][:].numpy()) for name in names}
     highest = max(float(np.sort(shade)[-2]) for shade in shades.values())
     width = max(style.PAGE, 1.15 * len(names))
@@ -172,7 +173,7 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     heights = [*[1.0] * views, 0.6]
     with style.panels(views + 1, len(names), size, height_ratios=heights) as (figure, grid):
         for column, (name, colour) in enumerate(zip(names, style.colours(len(names)), strict=True)):
-            for axes, index in zip(grid[:, column], spread(len(images[name]), views), strict=False):
+            for axes, index in zip(grid[:, column], chosen[column], strict=False):
                 style.show_image(axes, _shown(images[name], index))
             group, head = dataset.domain_groups[name], style.wrapped(name, 18)
             grid[0][column].set_title(
@@ -194,6 +195,13 @@ def _shown(images: "Images", index: int) -> style.Grey:
     pixels = without_padding(to_pixels(images[[index]]), [images.content(index)])
     shown: style.Grey = np.round(pixels[0] / 257)
     return shown
+
+
+def _alike_many(numbers: Sequence[int], views: int) -> list[list[int]]:
+    """Indices of equally many views, `views` at most, of sets with these numbers of images."""
+    chosen = [spread(number, views) for number in numbers]
+    fewest = min(map(len, chosen))
+    return [indices[:fewest] for indices in chosen]
 
 
 _EDGES = np.linspace(0, 1, 49)

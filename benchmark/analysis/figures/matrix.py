@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from xbench.analysis.rows import Row
 from xbench.core.errors import UserError
 from xbench.core.pairs import FLOOR
 from xbench.core.settings import name_of
-from xbench.metrics.base import Metric
+from xbench.metrics.base import METRICS, Metric
 
 #: Inches of a panel.
 SIDE = 1.3
@@ -48,7 +49,8 @@ def pairs(
         raise UserError(
             f"{facts.label} is empty in every record",
             "expected: a metric that was computed",
-            "see the reason in leaderboard.md, or try: xbench plot pairs --metric ftd",
+            "see the reason in leaderboard.md, or try: xbench plot pairs --metric "
+            + next(filter(partial(_has_values, rows), METRICS), "ssim"),
         )
     arrow = "higher" if facts.higher_is_better else "lower"
     columns = min(5, len(tables))
@@ -64,6 +66,10 @@ def pairs(
         figure.supxlabel("target", fontsize=8)
         figure.supylabel("source", fontsize=8)
         return style.save_drawing(figure, results.folder, f"pairs-{metric}", to)
+
+
+def _has_values(rows: Mapping[str, Row], metric: str) -> bool:
+    return any(not math.isnan(row.mean(metric, row.pairs)) for row in rows.values())
 
 
 def _table(row: Row, metric: str) -> pd.DataFrame:
