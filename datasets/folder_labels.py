@@ -26,8 +26,9 @@ from xbench.core.processes import cores
 from xbench.datasets.decode import Mask, Undecodable, read, read_mask
 from xbench.datasets.index import Item
 from xbench.datasets.labels import ANGLES, Labels, inside
-from xbench.datasets.layout import LABELS, is_label, walk
+from xbench.datasets.layout import LABELS, is_label
 from xbench.datasets.prepare import Fit, frame
+from xbench.datasets.walk import stem, walk
 
 #: The structure of masks that lie in no folder of a structure.
 MASK = "mask"
@@ -184,7 +185,8 @@ class FolderLabels:
 
 def _name(file: str) -> str:
     """The path of a file without its ending."""
-    return str(PurePosixPath(file).with_suffix(""))
+    path = PurePosixPath(file)
+    return str(path.with_name(stem(path.name)))
 
 
 def _entry(row: Sequence[str], columns: int, where: str) -> Entry:

@@ -10,6 +10,7 @@ import typer
 from xbench.cli.answers import answer, listing
 from xbench.cli.options import Json, ProfileName, To
 from xbench.core.errors import UserError
+from xbench.core.names import quoted
 
 if TYPE_CHECKING:
     from xbench.datasets.base import Dataset
@@ -70,15 +71,16 @@ def data_init(
         raise UserError(
             f"{root / FILE} exists already",
             "expected: a folder without a dataset.toml",
-            f"edit it, or replace it: xbench data init {root} --force",
+            f"edit it, or replace it: xbench data init {quoted(root)} --force",
         )
     description, remarks = suggest(root)
     about = ["Guessed by `xbench data init` from some of the images; please check:"]
     about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
     written = write_description(root, description, "\n".join(about), defaults=True)
-    dataset = _prepared(_folder(str(root.resolve())))
+    dataset = _folder(str(root.resolve()))
+    _prepared(dataset)
     listing(_counts(dataset), json=False)
-    for line in [*remarks, *dataset.notes()]:
+    for line in [dataset.layout.groups, *remarks, *dataset.notes()]:
         typer.echo(line, err=True)
     print(written)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))
