@@ -94,17 +94,16 @@ class Description(BaseModel):
     def _by_domain(cls, value: Any) -> Any:
         return by_domain(value)
 
-    @field_validator("window")
-    @classmethod
-    def _opens(cls, value: Window | dict[str, Window] | None) -> Window | dict[str, Window] | None:
-        for low, high in value.values() if isinstance(value, dict) else [value] if value else []:
-            if not low < high:
-                raise ValueError("a window [LOW, HIGH] with LOW below HIGH")
-        return value
-
 
 def by_domain(value: Any) -> Any:
-    """A value for all domains, or values by domain: those with the names that images have."""
+    """A value for all domains, or values by domain with the names that images have.
+
+    Raises:
+        ValueError: a window has no width.
+    """
+    for one in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(one, tuple) and not one[0] < one[1]:
+            raise ValueError("a window [LOW, HIGH] with LOW below HIGH")
     return {plain(d): v for d, v in value.items()} if isinstance(value, dict) else value
 
 

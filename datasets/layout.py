@@ -263,7 +263,7 @@ def left_out_lines(left_out: LeftOut) -> list[str]:
     """One line for each reason: how many files, and some of their names."""
     lines = []
     for reason, files in left_out.items():
-        names = ", ".join(map(plain, files[:NAMED]))
+        names = ", ".join(map(plain, sorted(files)[:NAMED]))
         names += f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
         lines.append(f"left out: {len(files)} files ({reason}): {names}")
     return lines
