@@ -23,6 +23,7 @@ from xbench.analysis.results import read
 from xbench.analysis.rows import Row
 from xbench.core import processes
 from xbench.core.errors import UserError
+from xbench.core.names import quoted
 from xbench.core.pairs import parse_pairs
 from xbench.harness import estimate, pending
 from xbench.harness import workers as executors
@@ -206,12 +207,13 @@ def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
 def _options(plan: Plan, out: Path) -> str:
     """The options by which another command finds what this run wrote."""
     options = {
-        "--dataset": (f"'{plan.dataset_label}'", "'phantom'"),
+        "--dataset": (plan.dataset_label, "phantom"),
         "--profile": (plan.profile.name, "quick"),
         "--split": (plan.split, "test"),
         "--out": (str(out), "runs"),
     }
-    return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
+    changed = {name: value for name, (value, default) in options.items() if value != default}
+    return "".join(f" {name} {quoted(value)}" for name, value in changed.items())
 
 
 def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None) -> None:

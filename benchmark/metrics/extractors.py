@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import file_digest
+from xbench.core.names import quoted
 from xbench.metrics.images import check_images
 from xbench.metrics.torchscript import load_torchscript
 
@@ -143,7 +144,7 @@ def _file(location: str) -> Path:
         raise UserError(
             f"there is no file {location}",
             f"expected: one of {', '.join(BUILT_IN)}, {_FORMS}",
-            f"try: ls {path.parent}",
+            f"try: ls {quoted(path.parent)}",
         )
     return path
 
@@ -171,7 +172,7 @@ def _from_python(path: Path, attribute: str, device: torch.device) -> Extractor:
         raise UserError(
             f"{path} does not import: {_one_line(error)}",
             "expected: a Python module that imports",
-            f"try: python {path}",
+            f"try: python {quoted(path)}",
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function) or isinstance(function, type):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from xbench.core.errors import nothing_finished
 from xbench.core.files import within
+from xbench.core.names import quoted
 from xbench.core.profiles import PROFILES, get_profile, get_split
 from xbench.core.settings import file_name, name_of
 from xbench.datasets import registry as datasets
@@ -29,9 +30,12 @@ def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
         label = dataset.replace(name, datasets.get(name).name, 1)
         folder = folder_of(out, label, profile, split)
     if not (folder / "records").is_dir():
-        others = [f"--dataset '{f.parent.name}' --profile {f.name}" for f in profile_folders(out)]
+        others = [
+            f"--dataset {quoted(f.parent.name)} --profile {f.name}" for f in profile_folders(out)
+        ]
         begin = (
-            f"xbench run --method medshift --dataset '{dataset}' --profile {profile} --out {out}"
+            f"xbench run --method medshift --dataset {quoted(dataset)} --profile {profile} "
+            f"--out {quoted(out)}"
         )
         fix = f"{out} has results of: {', '.join(others)}" if others else f"try: {begin}"
         raise nothing_finished(folder, fix=fix)
