@@ -24,6 +24,7 @@ from xbench.analysis.rows import Row
 from xbench.core import processes
 from xbench.core.errors import UserError
 from xbench.core.pairs import parse_pairs
+from xbench.core.registry import warn
 from xbench.harness import estimate, pending
 from xbench.harness import workers as executors
 from xbench.harness.blocks import Blocks
@@ -94,6 +95,7 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
     minutes = estimate.minutes(runner.plan, todo)
+    _warn_of_replacing(todo)
     show_plan(runner.display.console, runner.plan, todo, minutes)
     if options.dry_run:
         return Outcome(preview=preview(runner.plan, todo, minutes))
@@ -103,6 +105,13 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
         with runner.display:
             failed = runner.run(todo, options.timeout)
     return Outcome(failed, _sum_up(runner, out, options.published, failed))
+
+
+def _warn_of_replacing(todo: Pending) -> None:
+    """Say which earlier records a run replaces: nothing is lost without a word."""
+    for label, reasons in todo.replaced.items():
+        number = f"{len(reasons)} earlier record{'s' if len(reasons) > 1 else ''} of {label}"
+        warn(f"replaced: {number}, {reasons[0]}; to keep them, choose another --out")
 
 
 def check_seconds(timeout: float | None) -> None:
