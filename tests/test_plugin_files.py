@@ -35,7 +35,7 @@ BESIDE = {
     "gains.py": "GAIN = 0.5",
     "late.py": "ONE = 1",
     "tools/__init__.py": "",
-    "tools/curves.py": "from .more import times\ndef apply(images, gain): return times(images, gain)",
+    "tools/curves.py": "from .more import times\ndef apply(image, gain): return times(image, gain)",
     "tools/more.py": "import gains\ndef times(a, b): return a * b * gains.GAIN * 2",
 }
 #: Works in other processes, which find the class of its data by name.

@@ -1,5 +1,6 @@
 """One run from plan to summary."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from xbench.core import processes
 from xbench.core.errors import UserError
 from xbench.core.pairs import parse_pairs
 from xbench.core.registry import warn
+from xbench.core.settings import file_name
 from xbench.harness import estimate, pending
 from xbench.harness import workers as executors
 from xbench.harness.blocks import Blocks
@@ -212,12 +214,13 @@ def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
 def _options(plan: Plan, out: Path) -> str:
     """The options by which another command finds what this run wrote."""
     options = {
-        "--dataset": (f"'{plan.dataset_label}'", "'phantom'"),
+        "--dataset": (plan.folder.parent.name, "phantom"),
         "--profile": (plan.profile.name, "quick"),
         "--split": (plan.split, "test"),
         "--out": (str(out), "runs"),
     }
-    return "".join(f" {name} {v}" for name, (v, default) in options.items() if v != default)
+    words = [word for name, (v, default) in options.items() if v != default for word in (name, v)]
+    return f" {shlex.join(words)}" if words else ""
 
 
 def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None) -> None:
@@ -228,6 +231,12 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
         markup=False,
         soft_wrap=True,
     )
+    if plan.folder.parent.name != file_name(plan.dataset_label):
+        console.print(
+            f"{plan.folder.parents[1]} has results of other images called '{plan.dataset_label}'; "
+            f"these go to {plan.folder}",
+            soft_wrap=True,
+        )
     for note in plan.dataset.notes():
         console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
