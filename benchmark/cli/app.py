@@ -26,6 +26,7 @@ from xbench.cli.translate import translate
 from xbench.cli.tune import tune
 from xbench.cli.utility import utility
 from xbench.cli.views import leaderboard, plot_app
+from xbench.core.console import show_anything
 from xbench.core.errors import Unavailable, UserError, full_disk
 from xbench.plugins import loading as plugins
 
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; mistakes of the user become three lines and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    show_anything()
     with _plain_warnings(debug):
         try:
             with plugins.session([a for a in arguments if a != "--debug"]) as rest:
