@@ -1,5 +1,6 @@
 """What other programs leave in the environment, and terminals and disks as they are."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from xbench.core import processes
+from xbench.core.console import show_anything
 from xbench.methods.training import make_accelerator
 
 Xbench = Callable[..., Any]
@@ -74,3 +76,35 @@ def test_a_run_with_a_rank_of_its_own_is_done_and_told(
     assert done.code == 0
     assert "RANK=1 is set" in done.err
     assert len(list(Path("runs").rglob("records/histogram/*/*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", b"a -> b +- \\u982d \\xff"),
+        ("cp1252", b"a -> b \xb1 \\u982d \\xff"),
+        ("cp932", b"a \x81\xa8 b \x81} \x93\xaa \\xff"),
+        ("utf-8", "a → b ± 頭 \\xff".encode()),
+    ],
+)
+def test_what_a_terminal_cannot_show_is_shown_in_another_way(
+    encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    show_anything()
+    print("a → b ± 頭", os.fsdecode(b"\xff"), end="")
+    sys.stdout.flush()
+    assert written.getvalue() == shown
+
+
+@pytest.mark.parametrize(
+    "variables", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp932"}, {"LC_ALL": "C"}]
+)
+@pytest.mark.parametrize("command", ["list metrics", "run --help", "leaderboard --dataset 頭"])
+def test_commands_write_to_any_terminal(variables: dict[str, str], command: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUTF8"} | variables
+    words = [sys.executable, "-m", "xbench.cli", *command.split()]
+    done = subprocess.run(words, capture_output=True, check=False, env=environment)
+    assert done.returncode == (2 if "頭" in command else 0), done.stderr
+    assert b"Traceback" not in done.stderr

@@ -15,7 +15,7 @@ from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import ALL, Selection, shared
 from xbench.analysis.typeset import Cell, Line, Table, dictionaries, latex, lines, markdown, marked
 from xbench.core.errors import UserError, choice
-from xbench.core.files import write_text
+from xbench.core.files import unwritable, write_text
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import file_name
 from xbench.records.schema import Record
@@ -206,9 +206,12 @@ def write_utility(folder: Path) -> list[Path]:
 
 
 def write(results: Results) -> Written:
-    """Write all tables of a folder."""
+    """Write all tables of a folder; none where it may only be read, which a note says."""
     folder, by_label = results.folder, results.by_label
     notes = [*results.notes, *footnotes.inverted(results.records)]
+    if reason := unwritable(folder):
+        notes += [*leaderboard.not_ranked(by_label), f"nothing was written to {reason}"]
+        return Written(leaderboard.board_of(by_label), notes, [])
     files = [_csv(folder / "pairs.csv", leaderboard.pairs_table(results.records))]
     if not by_label:
         empty = leaderboard.board_of(by_label)

@@ -91,7 +91,8 @@ def leaderboard(
         for one in shown:
             show.table(make_console(), one.text)
     files = "leaderboard.csv,leaderboard.md,pairs.csv,tables/"
-    for note in [*made.notes, f"written: {results.folder}/{{{files}}}"]:
+    written = [f"written: {results.folder}/{{{files}}}"] if made.files else []
+    for note in [*made.notes, *written]:
         print(note, file=sys.stderr)
 
 
