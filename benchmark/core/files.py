@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,25 @@ def machine() -> str:
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)
+
+
+def within(root: Path, path: Path) -> Path:
+    """A path below a folder that a stranger may have made, if it does not lead out of it.
+
+    Raises:
+        OSError: the file or a folder between it and `root` is a link, FIFO, device or socket.
+    """
+    place = root
+    for part in path.relative_to(root).parts:
+        place = place / part
+        try:
+            mode = place.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            break
+        if part == ".." or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
+            raise OSError(errno.ELOOP, f"is {kind}, and is neither followed nor opened", str(place))
+    return path
 
 
 @contextmanager

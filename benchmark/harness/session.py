@@ -34,6 +34,7 @@ from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
+from xbench.scoring.enough import advice
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, objec
         "dataset": plan.dataset.key,
         "minutes": minutes,
         "trainings": [path.name for path in todo.trainings],
+        "empty": todo.missing,
         "units": [
             {"name": unit.name, "key": unit.key, "done": unit.key in done} for unit in plan.units
         ],
@@ -237,7 +239,7 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
             f"these go to {plan.folder}",
             soft_wrap=True,
         )
-    for note in plan.dataset.notes():
+    for note in [*plan.dataset.notes(), *advice(plan.dataset, plan.split)]:
         console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
     for entry in plan.entries:

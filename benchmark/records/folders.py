@@ -2,9 +2,11 @@
 
 import json
 import shlex
+import warnings
 from pathlib import Path
 
 from xbench.core.errors import UserError, nothing_finished
+from xbench.core.files import within
 from xbench.core.profiles import PROFILES, get_profile, get_split
 from xbench.core.registry import warn
 from xbench.core.settings import file_name, name_of
@@ -15,9 +17,13 @@ DIGITS = 8
 
 
 def folder_of(out: Path, dataset_label: str, profile: str, split: str = "test") -> Path:
-    """`<out>/<dataset>/<profile>`; the val split has a folder of its own."""
+    """`<out>/<dataset>/<profile>`; the val split has a folder of its own.
+
+    Raises:
+        OSError: a link leads out of `out`.
+    """
     name = profile if split == "test" else f"{profile}-{split}"
-    return out / file_name(dataset_label) / name
+    return within(out, out / file_name(dataset_label) / name)
 
 
 def place_of(out: Path, label: str, key: str, profile: str, split: str = "test") -> Path:
@@ -101,4 +107,13 @@ def results_folder(dataset: str, profile: str, split: str, out: Path) -> Path:
 def profile_folders(root: Path) -> list[Path]:
     """All `<dataset>/<profile>` folders of the test split that hold records."""
     found = sorted(path.parent for path in root.glob("*/*/records") if path.is_dir())
+    found = [folder for folder in found if _leads_inside(root, folder)]
     return [folder for folder in found if folder.name in PROFILES]
+
+
+def _leads_inside(root: Path, folder: Path) -> bool:
+    try:
+        return bool(within(root, folder))
+    except OSError as error:
+        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=3)
+        return False

@@ -51,7 +51,8 @@ def pairs(
         raise UserError(
             f"{facts.label} is empty in every record",
             "expected: a metric that was computed",
-            "see the reason in leaderboard.md, or try: xbench plot pairs",
+            "see the reason in leaderboard.md, or try: xbench plot pairs --metric "
+            + _default(results),
         )
     arrow = "higher" if facts.higher_is_better else "lower"
     columns = min(5, len(tables))
