@@ -25,7 +25,7 @@ from xbench.analysis.typeset import (
     marked,
 )
 from xbench.core.errors import UserError, choice
-from xbench.core.files import within, write_text
+from xbench.core.files import unwritable, within, write_text
 from xbench.core.names import quoted
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import file_name
@@ -217,10 +217,13 @@ def write_utility(folder: Path) -> list[Path]:
 
 
 def write(results: Results) -> Written:
-    """Write all tables of a folder."""
+    """Write all tables of a folder; none where it may only be read, which a note says."""
     folder, by_label = results.folder, results.by_label
     further_folder = within(folder, folder / FOLDER)
     notes = [*results.notes, *footnotes.inverted(results.records)]
+    if reason := unwritable(folder):
+        notes += [*leaderboard.not_ranked(by_label), f"nothing was written to {reason}"]
+        return Written(leaderboard.board_of(by_label), notes, [])
     files = [_csv(folder / "pairs.csv", leaderboard.pairs_table(results.records))]
     if not by_label:
         empty = leaderboard.board_of(by_label)

@@ -193,9 +193,9 @@ def _read(path: Path, kind: "type[FinishedT]") -> "FinishedT":
 
 def _results(place: Place) -> Path:
     """A results folder, even if it holds only failures."""
-    from xbench.records.folders import folder_of
+    from xbench.records.folders import find_place
 
-    folder = folder_of(place.out, place.dataset, place.profile, place.split)
+    folder = find_place(place.dataset, place.profile, place.split, place.out)
     some = any((folder / name).is_dir() for name in ("failed", "utility"))
     return folder if some else place.folder()
 

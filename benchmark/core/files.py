@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import platformdirs
@@ -20,6 +21,8 @@ from xbench.core import processes
 
 #: Seconds after which an unfinished file of another machine counts as left behind.
 ABANDONED = 24 * 3600
+#: Errors of places where the user may only read.
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _PART = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<pid>\d+)\.part(\.[^.]*)?")
 
 
@@ -84,6 +87,17 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def unwritable(folder: Path) -> str:
+    """Why no file may be created in a folder that is there; empty if one may."""
+    try:
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        if error.errno in READ_ONLY:
+            return f"{folder}: {error.strerror}"
+        raise
 
 
 def leftover_parts(folder: Path) -> list[Path]:
