@@ -1,31 +1,49 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from xbench.core.errors import UserError
 from xbench.core.files import atomic, home, write_text
-from xbench.core.hashing import digest, file_digest
+from xbench.core.hashing import digest
+from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
-from xbench.datasets.decode import Grey, Undecodable, read
-from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
+from xbench.datasets.decode import DECODER, Grey, Undecodable, read
+from xbench.datasets.describe import (
+    FILE,
+    Description,
+    Polarity,
+    Window,
+    by_domain,
+    read_description,
+)
 from xbench.datasets.facts import Loaded
+from xbench.datasets.file_hashes import file_hashes, read_json
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.framing import SAMPLE, SIDE, Framing, compare, views
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
-from xbench.datasets.layout import LABELS, SPLIT_NAMES, Layout, find, is_label, walk
+from xbench.datasets.layout import (
+    LABELS,
+    SPLIT_NAMES,
+    Layout,
+    find,
+    is_label,
+    left_out_lines,
+    refuse_unknown,
+)
 from xbench.datasets.prepare import Fit, View, normalise, to_square
+from xbench.datasets.walk import walk
 
 
 class FolderConfig(DatasetConfig):
@@ -36,12 +54,18 @@ class FolderConfig(DatasetConfig):
     window: Window | dict[str, Window] | None = None
     fit: Fit = "pad"
 
+    @field_validator("polarity", "window", mode="after")
+    @classmethod
+    def _by_domain(cls, value: Any) -> Any:
+        return by_domain(value)
+
 
 class Folder(Dataset):
     """Your own images, in a sub-folder per domain, with labels in `labels/` (`folder_labels`)."""
 
     Config = FolderConfig
-    version: ClassVar[int] = 1
+    #: Part of the key and so of the cache's place: images decoded by other versions are not used.
+    version: ClassVar[int] = DECODER
     #: The folder and its description, set by `Folder.at`.
     root: ClassVar[Path]
     description: ClassVar[Description]
@@ -62,7 +86,7 @@ class Folder(Dataset):
                 "see: xbench data init --help",
             )
         description = read_description(root) or Description()
-        name = description.name or root.resolve().name
+        name = description.name or plain(root.resolve().name)
         facts = {"root": root, "name": name, "description": description, "__doc__": cls.__doc__}
         return type(cls.__name__, (cls,), facts)
 
@@ -90,7 +114,12 @@ class Folder(Dataset):
     @cached_property
     def layout(self) -> Layout:
         """The images with their domains, splits and ids."""
-        return find(self.root, self.description)
+        layout = find(self.root, self.description)
+        present = layout.present
+        for key, value in (("polarity", self.config.polarity), ("window", self.config.window)):
+            if isinstance(value, dict):
+                refuse_unknown(f"data.{key}", value, present, "--set")
+        return layout
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +130,7 @@ class Folder(Dataset):
     @cached_property
     def images_key(self) -> str:
         """Hash of the files' contents, domains, splits, ids, groups, and of the preprocessing."""
-        hashes = _file_hashes(self.root, [item.file for item in self.layout.items])
+        hashes = file_hashes(self.root, [item.file for item in self.layout.items])
         images = [[i.domain, i.split, i.id, i.group, hashes[i.file]] for i in self.layout.items]
         facts = {"images": images, "config": self.config.model_dump(mode="json")}
         facts["domains"] = list(self.domains)
@@ -125,12 +154,16 @@ class Folder(Dataset):
         if not (self.root / FILE).exists():
             lines.append(
                 f"{self.root} has no {FILE}. Defaults: bone is dark, the bit depth is the range, "
-                "images are padded to squares, file names are ids, sub-folders or names are split "
+                "images are padded to squares, file names are ids, patients (or images) are split "
                 "70/10/20 unless there are train and test folders. To see and change them: "
-                f"xbench data init {self.root}"
+                f"xbench data init {quoted(self.root)}"
             )
-        for reason, files in self.layout.left_out.items():
-            lines.append(f"left out: {len(files)} files ({reason}), the first: {files[0]}")
+        lines += left_out_lines(self.layout.left_out)
+        if self.layout.aligned["test"] and "alignment" not in self.description.model_fields_set:
+            lines.append(
+                "test: equal names are taken for equal views of all domains; if they are running "
+                f'numbers, put alignment = "none" into {self.root / FILE}'
+            )
         for split in ("val", "test"):
             if not self.layout.aligned[split] and self.description.alignment == "id":
                 lines.append(f"{split}: not aligned, the domains share too few ids")
@@ -193,9 +226,10 @@ class Folder(Dataset):
         if broken:
             raise UserError(
                 f"{self.root}: {len(broken)} files cannot be used: "
-                + "; ".join(f"{file} {reason}" for file, reason in broken[:3]),
+                + "; ".join(f"{plain(file)} {reason}" for file, reason in broken[:3]),
                 "expected: undamaged images of one frame and at least 16 pixels on each side",
-                f"list them: xbench data verify {self.root}; then repair or delete the files",
+                f"list them: xbench data verify {quoted(self.root)}; "
+                "then repair or delete the files",
             )
 
     @cached_property
@@ -257,16 +291,13 @@ class Folder(Dataset):
 
     def content(self, split: Split, domain: str) -> list[Box] | None:
         """See `Dataset`."""
-        _, sidecar = self._files(split, domain)
-        whole = Box(0, 0, self.config.size, self.config.size)
-        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
-        return None if all(box == whole for box in boxes) else boxes
+        return self._boxes(split, domain)
 
     @cached_property
     def labels_key(self) -> str | None:
         """See `Dataset`: a hash of the files below `labels/`."""
         files = [file for file in walk(self.root) if is_label(self.root, file)]
-        hashes = _file_hashes(self.root, files, LABELS)
+        hashes = file_hashes(self.root, files, LABELS)
         return f"labels-v{self.version}-{digest(hashes, 12)}" if files else None
 
     def labels(self, split: Split, domain: str) -> Labels | None:
@@ -301,12 +332,19 @@ class Folder(Dataset):
         name = f"{split}-{self.domains.index(domain)}"
         return self.cache() / f"{name}.npy", self.cache() / f"{name}.json"
 
+    def _boxes(self, split: str, domain: str) -> list[Box] | None:
+        """The part of each image that is no padding; None where none is padded."""
+        _, sidecar = self._files(split, domain)
+        whole = Box(0, 0, self.config.size, self.config.size)
+        boxes = [Box(*box) for box in read_json(sidecar)["boxes"]]
+        return None if all(box == whole for box in boxes) else boxes
+
     def _images(self, split: str, domain: str) -> Images:
         if not self._items(split, domain):
             return Images([])
         array, _ = self._files(split, domain)
         try:
-            return Images([np.load(array, mmap_mode="r")])
+            return Images([np.load(array, mmap_mode="r")], self._boxes(split, domain))
         except FileNotFoundError:
             raise UserError(
                 f"the images of {self.root} have not been decoded yet",
@@ -346,32 +384,7 @@ class Folder(Dataset):
 def _is_whole(array: Path, sidecar: Path) -> bool:
     """Whether a cached array has the shape in its sidecar, which is written last."""
     try:
-        shape = _read_json(sidecar)["shape"]
+        shape = read_json(sidecar)["shape"]
         return bool(list(np.load(array, mmap_mode="r").shape) == shape)
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
-    """File → SHA-256; files of unchanged size and modification time are not read again."""
-    path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
-    try:
-        known = _read_json(path)
-    except (OSError, ValueError):
-        known = {}
-
-    def stamped(file: str) -> tuple[str, list[object]]:
-        status = (root / file).stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        old = known.get(file)
-        return file, old if old and old[:2] == stamp else [*stamp, file_digest(root / file)]
-
-    with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
-        entries = dict(pool.map(stamped, files))
-    if entries != known:
-        write_text(path, json.dumps(entries))
-    return {file: str(entry[2]) for file, entry in entries.items()}

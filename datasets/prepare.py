@@ -1,6 +1,6 @@
 """Preprocessing of decoded images: window, polarity, square working size, 16 bits."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from xbench.datasets.base import Box
 from xbench.datasets.decode import Grey, Mask, Picture, Undecodable
 from xbench.datasets.labels import inside
 
+Value = TypeVar("Value", np.float32, np.uint16)
 Fit = Literal["pad", "crop", "stretch", "align"]
 #: Sides below this show no anatomy, and metrics of texture and noise cannot use them.
 LEAST_SIDE = 16
@@ -23,7 +24,7 @@ def normalise(picture: Picture, window: tuple[float, float] | None, invert: bool
 
     Args:
         picture: a decoded file.
-        window: the values that become 0 and 1; None for the range of the file.
+        window: the stored values that become 0 and 1; None for the range of the file.
         invert: whether bone is bright in the file.
 
     Raises:
@@ -33,11 +34,12 @@ def normalise(picture: Picture, window: tuple[float, float] | None, invert: bool
     >>> normalise(picture, (100.0, 200.0), invert=False).tolist()
     [[0.0, 0.0, 1.0]]
     """
+    if window:
+        return _windowed(picture, window, invert)
     values = picture.values
-    if not np.isfinite(values).all():
-        raise Undecodable("has values that are not finite")
-    low, high = window or (picture.low, picture.high)
-    inside = picture.bits or window or (values.min() >= -1e-3 and values.max() <= 1 + 1e-3)
+    low, high = picture.low, picture.high
+    _refuse_infinite(values)
+    inside = picture.bits or (values.min() >= -1e-3 and values.max() <= 1 + 1e-3)
     if low is None or high is None or not inside:
         raise Undecodable(
             f"has values from {values.min():g} to {values.max():g} without a defined range: "
@@ -45,6 +47,27 @@ def normalise(picture: Picture, window: tuple[float, float] | None, invert: bool
         )
     scaled: Grey = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.float32(1) - scaled if invert else scaled
+
+
+def _windowed(picture: Picture, window: tuple[float, float], invert: bool) -> Grey:
+    """Grey values by a user's window, which acts on what is stored, before any inversion."""
+    values = picture.values if picture.stored is None else picture.stored
+    _refuse_infinite(values)
+    low, high = window
+    scaled: Grey = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(
+        np.float32
+    )
+    if picture.inverted:
+        scaled = np.float32(1) - scaled
+    if picture.background is not None:
+        scaled[picture.background] = 0
+    return np.float32(1) - scaled if invert else scaled
+
+
+def _refuse_infinite(values: NDArray[Any]) -> None:
+    if not np.isfinite(values).all():
+        nans, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        raise Undecodable(f"has values that are not finite: {nans} NaN, {infinite} infinite")
 
 
 class View(NamedTuple):
@@ -71,11 +94,12 @@ class Frame(NamedTuple):
 
     def image(self, image: Grey) -> Grey:
         """An image `[H, W]` as a square, padded by reflection."""
-        return np.pad(self._scaled(image), self._margins(), mode="reflect")
+        return padded(self._scaled(image), self.target, self.size)
 
     def mask(self, mask: Mask) -> Mask:
         """A mask `[H, W]` as a square: pixels of which more than half is inside; no padding is."""
-        return np.pad(self._scaled(mask.astype(np.float32)) > 0.5, self._margins())
+        inside = self._scaled(mask.astype(np.float32)) > 0.5
+        return np.pad(inside, _margins(self.target, self.size))
 
     def places(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Places `[n, 2]` (row, column) in the image, in the square; NaN if they are cut off.
@@ -93,9 +117,14 @@ class Frame(NamedTuple):
         top, left, high, wide = self.source
         return _resize(image[top : top + high, left : left + wide], *self.target[2:])
 
-    def _margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        top, left, high, wide = self.target
-        return (top, self.size - high - top), (left, self.size - wide - left)
+
+def padded(inside: NDArray[Value], box: Box, size: int) -> NDArray[Value]:
+    """The content `[h, w]` of an image in its box, padded by reflection to `[size, size]`."""
+    return np.pad(inside, _margins(box, size), mode="reflect")
+
+
+def _margins(box: Box, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (box.top, size - box.height - box.top), (box.left, size - box.width - box.left)
 
 
 def frame(

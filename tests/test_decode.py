@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from xbench.datasets.decode import Undecodable, is_image, read
 from xbench.datasets.prepare import normalise, to_square
@@ -184,8 +184,12 @@ def _dicom(**elements: Any) -> Make:
         (_dicom(PixelData=None), "no pixel data"),
         (_dicom(NumberOfFrames=12), "12 frames"),
         (
-            _dicom(syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(16)])),
+            _dicom(syntax=JPEGLSLossless, PixelData=encapsulate([bytes(16)])),
             "no decoder is installed",
+        ),
+        (
+            _dicom(syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(16)])),
+            "is damaged",  # Pillow decodes JPEG 2000
         ),
     ],
 )

@@ -10,6 +10,7 @@ import typer
 from xbench.cli.answers import answer, listing
 from xbench.cli.options import Json, ProfileName, To
 from xbench.core.errors import UserError
+from xbench.core.names import quoted
 
 if TYPE_CHECKING:
     from xbench.datasets.base import Dataset, Split
@@ -73,7 +74,7 @@ def data_init(
         raise UserError(
             f"{root / FILE} exists already",
             "expected: a folder without a dataset.toml",
-            f"edit it, or replace it: xbench data init {root} --force",
+            f"edit it, or replace it: xbench data init {quoted(root)} --force",
         )
     description, remarks = suggest(root)
     about = ["Guessed by `xbench data init` from some of the images; please check:"]
@@ -86,7 +87,8 @@ def data_init(
     counts = [{"domain": d, **{s: len(dataset.ids(s, d)) for s in splits}} for d in dataset.domains]
     listing(counts, json=False)
     framing = [each.text for each in check_framing(dataset)]
-    for line in [*remarks, *framing, *dataset.notes(), *advice(dataset, "test")]:
+    notes = [*framing, *dataset.notes(), *advice(dataset, "test")]
+    for line in [dataset.layout.groups, *remarks, *notes]:
         typer.echo(line, err=True)
     print(written)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))

@@ -12,14 +12,15 @@ from xbench.analysis.figures import style
 from xbench.analysis.results import Results, read_image
 from xbench.analysis.selection import crossing
 from xbench.core.pairs import parse_pairs
+from xbench.core.pixels import to_pixels
 from xbench.core.settings import name_of
-from xbench.records.images import spread
+from xbench.records.images import spread, without_padding
 from xbench.records.schema import Record
 from xbench.records.store import Store
 from xbench.records.units import UnitId
 
 if TYPE_CHECKING:
-    from xbench.datasets.base import Dataset
+    from xbench.datasets.base import Dataset, Images
 
 
 def samples(
@@ -144,7 +145,7 @@ def contact_sheet(dataset: "Dataset", to: Path, views: int = 6) -> Path:
             values = images[:].numpy()
             inside = values[values < 0.9] if (values < 0.9).any() else values
             for axes, index in zip(row, indices, strict=True):
-                style.show_image(axes, np.round(images[index][0].numpy() * 255))
+                style.show_image(axes, _shown(images, index))
                 if domain == domains[0] or not dataset.aligned("test"):
                     axes.set_title(ids[domain][index], fontsize=8)
             row[0].set_ylabel(
@@ -173,7 +174,7 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     with style.panels(views + 1, len(names), size, height_ratios=heights) as (figure, grid):
         for column, (name, colour) in enumerate(zip(names, style.colours(len(names)), strict=True)):
             for axes, index in zip(grid[:, column], chosen[column], strict=False):
-                style.show_image(axes, np.round(images[name][index][0].numpy() * 255))
+                style.show_image(axes, _shown(images[name], index))
             group, head = dataset.domain_groups[name], style.wrapped(name, 18)
             grid[0][column].set_title(
                 head if name.startswith(group) or group == "all" else f"{group}\n{head}"
@@ -187,6 +188,13 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
         grid[-1][0].set_ylabel("share of pixels")
         figure.supxlabel("grey value (air bright, bone dark)", fontsize=8)
         return style.save(figure, to)
+
+
+def _shown(images: "Images", index: int) -> style.Grey:
+    """One image in 8 bit, bright where it is padded."""
+    pixels = without_padding(to_pixels(images[[index]]), [images.content(index)])
+    shown: style.Grey = np.round(pixels[0] / 257)
+    return shown
 
 
 def _alike_many(numbers: Sequence[int], views: int) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +26,18 @@ SIDE = 1.3
 
 
 def pairs(
-    results: Results, metric: str = "ftd", to: Path | None = None, labels: Sequence[str] = ()
+    results: Results, metric: str = "", to: Path | None = None, labels: Sequence[str] = ()
 ) -> list[Path]:
     """One colour scale for all panels; references first, then by rank, or in the order of labels.
+
+    The default metric is FTD, or the first that has values where the images are too few for it.
 
     Raises:
         UserError: an unknown metric or label, or a metric without any value.
     """
-    facts = known_metric(metric)
     rows = style.chosen_rows(results, labels)
+    metric = metric or _default(results)
+    facts = known_metric(metric)
     ranked = (
         labels or board_of(rows).sort_values("reference", ascending=False, kind="stable").method
     )
@@ -50,7 +52,7 @@ def pairs(
             f"{facts.label} is empty in every record",
             "expected: a metric that was computed",
             "see the reason in leaderboard.md, or try: xbench plot pairs --metric "
-            + next(filter(partial(_has_values, rows), METRICS), "ssim"),
+            + _default(results),
         )
     arrow = "higher" if facts.higher_is_better else "lower"
     columns = min(5, len(tables))
@@ -68,8 +70,11 @@ def pairs(
         return style.save_drawing(figure, results.folder, f"pairs-{metric}", to)
 
 
-def _has_values(rows: Mapping[str, Row], metric: str) -> bool:
-    return any(not math.isnan(row.mean(metric, row.pairs)) for row in rows.values())
+def _default(results: Results) -> str:
+    """FTD, or the first metric that has values."""
+    stored = [value for record in results.records for value in record.metrics.items()]
+    there = {name for name, value in stored if value.value is not None}
+    return next((name for name in ("ftd", *METRICS) if name in there), "ftd")
 
 
 def _table(row: Row, metric: str) -> pd.DataFrame:
