@@ -7,13 +7,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import regex
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xbench.core.errors import UserError
-from xbench.core.files import read_text, write_text
+from xbench.core.files import read_text, within, write_text
 from xbench.core.names import plain, quoted
 
 FILE = "dataset.toml"
+#: Most bytes of a description, and most signs of an expression in it.
+LARGEST, LONGEST = 1_000_000, 500
 Polarity = Literal["bone-dark", "bone-bright"]
 Window = tuple[float, float]
 
@@ -42,9 +45,11 @@ class SplitRule(BaseModel):
     def _readable(cls, value: str) -> str:
         if value in ("auto", "folder", "stem"):
             return value
+        if len(value) > LONGEST:
+            raise ValueError(f"a regular expression of at most {LONGEST} signs")
         try:
-            groups = re.compile(value).groups
-        except re.error as error:
+            groups = regex.compile(value).groups
+        except regex.error as error:
             raise ValueError(f"a regular expression ({error})") from error
         if groups < 1:
             raise ValueError("a regular expression with a bracketed part, the group's name")
@@ -113,25 +118,34 @@ def read_description(root: Path) -> Description | None:
 
     Raises:
         UserError: it cannot be read.
+        OSError: it is a link, or no plain file.
     """
     path = root / FILE
     if not path.exists():
         return None
+    within(root, path)
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"has more than {LARGEST} bytes")
         return Description.model_validate(tomllib.loads(read_text(path)))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValidationError as error:
+        raise _not_allowed(path, error) from error
+    except (ValueError, RecursionError) as error:  # no text, no TOML, or nested without end
         expected = "a TOML file: texts in quotes, numbers such as 0.5"
         raise _wrong(path, str(error), expected) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        keys = [part for part in first["loc"] if isinstance(part, str)]
-        expected = re.sub(r"^(Value error, |Input should be )", "", first["msg"])
-        if first["type"] == "extra_forbidden":
-            owner = SplitRule if keys[:-1] == ["split"] else Description
-            near = get_close_matches(keys[-1], owner.model_fields, n=1)
-            expected = f"did you mean {near[0]}? " if near else ""
-            expected += ", ".join(owner.model_fields)
-        raise _wrong(path, f"the key {'.'.join(keys[:2])} is not allowed", expected) from error
+
+
+def _not_allowed(path: Path, error: ValidationError) -> UserError:
+    """The error of a file with a key or value that is not allowed."""
+    first = error.errors()[0]
+    keys = [part for part in first["loc"] if isinstance(part, str)]
+    expected = re.sub(r"^(Value error, |Input should be )", "", first["msg"])
+    if first["type"] == "extra_forbidden":
+        owner = SplitRule if keys[:-1] == ["split"] else Description
+        near = get_close_matches(keys[-1], owner.model_fields, n=1)
+        expected = f"did you mean {near[0]}? " if near else ""
+        expected += ", ".join(owner.model_fields)
+    return _wrong(path, f"the key {'.'.join(keys[:2])} is not allowed", expected)
 
 
 def write_description(

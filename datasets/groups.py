@@ -1,11 +1,14 @@
 """Finds the images of one patient, head or acquisition: a group, which no split cuts through."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import regex
 
 from xbench.core.errors import UserError
 from xbench.core.hashing import digest
@@ -32,6 +35,8 @@ DATED = re.compile(r"(.*[\s_.-])?(19|20)\d\d([\s_.-]?\d\d){0,2}")
 UID = re.compile(r"[0-2](\.\d+){4,}")
 #: Fewer groups than this cannot be split into train, val and test.
 LEAST = 3
+#: Seconds that an expression may take for all ids together.
+SECONDS = 5
 
 BY_FOLDER = "first folder below the domain"
 BY_HEADER = "DICOM PatientID (hashed)"
@@ -82,7 +87,7 @@ def group(root: Path, items: Sequence[Item], rule: str, *, aligned: bool) -> Gro
         return _from(items, lambda item: "", ALONE)
     if rule == "folder":
         return _from(items, first_folder, BY_FOLDER)
-    matches = {item.id: re.search(rule, item.id) for item in items}
+    matches = _matches(root, items, rule)
     if items and not any(matches.values()):
         raise UserError(
             f"{root}: the expression '{rule}' matches no id, such as '{items[0].id}'",
@@ -95,6 +100,22 @@ def group(root: Path, items: Sequence[Item], rule: str, *, aligned: bool) -> Gro
         return (match[1] or "") if match else ""
 
     return _from(items, matched, f"by split.group, {rule}")
+
+
+def _matches(root: Path, items: Sequence[Item], rule: str) -> dict[str, regex.Match[str] | None]:
+    """Id → where it matches an expression, which may be a stranger's and take for ever."""
+    end = time.monotonic() + SECONDS
+    try:
+        return {
+            item.id: regex.search(rule, item.id, timeout=max(0.001, end - time.monotonic()))
+            for item in items
+        }
+    except TimeoutError as error:
+        raise UserError(
+            f"{root}: the expression '{rule}' takes more than {SECONDS} s",
+            "expected: a regular expression without repeated repetitions, such as (a+)+",
+            f"edit split.group in {root / FILE}",
+        ) from error
 
 
 def first_folder(item: Item) -> str:

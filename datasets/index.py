@@ -11,6 +11,7 @@ from typing import Any
 from xbench.core.errors import UserError
 from xbench.core.files import read_text, write_text
 from xbench.core.names import plain
+from xbench.datasets.walk import inside
 
 #: `*_repeat`: second exposures of the same views, under the same ids.
 SPLITS = ("train", "val", "test", "val_repeat", "test_repeat")
@@ -131,7 +132,7 @@ class _Folder:
             if file.is_absolute() or ".." in file.parts:
                 return None
             if (self.root / file).exists():
-                return file.as_posix()
+                return self._inside(file)
         found = self._spelt(file)
         if found is None:
             self.missing.append(text)
@@ -149,7 +150,13 @@ class _Folder:
             if name is None:
                 return None
             place = f"{place}/{name}" if place else name
-        return place if (self.root / place).exists() else None
+        return self._inside(PurePosixPath(place)) if (self.root / place).exists() else None
+
+    def _inside(self, file: PurePosixPath) -> str:
+        """The path with `/`, if no link on it leads out of the folder."""
+        for part in (*file.parents, file):
+            inside(self.root, self.root / part)
+        return file.as_posix()
 
 
 def _wrong(path: Path, what: str) -> UserError:

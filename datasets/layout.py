@@ -13,7 +13,7 @@ from xbench.datasets.decode import is_image, stem
 from xbench.datasets.describe import FILE, Description
 from xbench.datasets.index import Item, read_index
 from xbench.datasets.split import assign_splits
-from xbench.datasets.walk import LeftOut, walk
+from xbench.datasets.walk import LeftOut, inside, walk
 
 #: Folder name → split.
 SPLIT_NAMES = {
@@ -64,7 +64,7 @@ def find(root: Path, description: Description) -> Layout:
     """
     left_out: LeftOut = {}
     if description.index:
-        found = read_index(root / description.index, root)
+        found = read_index(_index_of(root, description.index), root)
     else:
         found = _search(root, left_out)
     _refuse_namesakes(root, found)
@@ -80,6 +80,22 @@ def find(root: Path, description: Description) -> Layout:
         layout.aligned[split] = description.alignment == "id" and _align(layout, split)
     _check(root, layout)
     return layout
+
+
+def _index_of(root: Path, name: str) -> Path:
+    """The table that a description names.
+
+    Raises:
+        UserError: it lies outside the folder of the data set.
+    """
+    path = inside(root, root / name)
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(
+            f"{root / FILE}: the index {name} lies outside {root}",
+            "expected: a file below that folder",
+            "copy it there, and edit the line index",
+        )
+    return path
 
 
 def _search(root: Path, left_out: LeftOut) -> list[Item]:

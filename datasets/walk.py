@@ -2,9 +2,11 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from xbench.core.errors import UserError
 from xbench.core.files import home
 from xbench.datasets.describe import FILE
 
@@ -22,6 +24,9 @@ LeftOut = dict[str, list[str]]
 
 LEFT_BEHIND = "hidden, or left behind by a system"
 DEAD = "links that lead nowhere"
+ODD = "no plain files"
+#: The variable by which links of a data set that lead out of its folder are followed.
+FOLLOW = "XBENCH_FOLLOW_LINKS"
 OUR_RESULTS = "results or caches of xbench"
 #: What lies beside the records of a results folder, and in no folder of images.
 _BESIDE_RECORDS = frozenset({"locks", "trainings", "failures", "strips", "leaderboard.csv"})
@@ -33,7 +38,11 @@ def walk(root: Path, left_out: LeftOut | None = None) -> Iterator[str]:
     """Files below a folder, as paths with `/`; links are followed, but not in circles.
 
     Passed over, and added to `left_out`: hidden files and folders, those of operating systems and
-    storage devices, links that lead nowhere, and our own results, caches and exported data sets.
+    storage devices, links that lead nowhere, what is no plain file, and our own results, caches
+    and exported data sets.
+
+    Raises:
+        UserError: a link leads out of the folder (see `inside`).
     """
     unused: LeftOut = {} if left_out is None else left_out
     cache = os.path.realpath(home())
@@ -53,13 +62,41 @@ def walk(root: Path, left_out: LeftOut | None = None) -> Iterator[str]:
             if is_junk(name):
                 unused.setdefault(LEFT_BEHIND, []).append((place / name).as_posix())
         folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in folders:
+            inside(root, Path(folder, name))
         for name in files:
             if is_junk(name) or name == FILE:
                 continue
-            if not os.path.exists(os.path.join(folder, name)):
-                unused.setdefault(DEAD, []).append((place / name).as_posix())
+            if reason := _unusual(Path(folder, name)):
+                unused.setdefault(reason, []).append((place / name).as_posix())
                 continue
-            yield (place / name).as_posix()
+            yield (place / inside(root, Path(folder, name)).name).as_posix()
+
+
+def inside(root: Path, path: Path) -> Path:
+    """A path below the folder of a data set, which may be a stranger's.
+
+    Raises:
+        UserError: it is a link that leads out of the folder, and `FOLLOW` is not set.
+    """
+    if not path.is_symlink() or os.environ.get(FOLLOW):
+        return path
+    real = Path(os.path.realpath(path))
+    if real.is_relative_to(os.path.realpath(root)):
+        return path
+    raise UserError(
+        f"{path} is a link to {real}, outside {root}",
+        "expected: a data set whose files all lie in its folder",
+        "if the link is yours, repeat the command with --follow-links",
+    )
+
+
+def _unusual(path: Path) -> str:
+    """Why a file cannot be an image before it is opened; empty if it can."""
+    try:
+        return "" if stat.S_ISREG(path.stat().st_mode) else ODD
+    except OSError:
+        return DEAD
 
 
 def is_junk(name: str) -> bool:
@@ -77,7 +114,7 @@ def _is_ours(folder: Path, names: set[str]) -> bool:
         return True
     if "folders" in names and any((folder / "folders").glob("hashes-*.json")):
         return True
-    if FILE not in names:
+    if FILE not in names or not (folder / FILE).is_file():
         return False
     with (folder / FILE).open(encoding="utf-8", errors="replace") as opened:
         return bool(re.match(f"# {EXPORTED}", opened.readline()))

@@ -4,6 +4,7 @@ People read stderr, programs read stdout; tables that were asked for go to stdou
 0 done, 1 a recorded failure, 2 the user's mistake, 130 interrupted.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ from xbench.plugins import loading as plugins
 app = typer.Typer(
     help="Compare methods of unpaired X-ray image translation.",
     epilog="Start here: xbench run --method medshift. Every command takes --plugin FILE.py "
-    "(methods, data sets and metrics of your own, repeatable) and --debug.",
+    "(methods, data sets and metrics of your own, repeatable), --follow-links (of a folder of "
+    "images, out of it) and --debug.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -60,8 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
     show_anything()
     with _plain_warnings(debug):
         try:
-            given = [at_home(argument) for argument in arguments if argument != "--debug"]
-            with plugins.session(given) as rest:
+            ours = ("--debug", "--follow-links")
+            given = [at_home(argument) for argument in arguments if argument not in ours]
+            with _links("--follow-links" in arguments), plugins.session(given) as rest:
                 refuse_empty(rest)
                 sys.exit(app(args=rest, prog_name="xbench", standalone_mode=False))
         except typer.Abort:
@@ -102,6 +105,21 @@ def _complain(text: str) -> None:
     """Print the three lines and exit with code 2."""
     print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
     sys.exit(2)
+
+
+@contextmanager
+def _links(follow: bool) -> Iterator[None]:
+    """Follow links that lead out of a data set's folder, here and in processes started inside."""
+    if not follow:
+        yield
+        return
+    before = os.environ.get(FOLLOW)
+    os.environ[FOLLOW] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(FOLLOW)
+        os.environ |= {FOLLOW: before} if before is not None else {}
 
 
 @contextmanager
