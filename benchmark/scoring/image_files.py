@@ -9,7 +9,7 @@ import torch
 from xbench.core.errors import UserError
 from xbench.core.pixels import Pixels, to_pixels
 from xbench.core.processes import cores
-from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read
+from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read, stem
 from xbench.datasets.layout import is_junk
 from xbench.datasets.prepare import LEAST_SIDE, normalise
 
@@ -44,13 +44,14 @@ def image_files(folder: Path) -> dict[str, Path]:
                 f"expected: nothing but images in {folder} ({_READABLE})",
                 f"try: mv {path} SOMEWHERE_ELSE",
             )
-        if path.stem in found:
+        name = stem(path.name)
+        if name in found:
             raise UserError(
-                f"{found[path.stem]} and {path} have one name",
+                f"{found[name]} and {path} have one name",
                 "expected: one file for each name, whatever its ending",
                 f"try: mv {path} SOMEWHERE_ELSE",
             )
-        found[path.stem] = path
+        found[name] = path
     if not found:
         raise UserError(
             f"there are no images in {folder}",
