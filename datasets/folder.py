@@ -1,6 +1,7 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -8,21 +9,41 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from xbench.core.errors import UserError
 from xbench.core.files import atomic, home, write_text
 from xbench.core.hashing import digest, file_digest
+from xbench.core.names import plain, quoted
+from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import DECODER, Grey, Undecodable, read
-from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
+from xbench.datasets.describe import (
+    FILE,
+    Description,
+    Polarity,
+    Window,
+    by_domain,
+    read_description,
+)
+from xbench.datasets.facts import Loaded
 from xbench.datasets.folder_labels import FolderLabels
+from xbench.datasets.framing import SAMPLE, SIDE, Framing, compare, views
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
-from xbench.datasets.layout import LABELS, Layout, find, is_label, walk
-from xbench.datasets.prepare import Fit, normalise, to_square
+from xbench.datasets.layout import (
+    LABELS,
+    SPLIT_NAMES,
+    Layout,
+    find,
+    is_label,
+    left_out_lines,
+    refuse_unknown,
+)
+from xbench.datasets.prepare import Fit, View, normalise, to_square
+from xbench.datasets.walk import walk
 
 
 class FolderConfig(DatasetConfig):
@@ -32,6 +53,11 @@ class FolderConfig(DatasetConfig):
     polarity: Polarity | dict[str, Polarity] = "bone-dark"
     window: Window | dict[str, Window] | None = None
     fit: Fit = "pad"
+
+    @field_validator("polarity", "window", mode="after")
+    @classmethod
+    def _by_domain(cls, value: Any) -> Any:
+        return by_domain(value)
 
 
 class Folder(Dataset):
@@ -60,7 +86,7 @@ class Folder(Dataset):
                 "see: xbench data init --help",
             )
         description = read_description(root) or Description()
-        name = description.name or root.resolve().name
+        name = description.name or plain(root.resolve().name)
         facts = {"root": root, "name": name, "description": description, "__doc__": cls.__doc__}
         return type(cls.__name__, (cls,), facts)
 
@@ -88,7 +114,12 @@ class Folder(Dataset):
     @cached_property
     def layout(self) -> Layout:
         """The images with their domains, splits and ids."""
-        return find(self.root, self.description)
+        layout = find(self.root, self.description)
+        present = layout.present
+        for key, value in (("polarity", self.config.polarity), ("window", self.config.window)):
+            if isinstance(value, dict):
+                refuse_unknown(f"data.{key}", value, present, "--set")
+        return layout
 
     @cached_property
     def key(self) -> str:
@@ -109,18 +140,30 @@ class Folder(Dataset):
         """See `Dataset`."""
         return self.layout.aligned[split]
 
+    def share(self, split: Split) -> float | None:
+        """The share of the groups that `split` gets; None if folders or a table decide."""
+        domain, *parts = self.layout.items[0].file.split("/")
+        own = domain == self.layout.items[0].domain and parts[0].lower() not in SPLIT_NAMES
+        rule = self.description.split
+        shares = {"val": rule.val, "test": rule.test}
+        return shares.get(split) if own and not self.description.index else None
+
     def notes(self) -> list[str]:
         """See `Dataset`."""
         lines = []
         if not (self.root / FILE).exists():
             lines.append(
                 f"{self.root} has no {FILE}. Defaults: bone is dark, the bit depth is the range, "
-                "images are padded to squares, file names are ids, sub-folders or names are split "
+                "images are padded to squares, file names are ids, patients (or images) are split "
                 "70/10/20 unless there are train and test folders. To see and change them: "
-                f"xbench data init {self.root}"
+                f"xbench data init {quoted(self.root)}"
             )
-        for reason, files in self.layout.left_out.items():
-            lines.append(f"left out: {len(files)} files ({reason}), the first: {files[0]}")
+        lines += left_out_lines(self.layout.left_out)
+        if self.layout.aligned["test"] and "alignment" not in self.description.model_fields_set:
+            lines.append(
+                "test: equal names are taken for equal views of all domains; if they are running "
+                f'numbers, put alignment = "none" into {self.root / FILE}'
+            )
         for split in ("val", "test"):
             if not self.layout.aligned[split] and self.description.alignment == "id":
                 lines.append(f"{split}: not aligned, the domains share too few ids")
@@ -136,12 +179,22 @@ class Folder(Dataset):
         Raises:
             Undecodable: the file cannot be used.
         """
+        return self.look(item).grey
+
+    def look(self, item: Item) -> Loaded:
+        """One image as `load` returns it, and what its file says of it.
+
+        Raises:
+            Undecodable: the file cannot be used.
+        """
         window, polarity = self.config.window, self.config.polarity
         if isinstance(window, dict):
             window = window.get(item.domain)
         if isinstance(polarity, dict):
             polarity = polarity.get(item.domain, "bone-dark")
-        return normalise(read(self.root / item.file), window, invert=polarity == "bone-bright")
+        picture, invert = read(self.root / item.file), polarity == "bone-bright"
+        shown = (picture.shown == "bone-bright") != invert if picture.shown else None
+        return Loaded(normalise(picture, window, invert=invert), picture.bits, shown)
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Decode the images that are not in the cache yet, on all cores.
@@ -166,10 +219,43 @@ class Folder(Dataset):
         if broken:
             raise UserError(
                 f"{self.root}: {len(broken)} files cannot be used: "
-                + "; ".join(f"{file} {reason}" for file, reason in broken[:3]),
+                + "; ".join(f"{plain(file)} {reason}" for file, reason in broken[:3]),
                 "expected: undamaged images of one frame and at least 16 pixels on each side",
-                f"list them: xbench data verify {self.root}; then repair or delete the files",
+                f"list them: xbench data verify {quoted(self.root)}; "
+                "then repair or delete the files",
             )
+
+    @cached_property
+    def views(self) -> dict[str, View]:
+        """Domain → the part of its images that is used, of `fit = "align"`; else empty.
+
+        Computed from some training images alone; part of the key, as they and the version are.
+        """
+        return views(self.framings("pad"), self.domains) if self.config.fit == "align" else {}
+
+    def framings(self, fit: Fit | None = None) -> dict[str, Framing]:
+        """Domain → its framing relative to the first domain; see `framing.compare`.
+
+        Args:
+            fit: how images become squares; None for the data set's own way.
+        """
+        fit = fit or self.config.fit
+
+        def square(item: Item) -> tuple[Pixels, Box] | None:
+            view = self.views.get(item.domain) if fit == "align" else None
+            try:
+                return to_square(self.load(item), SIDE, fit, view=view)
+            except (Undecodable, OSError):
+                return None
+
+        squares = {}
+        with ThreadPoolExecutor(cores()) as pool:
+            for domain in self.domains:
+                items = self._items("train", domain)
+                rows = np.linspace(0, len(items) - 1, min(SAMPLE, len(items))).astype(int)
+                made = pool.map(square, [items[row] for row in rows])
+                squares[domain] = [one for one in made if one is not None]
+        return compare(squares)
 
     def train(self, domain: str) -> Images:
         """See `Dataset`."""
@@ -198,10 +284,7 @@ class Folder(Dataset):
 
     def content(self, split: Split, domain: str) -> list[Box] | None:
         """See `Dataset`."""
-        _, sidecar = self._files(split, domain)
-        whole = Box(0, 0, self.config.size, self.config.size)
-        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
-        return None if all(box == whole for box in boxes) else boxes
+        return self._boxes(split, domain)
 
     @cached_property
     def labels_key(self) -> str | None:
@@ -217,7 +300,8 @@ class Folder(Dataset):
             UserError: the labels cannot be used: see `FolderLabels`.
             Undecodable: an image cannot be used, which `prepare` says, too.
         """
-        return self._labels.of(self._items(split, domain), self.config.size, self.config.fit)
+        items, config = self._items(split, domain), self.config
+        return self._labels.of(items, config.size, config.fit, self.views.get(domain))
 
     @cached_property
     def _labels(self) -> FolderLabels:
@@ -241,12 +325,19 @@ class Folder(Dataset):
         name = f"{split}-{self.domains.index(domain)}"
         return self.cache() / f"{name}.npy", self.cache() / f"{name}.json"
 
+    def _boxes(self, split: str, domain: str) -> list[Box] | None:
+        """The part of each image that is no padding; None where none is padded."""
+        _, sidecar = self._files(split, domain)
+        whole = Box(0, 0, self.config.size, self.config.size)
+        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
+        return None if all(box == whole for box in boxes) else boxes
+
     def _images(self, split: str, domain: str) -> Images:
         if not self._items(split, domain):
             return Images([])
         array, _ = self._files(split, domain)
         try:
-            return Images([np.load(array, mmap_mode="r")])
+            return Images([np.load(array, mmap_mode="r")], self._boxes(split, domain))
         except FileNotFoundError:
             raise UserError(
                 f"the images of {self.root} have not been decoded yet",
@@ -258,7 +349,7 @@ class Folder(Dataset):
         self, part: tuple[str, str], pool: ThreadPoolExecutor, count: Callable[[], None]
     ) -> list[tuple[str, str]]:
         """Decode one (split, domain) into the cache; return (file, reason) of unusable files."""
-        items, size = self._items(*part), self.config.size
+        items, size, view = self._items(*part), self.config.size, self.views.get(part[1])
         array, sidecar = self._files(*part)
         boxes: list[Box | None] = [None] * len(items)
         with atomic(array) as target:
@@ -268,7 +359,7 @@ class Folder(Dataset):
             def decode(row: int) -> str | None:
                 try:
                     image = self.load(items[row])
-                    pixels[row], boxes[row] = to_square(image, size, self.config.fit)
+                    pixels[row], boxes[row] = to_square(image, size, self.config.fit, view=view)
                 except Undecodable as error:
                     return str(error)
                 finally:
@@ -297,7 +388,15 @@ def _read_json(path: Path) -> Any:
 
 
 def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
-    """File → SHA-256; files of unchanged size and modification time are not read again."""
+    """File → SHA-256; files that did not change since are not read again.
+
+    A file's size and time of modification can survive a change; its inode or the time at which
+    the system last changed that (which no program sets) do not. A clock ticks too slowly to tell
+    changes within two seconds apart.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
     path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
     try:
         known = _read_json(path)
@@ -305,13 +404,24 @@ def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict
         known = {}
 
     def stamped(file: str) -> tuple[str, list[object]]:
-        status = (root / file).stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        old = known.get(file)
-        return file, old if old and old[:2] == stamp else [*stamp, file_digest(root / file)]
+        now = time.time()
+        try:
+            status = (root / file).stat()
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            old = known.get(file)
+            if old and old[:-1] == stamp:
+                return file, old
+            settled = status.st_ctime < now - 2
+            return file, [*(stamp if settled else ()), file_digest(root / file)]
+        except OSError as error:
+            raise UserError(
+                f"{root}: {plain(file)} cannot be read: {error.strerror or error}",
+                "expected: files that are there, with permission to read them",
+                f"see: xbench data verify {quoted(root)}",
+            ) from error
 
     with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
         entries = dict(pool.map(stamped, files))
     if entries != known:
         write_text(path, json.dumps(entries))
-    return {file: str(entry[2]) for file, entry in entries.items()}
+    return {file: str(entry[-1]) for file, entry in entries.items()}

@@ -16,7 +16,7 @@ import typer
 from xbench.cli.catalogue import list_app
 from xbench.cli.compare import compare
 from xbench.cli.data import data_app
-from xbench.cli.options import Out
+from xbench.cli.options import Out, at_home, refuse_empty
 from xbench.cli.plugins import check, new_app
 from xbench.cli.repair import clean, doctor, rerun, status, verify
 from xbench.cli.report import report
@@ -26,7 +26,9 @@ from xbench.cli.translate import translate
 from xbench.cli.tune import tune
 from xbench.cli.utility import utility
 from xbench.cli.views import leaderboard, plot_app
-from xbench.core.errors import Unavailable, UserError, full_disk
+from xbench.core.console import show_anything
+from xbench.core.errors import Unavailable, UserError, full_disk, read_only
+from xbench.core.files import READ_ONLY
 from xbench.plugins import loading as plugins
 
 app = typer.Typer(
@@ -55,9 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; mistakes of the user become three lines and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    show_anything()
     with _plain_warnings(debug):
         try:
-            with plugins.session([a for a in arguments if a != "--debug"]) as rest:
+            given = [at_home(argument) for argument in arguments if argument != "--debug"]
+            with plugins.session(given) as rest:
+                refuse_empty(rest)
                 sys.exit(app(args=rest, prog_name="xbench", standalone_mode=False))
         except typer.Abort:
             print("aborted", file=sys.stderr)
@@ -75,8 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
             # Failures of units are recorded; what gets here is about a path of the user's.
             if debug:
                 raise
+            denied = read_only(error) if error.errno in READ_ONLY else None
             _complain(
-                str(full_disk(error) or "")
+                str(full_disk(error) or denied or "")
                 or f"{error.filename or 'a file'}: {error.strerror or error}\n"
                 "expected: files and folders that can be read and written\n"
                 "look at --out, --to and XBENCH_HOME, or see more with --debug"

@@ -19,13 +19,14 @@ from PIL import Image
 from xbench.core.errors import UserError
 from xbench.core.files import atomic
 from xbench.core.isolation import undisturbed
+from xbench.core.names import quoted
 from xbench.datasets.base import Box, Dataset, Images
 from xbench.datasets.decode import Grey, Undecodable, ending, is_image, read, stem
 from xbench.datasets.decoding.kinds import ENDINGS
 from xbench.datasets.encode import as_stored, changes, kind_written, write
 from xbench.datasets.folder import FolderConfig
-from xbench.datasets.layout import is_junk
 from xbench.datasets.prepare import LEAST_TRANSLATED, Fit, normalise, to_square
+from xbench.datasets.walk import is_junk
 from xbench.harness.translation import translate
 from xbench.methods.base import Method
 
@@ -73,7 +74,8 @@ def preparation(
 ) -> Preparation:
     """How a data set prepares the files of one of its domains, unless the arguments say otherwise.
 
-    Where it crops squares from the middle, images are padded instead: nothing may be cut off.
+    Where it crops squares from the middle or aligns domains, images are padded instead: nothing may
+    be cut off.
     """
     config = dataset.config
     if not isinstance(config, FolderConfig):
@@ -106,7 +108,7 @@ def find_jobs(given: Path, to: Path) -> list[Job]:
             raise UserError(
                 f"{to} lies in {given}, whose images are translated",
                 "expected: another folder, so that no result is taken for an image to translate",
-                f"try: {given}-translated",
+                f"try: {quoted(f'{given}-translated')}",
             )
         found = _images_in(given)
         jobs = [Job(path, to / _renamed(path, path.relative_to(given))) for path in found]
@@ -119,7 +121,7 @@ def find_jobs(given: Path, to: Path) -> list[Job]:
         raise UserError(
             f"there are no images in {given}" if given.exists() else f"there is no {given}",
             "expected: an image, or a folder of images (PNG, TIFF, JPEG, NPY, DICOM and others)",
-            f"try: ls {given if given.is_dir() else given.parent}",
+            f"try: ls {quoted(given if given.is_dir() else given.parent)}",
         )
     _refuse_clashes(jobs)
     return jobs
@@ -212,7 +214,7 @@ def _translate_file(
     picture = read(job.file)
     grey = normalise(picture, prepared.window, prepared.bone_bright)
     square, box = to_square(grey, prepared.size, prepared.fit, LEAST_TRANSLATED)
-    images, (source, target) = Images([square[np.newaxis]]), pair
+    images, (source, target) = Images([square[np.newaxis]], [box]), pair
     with undisturbed():
         made = translate(method, images, [job.file.name], source, [target], seed=seed, batch=1)
     result = from_square(made[target][0], box, *grey.shape)
