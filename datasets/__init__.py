@@ -5,7 +5,8 @@
 - Images in a folder: `folder` is the data set; `describe` reads and writes its `dataset.toml`,
   `suggest` guesses one; `layout` sorts the files into domains, splits and ids, `index` lists them
   in a table instead, `split` divides groups into train, val and test; `decode` reads files
-  (PNG, TIFF, JPEG, NPY, DICOM), `prepare` turns them into squares in [0, 1];
+  by the decoders in `decoding/`, `encode` writes such files; `prepare` turns images into squares
+  in [0, 1];
   `folder_labels` reads the masks, landmarks and angles in `labels/`.
 - Looking at images: `quality` finds faulty ones with `similarity`, `stats` measures domains.
 - `export` writes any data set as a folder of PNG files.

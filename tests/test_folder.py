@@ -14,6 +14,8 @@ from xbench.core.errors import UserError
 from xbench.core.profiles import get_profile
 from xbench.datasets import registry
 from xbench.datasets.base import Dataset
+from xbench.datasets.decode import DECODER
+from xbench.datasets.folder import Folder
 
 Draw = Callable[..., None]
 
@@ -161,6 +163,22 @@ def test_images_are_decoded_once(tmp_path: Path) -> None:
     data.prepare()
     assert torch.equal(data.train("hard")[:], before)
     assert stamps == {path: path.stat().st_mtime_ns for path in sorted(data.cache().iterdir())}  # type: ignore[union-attr]
+
+
+def test_images_of_an_older_decoder_are_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pair_of_domains(tmp_path / "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "version", DECODER - 1)
+        old = opened(root)
+        for array in (old.cache() or root).glob("*.npy"):  # pixels that were read wrong
+            np.save(array, np.zeros_like(np.load(array)))
+        assert not old.train("hard")[:].any()
+    new = opened(root)
+    assert Folder.version == DECODER
+    assert (new.key, new.images_key, new.cache()) != (old.key, old.images_key, old.cache())
+    assert new.train("hard")[:].any()
 
 
 def test_what_computers_and_annotators_leave_is_left_out(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import tifffile
 from PIL import Image
 
 Xbench = Callable[..., Any]
@@ -214,6 +216,59 @@ def test_dicom_becomes_a_png_of_sixteen_bits(xbench: Xbench, save_dicom: SaveDic
         found = load(Path("out") / name).astype(float) / 65535
         assert np.abs(found - pixels / 4095).max() < 1e-3
         assert b"Doe" not in (Path("out") / name).read_bytes()
+
+
+@pytest.mark.parametrize("zero", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "uint32", "float16", "float64"])
+def test_tiffs_keep_type_and_polarity(xbench: Xbench, kind: str, zero: str) -> None:
+    given = save(Path("in/a.npy"), np.float64)
+    Path("in/a.npy").unlink()
+    limits = np.array([-0.5, 1.5]) if kind.startswith("f") else None
+    low, high = (np.iinfo(kind).min, np.iinfo(kind).max) if limits is None else limits
+    given = (low + given * (float(high) - low)).astype(kind)
+    tifffile.imwrite("in/a.tif", given, photometric=zero)
+    window = (f"--window={float(low)},{float(high)}",)
+    result = xbench("translate", *IDENTITY, *window, "in", "out", "--json")
+    assert result.code == 0, result.err
+    assert [row["reason"] for row in json.loads(result.out)] == [""]
+    with tifffile.TiffFile("out/a.tif") as file:
+        assert file.pages[0].photometric.name.lower() == zero
+        found = file.asarray()
+    assert found.dtype == given.dtype
+    error = np.abs(found.astype(float) - given.astype(float)).max() / (float(high) - low)
+    assert error < 1 / 2000  # the type's own steps, of 11 bits in float16
+
+
+def test_a_graymap_keeps_its_white(xbench: Xbench) -> None:
+    values = save(Path("in/a.png")) >> 4
+    Path("in/a.png").unlink()
+    Path("in/a.pgm").write_bytes(b"P5 32 32 4095\n" + values.astype(">u2").tobytes())
+    assert xbench("translate", *IDENTITY, "in", "out").code == 0
+    assert Path("out/a.pgm").read_bytes() == b"P5\n32 32\n4095\n" + values.astype(">u2").tobytes()
+
+
+def test_what_is_not_kept_is_said(xbench: Xbench, save_dicom: SaveDicom) -> None:
+    grey = save(Path("in/grey.png"))
+    colours = np.stack([grey, grey // 2, grey], -1)
+    tifffile.imwrite("in/colour.tif", colours, photometric="rgb")
+    Image.fromarray((grey >> 8).astype(np.uint8)).convert("LA").save("in/clear.png")
+    save_dicom(Path("in/1.2.840.5"), grey >> 4, PhotometricInterpretation="MONOCHROME1")
+    sitk.WriteImage(sitk.GetImageFromArray(grey), "in/slice.nii.gz")
+    Path("in/grey.png").rename("in/lie.jpg")  # a PNG, whatever its name
+    result = xbench("translate", *IDENTITY, "in", "out", "--json")
+    assert result.code == 0, result.err
+    rows = json.loads(result.out)
+    assert {(Path(row["to"]).name, row["reason"]) for row in rows} == {
+        ("colour.tif", "colour became grey"),
+        ("clear.png", "transparency is left out"),
+        ("1.2.840.5.png", "DICOM became PNG of 16 bits, as displayed"),
+        ("slice.png", "NIfTI became PNG of 16 bits, as displayed"),
+        ("lie.png", ""),
+    }
+    assert tifffile.imread("out/colour.tif").dtype == np.uint16
+    assert np.array_equal(load(Path("out/lie.png")), grey)
+    shown = 1 - (grey >> 4) / 4095  # MONOCHROME1 is displayed inverted
+    assert np.abs(load(Path("out/1.2.840.5.png")) / 65535 - shown).max() < 1e-3
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,13 @@ def translate(
     force: Annotated[bool, typer.Option(help="Overwrite files.")] = False,
     json: Json = False,
 ) -> None:
-    """Translate your own images, keeping size, bit depth and file names.
+    """Translate your own images, keeping size, type of values, polarity and file names.
 
     xbench translate --method medshift --source synthetic_low --target real_normal IN OUT
 
     The method must have been trained by xbench run. Images are translated at the working size of
-    the run's profile and resized to their own size: finer detail is lost. DICOM becomes PNG.
+    the run's profile and resized to their own size: finer detail is lost. Colour becomes grey;
+    DICOM becomes PNG of 16 bits as it is displayed. Each line says what of a file was not kept.
     """
     from xbench.core.settings import merged, parse
     from xbench.harness.loading import load_method
@@ -75,8 +76,9 @@ def translate(
     outcomes = []
     for outcome in translate_files(jobs, trained, plan.pairs[0], prepared, seed=seed, force=force):
         outcomes.append(outcome)
-        reason = outcome.reason if outcome.state == "failed" else f"-> {outcome.to}"
-        print(f"{outcome.state}: {outcome.file} {reason}", file=sys.stderr)
+        note = f" ({outcome.reason})" if outcome.reason else ""
+        became = outcome.reason if outcome.state == "failed" else f"-> {outcome.to}{note}"
+        print(f"{outcome.state}: {outcome.file} {became}", file=sys.stderr)
     size = f"{prepared.size} x {prepared.size}"
     print(f"translated at {size} pixels: finer detail is lost", file=sys.stderr)
     if json:

@@ -2,14 +2,15 @@
 
 An image is decoded, scaled to [0, 1], padded to a square and brought to the working size as the
 images of the data set are, translated there, and brought back to its size, its range of grey
-values, its bit depth and its format. Detail finer than the working size is lost, and so are values
-outside the window; colour becomes grey, and DICOM becomes PNG with 16 bits.
+values, its type, its polarity and its format (`datasets/encode.py`). Detail finer than the working
+size is lost, and so are values outside the window; colour becomes grey, and DICOM, as volumes,
+becomes PNG with 16 bits: an outcome says it.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +21,14 @@ from xbench.core.files import atomic
 from xbench.core.isolation import undisturbed
 from xbench.core.names import quoted
 from xbench.datasets.base import Box, Dataset, Images
-from xbench.datasets.decode import Grey, Picture, Undecodable, is_image, read
+from xbench.datasets.decode import Grey, Undecodable, ending, is_image, read, stem
+from xbench.datasets.decoding.kinds import ENDINGS
+from xbench.datasets.encode import as_stored, changes, kind_written, write
 from xbench.datasets.folder import FolderConfig
 from xbench.datasets.prepare import LEAST_TRANSLATED, Fit, normalise, to_square
 from xbench.datasets.walk import is_junk
 from xbench.harness.translation import translate
 from xbench.methods.base import Method
-
-#: File ending → Pillow's name of the format that is written.
-FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}
-#: Bits per sample as decoded → how they are written; 0 is floating point.
-TYPES = {0: np.float32, 8: np.uint8, 16: np.uint16, 32: np.int32}
-#: Of JPEGs, in Pillow's terms: the file is lossy in any case.
-QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for one file."""
+    """The result for one file; the reason of a translated one says what was not kept."""
 
     file: Path
     to: Path
@@ -114,16 +110,17 @@ def find_jobs(given: Path, to: Path) -> list[Job]:
                 "expected: another folder, so that no result is taken for an image to translate",
                 f"try: {quoted(f'{given}-translated')}",
             )
-        jobs = [Job(path, to / _renamed(path.relative_to(given))) for path in _images_in(given)]
+        found = _images_in(given)
+        jobs = [Job(path, to / _renamed(path, path.relative_to(given))) for path in found]
     elif given.exists():
         inside = to.is_dir() or not to.suffix
-        jobs = [Job(given, to / _renamed(Path(given.name)) if inside else to)]
+        jobs = [Job(given, to / _renamed(given, Path(given.name)) if inside else to)]
     else:
         jobs = []
     if not jobs:
         raise UserError(
             f"there are no images in {given}" if given.exists() else f"there is no {given}",
-            "expected: an image, or a folder of images (PNG, TIFF, JPEG, NPY, DICOM)",
+            "expected: an image, or a folder of images (PNG, TIFF, JPEG, NPY, DICOM and others)",
             f"try: ls {quoted(given if given.is_dir() else given.parent)}",
         )
     _refuse_clashes(jobs)
@@ -139,11 +136,12 @@ def _images_in(folder: Path) -> list[Path]:
     return found
 
 
-def _renamed(name: Path) -> Path:
-    """DICOM is read only: its translations are PNGs."""
-    if name.suffix.lower() in (*FORMATS, ".npy"):
+def _renamed(file: Path, name: Path) -> Path:
+    """A name with the ending of what is written: DICOM is read only, its translations are PNGs."""
+    endings = ENDINGS[kind_written(file)]
+    if ending(name.name).lower() in endings:
         return name
-    return name.with_name(name.name.removesuffix(name.suffix) + ".png")
+    return name.with_name(stem(name.name) + endings[0])
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:
@@ -151,12 +149,12 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
     inputs = {job.file.resolve() for job in jobs}
     seen: dict[Path, Path] = {}
     for job in jobs:
-        expected = _renamed(Path(job.file.name)).suffix
-        if job.to.suffix.lower() != expected.lower():
+        renamed = _renamed(job.file, job.to)
+        if renamed != job.to:
             raise UserError(
                 f"{job.file} cannot become {job.to.name}",
-                f"expected: {expected}, the format is kept (DICOM becomes PNG)",
-                f"try: {job.to.with_suffix(expected)}",
+                f"expected: {ending(renamed.name)}, the format is kept (DICOM becomes PNG)",
+                f"try: {renamed}",
             )
         if job.to.resolve() in inputs:
             raise UserError(
@@ -199,19 +197,20 @@ def translate_files(
             yield Outcome(job.file, job.to, "skipped", "is there already")
             continue
         try:
-            _translate_file(job, method, pair, prepared, seed)
+            changed = _translate_file(job, method, pair, prepared, seed)
         except Undecodable as error:
             reason = str(error).partition(": set window")[0]
             yield Outcome(job.file, job.to, "failed", reason)
         except Exception as error:
             yield Outcome(job.file, job.to, "failed", f"{type(error).__name__}: {error}")
         else:
-            yield Outcome(job.file, job.to, "translated")
+            yield Outcome(job.file, job.to, "translated", changed)
 
 
 def _translate_file(
     job: Job, method: Method, pair: tuple[str, str], prepared: Preparation, seed: int
-) -> None:
+) -> str:
+    """Translate and write one file; return what of it was not kept."""
     picture = read(job.file)
     grey = normalise(picture, prepared.window, prepared.bone_bright)
     square, box = to_square(grey, prepared.size, prepared.fit, LEAST_TRANSLATED)
@@ -221,7 +220,13 @@ def _translate_file(
     result = from_square(made[target][0], box, *grey.shape)
     if prepared.bone_bright:
         result = np.float32(1) - result
-    _write(job, _stored(result, job, picture, prepared.window))
+    values = as_stored(result, job.file, picture, prepared.window)
+    kind = kind_written(job.file)
+    if kind == "NPY":
+        values = values.reshape(np.load(job.file, mmap_mode="r", allow_pickle=False).shape)
+    with atomic(job.to) as part:
+        write(part, values, kind, picture)
+    return changes(job.file, picture)
 
 
 def from_square(square: NDArray[np.uint16], box: Box, height: int, width: int) -> Grey:
@@ -237,35 +242,3 @@ def from_square(square: NDArray[np.uint16], box: Box, height: int, width: int) -
         picture = picture.resize((width, height), how)
     grey: Grey = np.clip(np.asarray(picture), 0, 1)
     return grey
-
-
-def _stored(
-    result: Grey, job: Job, picture: Picture, window: tuple[float, float] | None
-) -> NDArray[Any]:
-    """Grey values in [0, 1] as the file had them: its range, type and shape."""
-    if job.file.suffix.lower() == ".npy":
-        original = np.load(job.file, mmap_mode="r", allow_pickle=False)
-        kind, shape = original.dtype, original.shape
-    elif job.file.suffix.lower() in FORMATS:
-        kind, shape = np.dtype(TYPES[picture.bits]), result.shape
-    else:  # DICOM: as it is displayed, over the full range
-        return np.round(result * 65535).astype(np.uint16)
-    low, high = window or (picture.low, picture.high)
-    assert low is not None
-    assert high is not None
-    values = low + result.astype(np.float64) * (high - low)
-    if kind.kind in "ui":
-        limits = np.iinfo(kind)
-        values = np.clip(np.round(values), limits.min, limits.max)
-    return values.astype(kind).reshape(shape)
-
-
-def _write(job: Job, values: NDArray[Any]) -> None:
-    with atomic(job.to) as part:
-        if job.to.suffix.lower() == ".npy":
-            with part.open("wb") as file:
-                np.save(file, values)
-            return
-        kind = FORMATS[job.to.suffix.lower()]
-        options = {"quality": QUALITY} if kind == "JPEG" else {}
-        Image.fromarray(values).save(part, format=kind, **options)
