@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xbench.core.errors import UserError
-from xbench.core.files import home
+from xbench.core.files import FOLLOW, home
 from xbench.datasets.describe import FILE
 
 #: Files and folders that operating systems and storage devices leave behind, in lower case.
@@ -25,8 +25,6 @@ LeftOut = dict[str, list[str]]
 LEFT_BEHIND = "hidden, or left behind by a system"
 DEAD = "links that lead nowhere"
 ODD = "no plain files"
-#: The variable by which links of a data set that lead out of its folder are followed.
-FOLLOW = "XBENCH_FOLLOW_LINKS"
 OUR_RESULTS = "results or caches of xbench"
 #: What lies beside the records of a results folder, and in no folder of images.
 _BESIDE_RECORDS = frozenset({"locks", "trainings", "failures", "strips", "leaderboard.csv"})

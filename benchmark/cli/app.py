@@ -29,7 +29,7 @@ from xbench.cli.utility import utility
 from xbench.cli.views import leaderboard, plot_app
 from xbench.core.console import show_anything
 from xbench.core.errors import Unavailable, UserError, full_disk, read_only
-from xbench.core.files import READ_ONLY
+from xbench.core.files import FOLLOW, READ_ONLY
 from xbench.plugins import loading as plugins
 
 app = typer.Typer(

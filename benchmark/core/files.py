@@ -19,6 +19,8 @@ import platformdirs
 
 from xbench.core import processes
 
+#: The variable by which links that lead out of a data set's folder are followed.
+FOLLOW = "XBENCH_FOLLOW_LINKS"
 #: Seconds after which an unfinished file of another machine counts as left behind.
 ABANDONED = 24 * 3600
 #: Errors of places where the user may only read.
