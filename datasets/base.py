@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +42,23 @@ class Images:
     """Indexable images: float32 `[1, H, W]` for one index, `[B, 1, H, W]` for a list or slice.
 
     Values lie in [0, 1], air bright and bone dark. Backed by uint16 arrays `[n, H, W]`, which may
-    be memory-mapped: an epoch decodes no files and copies no data set into memory.
+    be memory-mapped: an epoch decodes no files and copies no data set into memory. `boxes` are the
+    parts of the images without their padding, None where no image is padded.
 
     >>> images = Images([np.full((3, 8, 8), 65535, np.uint16)])
     >>> len(images), images[0].shape, images[1:].shape, float(images[2].max())
     (3, torch.Size([1, 8, 8]), torch.Size([2, 1, 8, 8]), 1.0)
     """
 
-    def __init__(self, parts: Sequence[Pixels]) -> None:
+    def __init__(self, parts: Sequence[Pixels], boxes: Sequence[Box] | None = None) -> None:
         self.parts = [part for part in parts if len(part)]
         self.ends = np.cumsum([len(part) for part in self.parts])
+        self.boxes = boxes
+
+    def content(self, index: int) -> Box:
+        """The part of an image that is no padding."""
+        part = self.parts[0]
+        return self.boxes[index] if self.boxes else Box(0, 0, *part.shape[1:])
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.parts) else 0
@@ -61,10 +68,16 @@ class Images:
             return self[range(len(self))[index]]
         if isinstance(index, int):
             return self[[index]][0]
-        rows = [self._row(i) for i in index]
-        if not rows:
+        return from_pixels(self._stack(index))
+
+    def only(self, index: Sequence[int]) -> "Images":
+        """Some of the images, with their boxes."""
+        return Images([self._stack(index)], self.boxes and [self.boxes[i] for i in index])
+
+    def _stack(self, index: Sequence[int]) -> Pixels:
+        if not index:
             raise IndexError("an empty list selects no images")
-        return from_pixels(np.stack(rows))
+        return np.stack([self._row(i) for i in index])
 
     def _row(self, index: int) -> Pixels:
         if not -len(self) <= index < len(self):
@@ -221,29 +234,3 @@ def known(images: Callable[[str], Images | None], domains: Sequence[str]) -> boo
         return all(images(domain) is not None for domain in domains)
     except UserError:
         return True
-
-
-class TrainOnly:
-    """The part of a data set that a method may see: training images by domain.
-
-    It holds images, not the data set: no attribute leads from it to labels or test images.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.train: Callable[[str], Images] = _images(dataset, dataset.train)
-
-
-class WithPaired(TrainOnly):
-    """What the reference row `paired` sees besides: aligned training images by domain."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        super().__init__(dataset)
-        self.paired: Callable[[str], Images | None] = _images(dataset, dataset.paired)
-
-
-ImagesT = TypeVar("ImagesT")
-
-
-def _images(dataset: Dataset, images: Callable[[str], ImagesT]) -> Callable[[str], ImagesT]:
-    """Domain → its images, without a way back to the data set."""
-    return {domain: images(domain) for domain in dataset.domains}.__getitem__

@@ -63,7 +63,8 @@ class Description(BaseModel):
             or by domain.
         window: stored values that become 0 and 1, for all domains or by domain; by default the
             full range of the bit depth, or the window of the DICOM file.
-        fit: `pad` to a square by reflection, `crop` its middle, or `stretch`.
+        fit: `pad` to a square by reflection, `crop` its middle, `stretch`, or `align`: cut all
+            domains to the part that all show, at the place and in the size of the first.
         alignment: `id` if equal ids of two domains show the same view, else `none`.
         split: see `SplitRule`.
         mapping: the patterns by which an importer recognised domains.
@@ -78,7 +79,7 @@ class Description(BaseModel):
     index: str | None = None
     polarity: Polarity | dict[str, Polarity] = "bone-dark"
     window: Window | dict[str, Window] | None = None
-    fit: Literal["pad", "crop", "stretch"] = "pad"
+    fit: Literal["pad", "crop", "stretch", "align"] = "pad"
     alignment: Literal["id", "none"] = "id"
     split: SplitRule = SplitRule()
     mapping: tuple[tuple[str, str], ...] = ()

@@ -15,10 +15,11 @@ from xbench.core.errors import UserError
 from xbench.core.files import atomic, home, write_text
 from xbench.core.hashing import digest, file_digest
 from xbench.core.names import plain, quoted
+from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
-from xbench.datasets.decode import Grey, Undecodable, read
+from xbench.datasets.decode import DECODER, Grey, Undecodable, read
 from xbench.datasets.describe import (
     FILE,
     Description,
@@ -27,18 +28,21 @@ from xbench.datasets.describe import (
     by_domain,
     read_description,
 )
+from xbench.datasets.facts import Loaded
 from xbench.datasets.folder_labels import FolderLabels
+from xbench.datasets.framing import SAMPLE, SIDE, Framing, compare, views
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
 from xbench.datasets.layout import (
     LABELS,
+    SPLIT_NAMES,
     Layout,
     find,
     is_label,
     left_out_lines,
     refuse_unknown,
 )
-from xbench.datasets.prepare import Fit, normalise, to_square
+from xbench.datasets.prepare import Fit, View, normalise, to_square
 from xbench.datasets.walk import walk
 
 
@@ -60,7 +64,8 @@ class Folder(Dataset):
     """Your own images, in a sub-folder per domain, with labels in `labels/` (`folder_labels`)."""
 
     Config = FolderConfig
-    version: ClassVar[int] = 1
+    #: Part of the key and so of the cache's place: images decoded by other versions are not used.
+    version: ClassVar[int] = DECODER
     #: The folder and its description, set by `Folder.at`.
     root: ClassVar[Path]
     description: ClassVar[Description]
@@ -135,6 +140,14 @@ class Folder(Dataset):
         """See `Dataset`."""
         return self.layout.aligned[split]
 
+    def share(self, split: Split) -> float | None:
+        """The share of the groups that `split` gets; None if folders or a table decide."""
+        domain, *parts = self.layout.items[0].file.split("/")
+        own = domain == self.layout.items[0].domain and parts[0].lower() not in SPLIT_NAMES
+        rule = self.description.split
+        shares = {"val": rule.val, "test": rule.test}
+        return shares.get(split) if own and not self.description.index else None
+
     def notes(self) -> list[str]:
         """See `Dataset`."""
         lines = []
@@ -166,12 +179,22 @@ class Folder(Dataset):
         Raises:
             Undecodable: the file cannot be used.
         """
+        return self.look(item).grey
+
+    def look(self, item: Item) -> Loaded:
+        """One image as `load` returns it, and what its file says of it.
+
+        Raises:
+            Undecodable: the file cannot be used.
+        """
         window, polarity = self.config.window, self.config.polarity
         if isinstance(window, dict):
             window = window.get(item.domain)
         if isinstance(polarity, dict):
             polarity = polarity.get(item.domain, "bone-dark")
-        return normalise(read(self.root / item.file), window, invert=polarity == "bone-bright")
+        picture, invert = read(self.root / item.file), polarity == "bone-bright"
+        shown = (picture.shown == "bone-bright") != invert if picture.shown else None
+        return Loaded(normalise(picture, window, invert=invert), picture.bits, shown)
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Decode the images that are not in the cache yet, on all cores.
@@ -202,6 +225,38 @@ class Folder(Dataset):
                 "then repair or delete the files",
             )
 
+    @cached_property
+    def views(self) -> dict[str, View]:
+        """Domain → the part of its images that is used, of `fit = "align"`; else empty.
+
+        Computed from some training images alone; part of the key, as they and the version are.
+        """
+        return views(self.framings("pad"), self.domains) if self.config.fit == "align" else {}
+
+    def framings(self, fit: Fit | None = None) -> dict[str, Framing]:
+        """Domain → its framing relative to the first domain; see `framing.compare`.
+
+        Args:
+            fit: how images become squares; None for the data set's own way.
+        """
+        fit = fit or self.config.fit
+
+        def square(item: Item) -> tuple[Pixels, Box] | None:
+            view = self.views.get(item.domain) if fit == "align" else None
+            try:
+                return to_square(self.load(item), SIDE, fit, view=view)
+            except (Undecodable, OSError):
+                return None
+
+        squares = {}
+        with ThreadPoolExecutor(cores()) as pool:
+            for domain in self.domains:
+                items = self._items("train", domain)
+                rows = np.linspace(0, len(items) - 1, min(SAMPLE, len(items))).astype(int)
+                made = pool.map(square, [items[row] for row in rows])
+                squares[domain] = [one for one in made if one is not None]
+        return compare(squares)
+
     def train(self, domain: str) -> Images:
         """See `Dataset`."""
         return self._images("train", domain)
@@ -229,10 +284,7 @@ class Folder(Dataset):
 
     def content(self, split: Split, domain: str) -> list[Box] | None:
         """See `Dataset`."""
-        _, sidecar = self._files(split, domain)
-        whole = Box(0, 0, self.config.size, self.config.size)
-        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
-        return None if all(box == whole for box in boxes) else boxes
+        return self._boxes(split, domain)
 
     @cached_property
     def labels_key(self) -> str | None:
@@ -248,7 +300,8 @@ class Folder(Dataset):
             UserError: the labels cannot be used: see `FolderLabels`.
             Undecodable: an image cannot be used, which `prepare` says, too.
         """
-        return self._labels.of(self._items(split, domain), self.config.size, self.config.fit)
+        items, config = self._items(split, domain), self.config
+        return self._labels.of(items, config.size, config.fit, self.views.get(domain))
 
     @cached_property
     def _labels(self) -> FolderLabels:
@@ -272,12 +325,19 @@ class Folder(Dataset):
         name = f"{split}-{self.domains.index(domain)}"
         return self.cache() / f"{name}.npy", self.cache() / f"{name}.json"
 
+    def _boxes(self, split: str, domain: str) -> list[Box] | None:
+        """The part of each image that is no padding; None where none is padded."""
+        _, sidecar = self._files(split, domain)
+        whole = Box(0, 0, self.config.size, self.config.size)
+        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
+        return None if all(box == whole for box in boxes) else boxes
+
     def _images(self, split: str, domain: str) -> Images:
         if not self._items(split, domain):
             return Images([])
         array, _ = self._files(split, domain)
         try:
-            return Images([np.load(array, mmap_mode="r")])
+            return Images([np.load(array, mmap_mode="r")], self._boxes(split, domain))
         except FileNotFoundError:
             raise UserError(
                 f"the images of {self.root} have not been decoded yet",
@@ -289,7 +349,7 @@ class Folder(Dataset):
         self, part: tuple[str, str], pool: ThreadPoolExecutor, count: Callable[[], None]
     ) -> list[tuple[str, str]]:
         """Decode one (split, domain) into the cache; return (file, reason) of unusable files."""
-        items, size = self._items(*part), self.config.size
+        items, size, view = self._items(*part), self.config.size, self.views.get(part[1])
         array, sidecar = self._files(*part)
         boxes: list[Box | None] = [None] * len(items)
         with atomic(array) as target:
@@ -299,7 +359,7 @@ class Folder(Dataset):
             def decode(row: int) -> str | None:
                 try:
                     image = self.load(items[row])
-                    pixels[row], boxes[row] = to_square(image, size, self.config.fit)
+                    pixels[row], boxes[row] = to_square(image, size, self.config.fit, view=view)
                 except Undecodable as error:
                     return str(error)
                 finally:

@@ -13,8 +13,9 @@
 import csv
 import io
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
@@ -23,12 +24,12 @@ from numpy.typing import NDArray
 
 from xbench.core.errors import UserError
 from xbench.core.processes import cores
-from xbench.datasets.decode import Mask, Undecodable, read, read_mask
+from xbench.datasets.decode import Mask, Undecodable, read, read_mask, stem
 from xbench.datasets.index import Item
 from xbench.datasets.labels import ANGLES, Labels, inside
 from xbench.datasets.layout import LABELS, is_label
-from xbench.datasets.prepare import Fit, frame
-from xbench.datasets.walk import stem, walk
+from xbench.datasets.prepare import Fit, Frame, View, frame
+from xbench.datasets.walk import walk
 
 #: The structure of masks that lie in no folder of a structure.
 MASK = "mask"
@@ -69,7 +70,9 @@ class FolderLabels:
             if is_label(root, file):
                 (self._add_table if file.lower().endswith(".csv") else self._add_mask)(file)
 
-    def of(self, items: Sequence[Item], size: int, fit: Fit) -> Labels | None:
+    def of(
+        self, items: Sequence[Item], size: int, fit: Fit, view: View | None = None
+    ) -> Labels | None:
         """The labels of images in their order, at the working size; None if there are none.
 
         Landmarks that an image lacks are NaN.
@@ -91,7 +94,9 @@ class FolderLabels:
         names = sorted(self.landmarks) if marked else []
 
         def look(item: Item) -> tuple[list[Mask], NDArray[np.float64]]:
-            return self._look(item.file, masks, names, size, fit)
+            return self._look(
+                item.file, masks, names, partial(frame, size=size, fit=fit, view=view)
+            )
 
         with ThreadPoolExecutor(cores()) as pool:  # Pillow releases Python's lock
             seen = list(pool.map(look, items if masks or names else ()))
@@ -103,12 +108,12 @@ class FolderLabels:
         return found or None
 
     def _look(
-        self, file: str, structures: list[str], names: list[str], size: int, fit: Fit
+        self, file: str, structures: list[str], names: list[str], framed: Callable[..., Frame]
     ) -> tuple[list[Mask], NDArray[np.float64]]:
         """Masks of one image, and its landmarks `[n, 2]`, at the working size."""
         image = _name(file)
         height, width = read(self.root / file).values.shape
-        fitted = frame(height, width, size, fit)
+        fitted = framed(height, width)
         files = [self.masks[structure][image] for structure in structures]
         masks = [fitted.mask(self._mask(file, height, width)) for file in files]
         places = np.full((len(names), 2), np.nan)

@@ -11,6 +11,7 @@ from xbench.core.errors import UserError
 from xbench.core.hashing import digest
 from xbench.core.names import plain
 from xbench.core.processes import cores
+from xbench.datasets.decode import kind_of
 from xbench.datasets.describe import FILE
 from xbench.datasets.index import Item
 
@@ -226,12 +227,9 @@ def _patient(path: Path) -> str:
     The ID itself is never kept. Six digits are few on purpose: with a list of all possible IDs one
     finds several that fit. Two patients with one name only become one group.
     """
-    from xbench.datasets.decode import DICOM, SUFFIXES
-
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES and suffix not in DICOM:
-        return ""
     try:
+        if kind_of(path) != "DICOM":
+            return ""
         import pydicom
 
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])

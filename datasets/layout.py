@@ -9,11 +9,11 @@ from pathlib import Path
 from xbench.core.errors import UserError, unknown
 from xbench.core.names import plain
 from xbench.datasets import groups
-from xbench.datasets.decode import is_image
+from xbench.datasets.decode import is_image, stem
 from xbench.datasets.describe import FILE, Description
 from xbench.datasets.index import Item, read_index
 from xbench.datasets.split import assign_splits
-from xbench.datasets.walk import LeftOut, stem, walk
+from xbench.datasets.walk import LeftOut, walk
 
 #: Folder name → split.
 SPLIT_NAMES = {

@@ -1,123 +1,72 @@
 """Finds faulty images of a folder before any time is spent on them: `xbench data verify`."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 
-from xbench.core.checks import Check
 from xbench.core.errors import UserError
-from xbench.core.pixels import WHITE
 from xbench.datasets import similarity
 from xbench.datasets.base import Dataset, Progress, Split
-from xbench.datasets.decode import Grey, Undecodable
+from xbench.datasets.decode import Undecodable
+from xbench.datasets.facts import Loaded, Seen, files, is_empty, look_at, names, thumbnails
+from xbench.datasets.folder import Folder
 from xbench.datasets.index import Item
-from xbench.datasets.prepare import LEAST_SIDE, quantise
+from xbench.datasets.polarity import Belief, agreed, believe, inverted
+from xbench.datasets.problems import (
+    BLACK_SHARE,
+    CHECKS,
+    FEW_TEST,
+    FEW_TRAIN,
+    LITTLE_RANGE,
+    UNEQUAL,
+    WHITE_SHARE,
+    Problem,
+    depths,
+    problem,
+)
 
 #: Threads that decode: Pillow and zlib release Python's lock.
 THREADS = 2
-#: Grey values this close to 0 or 1 count as black or white: half a step of 8 bits.
-END = 0.002
-#: Distance of the 1st and 99th percentile below which an image is empty, ...
-EMPTY_RANGE = 0.001
-#: ... or uses little of the range.
-LITTLE_RANGE = 0.2
-#: Share of black or white pixels above which the middle half (each way) of an image is saturated.
-#: The rim does not count: there, white is air and black a shutter. Phantom: no black, 4 % white.
-BLACK_SHARE, WHITE_SHARE = 0.05, 0.2
 #: Duplicates differ in at most so many of 64 hash bits, and their details correlate at least so.
 #: Measured on the phantom: copies (JPEG, quality 75 and more) 2 bits and .91 to 1, distinct views
-#: down to 0 bits, but at most .85.
+#: down to 0 bits, but at most .85. Small copies (from a quarter of the side on): of their coarse
+#: details .95 to 1, distinct views at most .89.
 HASH_BITS, DUPLICATE = 8, 0.95
-#: An image is inverted below this correlation with the mean image. Phantom: never below +.5.
-INVERTED = -0.3
-#: A domain may be bone-bright if its borders are darker than its centres by more than this.
-DARK_BORDER = 0.1
+#: More sets of equal images than this are one problem.
+MANY = 5
+#: Sides of thumbnails are below this share of those of their originals.
+THUMBNAIL = 0.67
+#: Of a domain, so many images say what its polarity is.
+VOTERS = 200
+#: Largest ratio of the brightest greys of two bit depths in a domain.
+UNLIKE_DEPTHS = 2.0
 #: Alignment is judged if two domains share at least so many views. On the phantom, that finds
 #: shuffled names always, and two exchanged views in nine of ten cases.
 LEAST_VIEWS = 10
-#: Fewer training or test images than this train and measure little.
-FEW_TRAIN, FEW_TEST = 10, 2
-#: Largest accepted ratio of the numbers of training images of two domains.
-UNEQUAL = 2.0
-
-#: Checks whose failure makes results wrong, in the order of the report, ...
-ERRORS = {
-    "corrupt": "files that cannot be decoded",
-    "too small": f"a side of less than {LEAST_SIDE} pixels",
-    "empty": f"1st and 99th percentile differ by less than {EMPTY_RANGE}",
-    "identical domains": "two domains that hold the same images",
-    "leakage": "the same image of a domain in two splits",
-    "mixed polarity": "images inverted relative to the others of their domain",
-    "unaligned": "equal ids whose images are not more alike than those of unequal ids",
-    "labels": "masks and tables below labels/ that cannot be used",
-}
-#: ... and checks whose failure may do so.
-WARNINGS = {
-    "shared images": "some images that are in two domains, pixel by pixel",
-    "polarity": "a domain whose borders are darker than its centres",
-    "little range": f"1st and 99th percentile differ by less than {LITTLE_RANGE}",
-    "saturated": f"more than {BLACK_SHARE:.0%} of the middle black, or {WHITE_SHARE:.0%} white",
-    "misaligned": "single ids whose images show different views",
-    "duplicates": "the same image twice in a split of a domain",
-    "few images": f"less than {FEW_TRAIN} training or {FEW_TEST} test images in a domain",
-    "unequal counts": f"more than {UNEQUAL:g} times as many training images as in another domain",
-}
-CHECKS = (*ERRORS, *WARNINGS)
 
 
-@dataclass(frozen=True)
-class Problem(Check):
-    """A failed check of a data set: one of `CHECKS`, with the outcome `error` or `warning`.
-
-    Attributes:
-        domain: the domain, or several separated by ", ".
-        files: the faulty files, as in the index; empty if the whole domain is faulty.
-    """
-
-    domain: str = ""
-    files: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """Note and fix as one sentence, which names the (first) files."""
-        return f"{self.note}: {self.fix}" if self.fix else self.note
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """The facts about an image that the checks need: 16 KiB and a few numbers."""
-
-    item: Item
-    thumbnail: Grey
-    low: float
-    high: float
-    black: float
-    white: float
-    digest: bytes
-
-
-_Domains = dict[str, list[_Seen]]
+_Domains = dict[str, list[Seen]]
 
 
 def check(
     items: Sequence[Item],
-    load: Callable[[Item], Grey],
+    load: Callable[[Item], Loaded],
     progress: Progress | None = None,
     aligned: bool = True,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Problem]:
     """All problems of a data set, errors first, in an order that depends only on the data.
 
     Args:
         items: its images; domains are reported in the order of their first images.
-        load: returns the image of an item, float32 `[H, W]` in [0, 1], air bright and bone dark,
-            or raises `Undecodable` or OSError. Called once per item, by several threads.
+        load: returns the image of an item, or raises `Undecodable` or OSError. Called once per
+            item, by several threads.
         progress: called after each image.
         aligned: whether equal ids of val and test should show equal views.
+        say: called with a sentence on what was found right, and how sure that is.
     """
     domains: _Domains = {item.domain: [] for item in items}
     problems = []
@@ -129,11 +78,13 @@ def check(
     problems += _counts(domains)
     for domain, seen in domains.items():
         problems += _ranges(domain, seen)
+        problems += _depths(domain, seen)
     # All empty images look the same.
-    filled = {name: [s for s in seen if not _is_empty(s)] for name, seen in domains.items()}
+    filled = {name: [s for s in seen if not is_empty(s)] for name, seen in domains.items()}
     for domain, seen in filled.items():
-        problems += _polarity(domain, seen)
+        problems += _inverted(domain, seen)
         problems += _duplicates(domain, seen)
+    problems += _polarity(filled, say)
     problems += _copies(filled)
     if aligned:
         problems += _alignment(filled)
@@ -151,27 +102,44 @@ def check_labels(dataset: Dataset) -> list[Problem]:
             continue  # an image, which is corrupt or too small: `check` finds it
         except UserError as error:
             note, *_, fix = str(error).split("\n")
-            found.setdefault(note, _problem("labels", domain, note, fix=fix))
+            found.setdefault(note, problem("labels", domain, note, fix=fix))
     return list(found.values())
+
+
+def check_framing(folder: Folder) -> list[Problem]:
+    """Domains whose anatomy lies at another place, or in another size, than in the first one."""
+    first, found = folder.domains[0], []
+    fix = "crop the files alike"
+    if folder.config.fit != "align":
+        fix += ', or set fit = "align" in dataset.toml, which cuts out the part that all show'
+    for domain, framing in folder.framings().items():
+        if framing.differs:
+            note = (
+                f"compared with {first}, the anatomy of {domain} {framing.words}: methods learn to "
+                f"move and resize it (mean edges correlate by {framing.before:.2f}, laid over each "
+                f"other by {framing.place.correlation:.2f})"
+            )
+            found.append(problem("framing", domain, note, fix=fix))
+    return found
 
 
 def _place(domains: list[str]) -> Callable[[Problem], tuple[object, ...]]:
     """The sort key of problems: errors first, then by check, domain and files."""
 
-    def key(problem: Problem) -> tuple[object, ...]:
-        first = domains.index(problem.domain) if problem.domain in domains else -1
-        place = CHECKS.index(problem.check)
-        return (place, first, problem.domain, problem.files, problem.text)
+    def key(found: Problem) -> tuple[object, ...]:
+        first = domains.index(found.domain) if found.domain in domains else -1
+        place = CHECKS.index(found.check)
+        return (place, first, found.domain, found.files, found.text)
 
     return key
 
 
 def _look_at_all(
-    items: Sequence[Item], load: Callable[[Item], Grey], progress: Progress | None
-) -> Iterator[_Seen | Problem]:
+    items: Sequence[Item], load: Callable[[Item], Loaded], progress: Progress | None
+) -> Iterator[Seen | Problem]:
     pool = ThreadPoolExecutor(THREADS)
     try:
-        results = pool.map(lambda item: _look_at(item, load), items)
+        results = pool.map(lambda item: look_at(item, load), items)
         for done, result in enumerate(results, start=1):
             if progress:
                 progress(done, len(items), "images")
@@ -181,117 +149,141 @@ def _look_at_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _look_at(item: Item, load: Callable[[Item], Grey]) -> _Seen | Problem:
-    try:
-        image = load(item)
-    except Undecodable as error:
-        return _problem("corrupt", item.domain, f"{item.file} {error}", (item.file,))
-    except OSError as error:
-        note = f"{item.file} cannot be read: {error.strerror or error}"
-        return _problem("corrupt", item.domain, note, (item.file,))
-    height, width = image.shape
-    if min(height, width) < LEAST_SIDE:
-        note = f"{item.file} has {height} x {width} pixels, at least {LEAST_SIDE} are needed"
-        return _problem("too small", item.domain, note, (item.file,))
-    levels = quantise(image)
-    below = np.cumsum(np.bincount(levels.ravel(), minlength=WHITE + 1)) / levels.size
-    low, high = np.searchsorted(below, (0.01, 0.99)) / WHITE
-    middle = levels[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    return _Seen(
-        item=item,
-        thumbnail=similarity.thumbnail(image),
-        low=float(low),
-        high=float(high),
-        black=float((middle <= int(END * WHITE)).mean()),
-        white=float((middle >= int((1 - END) * WHITE)).mean()),
-        digest=hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).digest(),
-    )
-
-
-def _is_empty(seen: _Seen) -> bool:
-    return seen.high - seen.low < EMPTY_RANGE
-
-
-def _ranges(domain: str, seen: list[_Seen]) -> Iterator[Problem]:
+def _ranges(domain: str, seen: list[Seen]) -> Iterator[Problem]:
     """Empty images, images that use little of the range, and saturated ones."""
-    empty = [s for s in seen if _is_empty(s)]
+    empty = [s for s in seen if is_empty(s)]
     if empty:
-        note = f"constant or nearly so: {_names(empty)}"
-        yield _problem("empty", domain, note, _files(empty))
-    little = [s for s in seen if not _is_empty(s) and s.high - s.low < LITTLE_RANGE]
+        note = f"constant or nearly so: {names(empty)}"
+        yield problem("empty", domain, note, files(empty))
+    little = [s for s in seen if not is_empty(s) and s.high - s.low < LITTLE_RANGE]
     if little:
         low, high = min(s.low for s in little), max(s.high for s in little)
         note = (
             f"{len(little)} of {len(seen)} images of {domain} use little of the range, "
-            f"{low:.3f} to {high:.3f} of 0 to 1 ({_names(little)})"
+            f"{low:.3f} to {high:.3f} of 0 to 1 ({names(little)})"
         )
         fix = "set window = [LOW, HIGH] in dataset.toml"
-        yield _problem("little range", domain, note, _files(little), fix)
+        yield problem("little range", domain, note, files(little), fix)
     usual = [s for s in seen if s.high - s.low >= LITTLE_RANGE]
     burnt = [s for s in usual if s.black > BLACK_SHARE or s.white > WHITE_SHARE]
     if burnt:
         black, white = max(s.black for s in burnt), max(s.white for s in burnt)
         note = (
             f"{len(burnt)} of {len(seen)} images of {domain} are cut off at the ends of the scale: "
-            f"up to {black:.0%} of the middle black, {white:.0%} white ({_names(burnt)})"
+            f"up to {black:.0%} of the middle black, {white:.0%} white ({names(burnt)})"
         )
         fix = "set a wider window in dataset.toml"
-        yield _problem("saturated", domain, note, _files(burnt), fix)
+        yield problem("saturated", domain, note, files(burnt), fix)
 
 
-def _polarity(domain: str, seen: list[_Seen]) -> Iterator[Problem]:
-    """Images that are inverted relative to the others; a domain that may be bone-bright."""
+def _inverted(domain: str, seen: list[Seen]) -> Iterator[Problem]:
+    """Images that are inverted relative to the others."""
     if not seen:
         return
-    thumbnails = _thumbnails(seen)
-    inverted = similarity.negatives(thumbnails, INVERTED)
-    odd = [s for s, is_odd in zip(seen, inverted, strict=True) if is_odd]
+    odd = [s for s, is_odd in zip(seen, inverted(thumbnails(seen)), strict=True) if is_odd]
     if odd:
         note = (
             f"{len(odd)} of {len(seen)} images of {domain} are inverted relative to the others: "
-            f"{_names(odd)}"
+            f"{names(odd)}"
         )
         fix = "store them like the others, or make them a domain of their own"
-        yield _problem("mixed polarity", domain, note, _files(odd), fix)
-    difference = float(np.median(similarity.border_less_centre(thumbnails[~inverted])))
-    if difference < -DARK_BORDER:
-        note = (
-            f"the borders of {domain} are darker than its centres by {-difference:.2f}, as if bone "
-            "were bright"
-        )
+        yield problem("mixed polarity", domain, note, files(odd), fix)
+
+
+def _beliefs(domains: Mapping[str, Sequence[Seen]]) -> list[Belief]:
+    """What images and headers say of the polarity of each domain."""
+    chosen = {
+        name: [seen[k] for k in np.linspace(0, len(seen) - 1, min(VOTERS, len(seen))).astype(int)]
+        for name, seen in domains.items()
+        if seen
+    }
+    shown = {name: agreed([s.bone_bright for s in seen]) for name, seen in chosen.items()}
+    return believe({name: thumbnails(seen) for name, seen in chosen.items()}, shown)
+
+
+def _polarity(domains: _Domains, say: Callable[[str], None]) -> Iterator[Problem]:
+    """Domains whose bone seems to be bright, by headers, their air or other domains."""
+    for belief in _beliefs(domains):
+        if not belief.bone_bright:
+            known = "bone is dark" if belief.sure else "it is not sure that bone is dark"
+            say(f"polarity: {belief.domain}: {known}: {belief.why}")
+            continue
+        note = f"bone seems to be bright in {belief.domain}: {belief.why}"
         fix = 'if so, set polarity = "bone-bright" in dataset.toml'
-        yield _problem("polarity", domain, note, fix=fix)
+        if not belief.sure:
+            others = ", ".join(belief.opposite)
+            note = f"{belief.domain} and {others} have opposite polarity: {belief.why}"
+            fix = "set polarity in dataset.toml, by domain: look which of them has bright bone"
+        yield problem("polarity", belief.domain, note, fix=fix)
 
 
-def _duplicates(domain: str, seen: list[_Seen]) -> Iterator[Problem]:
-    """One problem for each set of equal images."""
+def _depths(domain: str, seen: Sequence[Seen]) -> Iterator[Problem]:
+    """Two bit depths in a domain, of which one uses much less of the range than the other."""
+    tops: dict[int, list[float]] = {}
+    for one in seen:
+        tops.setdefault(one.bits, []).append(one.high)
+    highest = {bits: float(np.median(high)) for bits, high in tops.items()}
+    if len(tops) < 2 or max(highest.values()) < UNLIKE_DEPTHS * min(highest.values()):
+        return
+    note = f"{domain} has files of {depths([s.bits for s in seen])}, whose brightest greys are " + (
+        " and ".join(f"{highest[bits]:.2f} ({bits} bits)" for bits in sorted(highest))
+    )
+    fix = "no window fits both: store all images with one bit depth, or make two domains of them"
+    yield problem("bit depths", domain, note, fix=fix)
+
+
+def _duplicates(domain: str, seen: list[Seen]) -> Iterator[Problem]:
+    """One problem for each set of equal images, or one for all of very many."""
     if len(seen) < 2:
         return
-    thumbnails = _thumbnails(seen)
-    pairs = similarity.near_pairs(similarity.perceptual_hashes(thumbnails), HASH_BITS)
-    details = similarity.details(thumbnails)
+    small = thumbnails(seen)
+    pairs = similarity.near_pairs(similarity.perceptual_hashes(small), HASH_BITS)
+    details, coarse = similarity.details(small), similarity.details(similarity.blurred(small))
+    sides = np.array([s.side for s in seen])[pairs]
+    # A small copy has lost the finest details.
+    resized = sides.min(axis=1) < THUMBNAIL * sides.max(axis=1)
     links = [np.empty((0, 2), np.intp)]
-    for some in np.array_split(pairs, len(pairs) // 4096 + 1):
-        alike = (details[some[:, 0]] * details[some[:, 1]]).sum(axis=1) >= DUPLICATE
+    parts = len(pairs) // 4096 + 1
+    for some, tiny in zip(
+        np.array_split(pairs, parts), np.array_split(resized, parts), strict=True
+    ):
+        first, second = some.T
+        fine = (details[first] * details[second]).sum(axis=1)
+        alike = np.where(tiny, (coarse[first] * coarse[second]).sum(axis=1), fine) >= DUPLICATE
         links += [p[None] for p in some[alike] if not _are_exposures(seen[p[0]], seen[p[1]])]
-    sets: dict[int, list[_Seen]] = {}
+    sets: dict[int, list[Seen]] = {}
     labels = similarity.clusters(len(seen), np.concatenate(links))
     for label, one in zip(labels.tolist(), seen, strict=True):
         sets.setdefault(label, []).append(one)
+    found: dict[str, list[list[Seen]]] = {}
     for same in sets.values():
-        splits = sorted({_split(s) for s in same})
-        note = f"the same image in {' and '.join(splits)}: {_names(same)}"
         if len(same) > 1:
-            check = "leakage" if len(splits) > 1 else "duplicates"
-            yield _problem(check, domain, note, _files(same))
+            check = "leakage" if len(set(map(_split, same))) > 1 else "duplicates"
+            found.setdefault(check, []).append(same)
+    for check, alike in found.items():
+        for group in alike if len(alike) <= MANY else [[s for same in alike for s in same]]:
+            splits = " and ".join(sorted(set(map(_split, group))))
+            what = (
+                f"{len(alike)} images are in {splits} twice"
+                if len(alike) > MANY
+                else (f"the same image in {splits}")
+            )
+            fix = "move small copies (thumbnails) out of the folder" if _sizes(alike) else ""
+            yield problem(check, domain, f"{what}: {names(group)}", files(group), fix)
 
 
-def _split(seen: _Seen) -> str:
+def _sizes(alike: list[list[Seen]]) -> bool:
+    """Whether most of the equal images differ in size."""
+    small = [min(s.side for s in same) < THUMBNAIL * max(s.side for s in same) for same in alike]
+    return sum(small) > len(small) / 2
+
+
+def _split(seen: Seen) -> str:
     """The split of an image; that of the first exposures if it is a second exposure."""
     return seen.item.split.removesuffix("_repeat")
 
 
-def _are_exposures(one: _Seen, other: _Seen) -> bool:
+def _are_exposures(one: Seen, other: Seen) -> bool:
     """Whether one of two images is a second exposure in the split of the other."""
     return one.item.split != other.item.split and _split(one) == _split(other)
 
@@ -306,10 +298,10 @@ def _copies(domains: _Domains) -> Iterator[Problem]:
             continue
         if digests == known:
             note = f"{one} and {other} hold the same {len(ours)} images"
-            yield _problem("identical domains", f"{one}, {other}", note)
+            yield problem("identical domains", f"{one}, {other}", note)
         else:
-            note = f"{one} and {other} share images, pixel by pixel: {_names(both)}"
-            yield _problem("shared images", f"{one}, {other}", note, _files(both))
+            note = f"{one} and {other} share images, pixel by pixel: {names(both)}"
+            yield problem("shared images", f"{one}, {other}", note, files(both))
 
 
 def _alignment(domains: _Domains) -> Iterator[Problem]:
@@ -321,11 +313,11 @@ def _alignment(domains: _Domains) -> Iterator[Problem]:
     unaligned: list[tuple[str, str]] = []
     differ: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for one, other in combinations(domains, 2):
-        names = sorted(views[one].keys() & views[other].keys())
-        if len(names) < LEAST_VIEWS:
+        shared = sorted(views[one].keys() & views[other].keys())
+        if len(shared) < LEAST_VIEWS:
             continue
         edges = [
-            similarity.edges(_thumbnails([views[domain][name] for name in names]))
+            similarity.edges(thumbnails([views[domain][name] for name in shared]))
             for domain in (one, other)
         ]
         wrong = similarity.misaligned(*edges)
@@ -333,7 +325,7 @@ def _alignment(domains: _Domains) -> Iterator[Problem]:
             unaligned.append((one, other))
             continue
         for index in np.flatnonzero(wrong):
-            differ.setdefault(names[index], []).append((one, other))
+            differ.setdefault(shared[index], []).append((one, other))
     if unaligned:
         concerned = dict.fromkeys(domain for pair in unaligned for domain in pair)
         listed = "; ".join(f"{one} and {other}" for one, other in unaligned)
@@ -342,12 +334,12 @@ def _alignment(domains: _Domains) -> Iterator[Problem]:
             f"others ({listed})"
         )
         fix = 'set alignment = "none" in dataset.toml'
-        yield _problem("unaligned", ", ".join(concerned), note, fix=fix)
+        yield problem("unaligned", ", ".join(concerned), note, fix=fix)
     for name, pairs in differ.items():
         yield _misaligned(pairs, {domain: views[domain].get(name) for domain in domains})
 
 
-def _misaligned(pairs: list[tuple[str, str]], views: dict[str, _Seen | None]) -> Problem:
+def _misaligned(pairs: list[tuple[str, str]], views: dict[str, Seen | None]) -> Problem:
     """The problem of one id; the domain that differs from most others comes first."""
     times = Counter(domain for pair in pairs for domain in pair)
     order = sorted(times, key=lambda domain: (-times[domain], list(times).index(domain)))
@@ -356,7 +348,7 @@ def _misaligned(pairs: list[tuple[str, str]], views: dict[str, _Seen | None]) ->
     alone = len(order) > 2 and times[order[0]] > times[order[1]]
     others = ", ".join(s.item.file for s in shown[1:])
     note = f"{shown[0].item.file} seems to show another view than {others}"
-    return _problem("misaligned", order[0] if alone else ", ".join(order), note, _files(shown))
+    return problem("misaligned", order[0] if alone else ", ".join(order), note, files(shown))
 
 
 def _counts(domains: _Domains) -> Iterator[Problem]:
@@ -366,34 +358,14 @@ def _counts(domains: _Domains) -> Iterator[Problem]:
         train, test = trains[name], _count(seen, "test")
         if train < FEW_TRAIN or test < FEW_TEST:
             note = f"{name} has only {train} training and {test} test images that can be used"
-            yield _problem("few images", name, note)
+            yield problem("few images", name, note)
     least, most = min(trains.values(), default=0), max(trains.values(), default=0)
     if most > UNEQUAL * least:
         listed = ", ".join(f"{name} {count}" for name, count in trains.items())
         smallest = min(trains, key=lambda name: trains[name])
         note = f"numbers of training images differ widely: {listed}"
-        yield _problem("unequal counts", smallest, note)
+        yield problem("unequal counts", smallest, note)
 
 
-def _count(seen: list[_Seen], split: str) -> int:
+def _count(seen: list[Seen], split: str) -> int:
     return sum(s.item.split == split for s in seen)
-
-
-def _thumbnails(seen: list[_Seen]) -> Grey:
-    return np.stack([s.thumbnail for s in seen])
-
-
-def _files(seen: Sequence[_Seen]) -> tuple[str, ...]:
-    return tuple(s.item.file for s in seen)
-
-
-def _names(seen: list[_Seen], most: int = 3) -> str:
-    """The names of the first files, and the number of the others."""
-    rest = f" and {len(seen) - most} more" if len(seen) > most else ""
-    return ", ".join(_files(seen[:most])) + rest
-
-
-def _problem(
-    check: str, domain: str, note: str, files: tuple[str, ...] = (), fix: str = ""
-) -> Problem:
-    return Problem(check, "error" if check in ERRORS else "warning", note, fix, domain, files)

@@ -1,4 +1,4 @@
-"""Similarity of images, computed on thumbnails: hashes, details, edges, polarity."""
+"""Similarity of images, computed on thumbnails: hashes, details, edges."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,12 @@ def standardise(images: NDArray[np.floating]) -> Grey:
     return unit
 
 
+def blurred(thumbnails: Grey) -> Grey:
+    """Thumbnails without what copies of a quarter of the size have lost."""
+    smooth: Grey = ndimage.gaussian_filter(thumbnails, (0, 2.5, 2.5))
+    return smooth
+
+
 def details(thumbnails: Grey) -> Grey:
     """Details, which distinguish views: thumbnails minus their blur (sigma 2), standardised."""
     return standardise(thumbnails - ndimage.gaussian_filter(thumbnails, (0, 2, 2)))
@@ -80,6 +86,16 @@ def edges(thumbnails: Grey) -> Grey:
     return standardise(np.sqrt(np.hypot(along_y, along_x)))
 
 
+def are_partners(shares: NDArray[np.float64]) -> bool:
+    """Whether partners are on average more alike than strangers, by three standard errors.
+
+    Args:
+        shares: `closer_strangers` of each row. Of four rows and more, some can be so alike.
+    """
+    # The mean of n uniform numbers in [0, 1] is 0.5 ± 0.29 / sqrt(n).
+    return len(shares) > 0 and bool(shares.mean() <= 0.5 - 3 * 0.29 / len(shares) ** 0.5)
+
+
 def misaligned(one: Grey, other: Grey) -> NDArray[np.bool_] | None:
     """Which rows of `one` and `other` (standardised, `[n, d]`, n > 1) show different views.
 
@@ -88,17 +104,15 @@ def misaligned(one: Grey, other: Grey) -> NDArray[np.bool_] | None:
     partner; if three quarters of the rows are clearly aligned, more than a tenth.
 
     Returns:
-        bool `[n]`; None if partners on average are not more alike than strangers, by three
-        standard errors.
+        bool `[n]`; None if rows are no partners (`are_partners`).
     """
-    shares = _closer_strangers(one, other)
-    # The mean of n uniform numbers in [0, 1] is 0.5 ± 0.29 / sqrt(n).
-    if shares.mean() > 0.5 - 3 * 0.29 / len(shares) ** 0.5:
+    shares = closer_strangers(one, other)
+    if not are_partners(shares):
         return None
     return np.asarray(shares > (0.1 if np.quantile(shares, 0.75) <= 0.02 else 0.5))
 
 
-def _closer_strangers(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.float64]:
+def closer_strangers(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.float64]:
     """Share of the strangers that a row resembles more than its partner: float64 `[n]`.
 
     Averaged over both directions: 0 for aligned rows, about 1/2 for random ones. At most `sample`
@@ -112,29 +126,3 @@ def _closer_strangers(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.f
     closer += (other @ one[chosen].T > partners).sum(axis=1)
     strangers = len(chosen) - np.isin(np.arange(number), chosen)
     return np.asarray(closer / (2 * strangers))
-
-
-def negatives(thumbnails: Grey, correlation: float) -> NDArray[np.bool_]:
-    """Which of the thumbnails `[n, SIDE, SIDE]` are negatives of most others: bool `[n]`.
-
-    An image is a negative if it correlates with the mean of all, negatives inverted, below
-    `correlation`. Mean and signs are computed in turns, so that the negatives do not cancel the
-    others in the mean. Of two equal halves the one with darker borders counts as negative.
-    """
-    rows = standardise(thumbnails)
-    signs = np.where(rows @ rows[0] < 0, -1.0, 1.0)
-    for _ in range(5):
-        signs = np.where(rows @ (signs @ rows) < 0, -1.0, 1.0)
-    mean = standardise((signs @ rows)[None])[0]
-    alike = rows @ mean
-    balance = signs.sum() or float(signs @ border_less_centre(thumbnails))
-    return np.asarray((alike if balance >= 0 else -alike) < correlation)
-
-
-def border_less_centre(thumbnails: Grey) -> NDArray[np.floating]:
-    """How much brighter a rim of 4 pixels is than the middle half of each thumbnail: `[n]`."""
-    rim, quarter = 4, SIDE // 4
-    border = np.ones(thumbnails.shape[1:], np.bool_)
-    border[rim:-rim, rim:-rim] = False
-    centre = thumbnails[:, quarter:-quarter, quarter:-quarter]
-    return np.asarray(thumbnails[:, border].mean(axis=1) - centre.mean(axis=(1, 2)))

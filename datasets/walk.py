@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xbench.core.files import home
-from xbench.datasets.decode import SUFFIXES
 from xbench.datasets.describe import FILE
 
 #: Files and folders that operating systems and storage devices leave behind, in lower case.
@@ -70,16 +69,6 @@ def is_junk(name: str) -> bool:
     (True, True, True, False)
     """
     return name.startswith(".") or name.lower() in JUNK
-
-
-def stem(name: str) -> str:
-    """A file's name without its ending; dots in a name such as 1.2.840.10008 begin no ending.
-
-    >>> stem("a.b.PNG"), stem("1.2.840.10008")
-    ('a.b', '1.2.840.10008')
-    """
-    endings = [ending for ending in SUFFIXES if name.lower().endswith(ending)]
-    return name[: len(name) - len(max(endings, key=len, default=""))]
 
 
 def _is_ours(folder: Path, names: set[str]) -> bool:

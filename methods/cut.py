@@ -118,7 +118,7 @@ class CUTLearner(GanLearner):
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Unpaired images of both domains, patches to contrast, and flips."""
-        batch, positions = super().draw(generator), self.method.positions
+        batch, positions = super().draw(generator), self.method.positions(self.side)
         batch["patches"] = draw_locations(self.batch, positions, self.config.patches, generator)
         batch["flip"] = torch.rand(self.batch, generator=generator, device=self.device) < 0.5
         return batch

@@ -98,7 +98,7 @@ class CycleGANLearner(GanLearner):
         for net in made.values():
             init_normal(net)
         for name in ("history", "history_back"):
-            made[name] = History(self.config.buffer, method.padded)
+            made[name] = History(self.config.buffer, self.side)
         return made
 
     def draw(self, generator: torch.Generator) -> Batch:

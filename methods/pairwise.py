@@ -60,11 +60,9 @@ class PairwiseMethod(Method):
         crop: int | None = getattr(self.config, "crop", None)
         return crop
 
-    @property
-    def padded(self) -> int:
-        """Side of training images after cropping and padding."""
-        side = min(self.crop or self.size, self.size)
-        return math.ceil(side / MULTIPLE) * MULTIPLE
+    def drawn(self, side: int) -> int:
+        """Side of what is drawn from training images of a side: cropped and padded."""
+        return math.ceil(min(self.crop or side, side) / MULTIPLE) * MULTIPLE
 
     @classmethod
     def profile_images(cls, profile: Profile) -> int:
@@ -189,12 +187,16 @@ class PairTraining(Training):
 
 
 class PairLearner(training.Learner):
-    """Images of both domains and fresh networks; a child adds optimisers and losses."""
+    """Images of both domains and fresh networks; a child adds optimisers and losses.
+
+    `side` is that of the images that a step draws.
+    """
 
     def __init__(self, method: Any, data: TrainData, pair: Pair, seed: int) -> None:
         self.method, self.config, self.device = method, method.config, method.device
         self.batch = method.config.batch
         self.images = [data.train(domain) for domain in pair]
+        self.side = method.drawn(self.images[0][0].shape[-1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             networks = self.make_networks()

@@ -37,10 +37,9 @@ class ContrastMethod(PairwiseMethod):
         """Layers of the generator whose features are contrasted."""
         return encoder_taps(self.config.blocks, self.config.antialias)
 
-    @property
-    def positions(self) -> list[int]:
-        """Positions at each tap for training images."""
-        config, side = self.config, self.padded
+    def positions(self, side: int) -> list[int]:
+        """Positions at each tap for images of a side."""
+        config = self.config
         return tap_positions(self.taps, side, side, config.antialias, config.kernel)
 
     def make_projector(self) -> PatchProjector:

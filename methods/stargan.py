@@ -94,11 +94,6 @@ class StarGAN(JointMethod):
         """
         return math.lcm(MULTIPLE, 2**self.config.critic_layers)
 
-    @property
-    def padded(self) -> int:
-        """Side of training images."""
-        return math.ceil(self.size / self.multiple) * self.multiple
-
     def make_net(self, device: torch.device) -> StarGenerator:
         """The generator."""
         config = self.config
@@ -106,11 +101,12 @@ class StarGAN(JointMethod):
             len(self.domains), width=config.width, blocks=config.blocks, inject=config.inject
         ).to(device)
 
-    def make_critic(self) -> StarCritic:
-        """The critic, whose layer for the classes is as large as the image demands."""
+    def make_critic(self, side: int) -> StarCritic:
+        """The critic, whose layer for the classes is as large as images of this side demand."""
         config = self.config
+        padded = math.ceil(side / self.multiple) * self.multiple
         return StarCritic(
-            self.padded, len(self.domains), width=config.critic_width, layers=config.critic_layers
+            padded, len(self.domains), width=config.critic_width, layers=config.critic_layers
         )
 
     def make_learner(self, data: TrainData, seed: int) -> "StarLearner":
@@ -120,7 +116,7 @@ class StarGAN(JointMethod):
     def training_params(self) -> int:
         """The critic."""
         with torch.device("meta"):
-            return count(self.make_critic())
+            return count(self.make_critic(self.size))
 
     def label(self, source: str, target: str) -> Tensor:
         """The label `[1, domains]` at the set strength."""
@@ -158,7 +154,7 @@ class StarLearner(training.Learner):
             torch.manual_seed(seed_from(seed, "init"))
             made: dict[str, nn.Module] = {
                 "net": method.make_net(torch.device("cpu")),
-                "critic": method.make_critic(),
+                "critic": method.make_critic(self.images[0][0].shape[-1]),
             }
         self.networks = {name: net.to(self.device) for name, net in made.items()}
         self.averages, self.ema_decay = {}, config.ema

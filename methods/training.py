@@ -12,6 +12,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,15 +261,17 @@ def make_accelerator(device: torch.device) -> "Accelerator":
     from accelerate.utils import AutocastKwargs
 
     cuda = device.type == "cuda"
-    if processes.number() == 1:
+    alone = processes.number() == 1
+    if alone:
         # It remembers the first device and precision of a process and refuses others.
         AcceleratorState._reset_state(reset_partial_state=True)
     # Weights that were cast without gradients must not be reused where gradients are needed:
     # older versions of torch lose these gradients.
     uncached = AutocastKwargs(cache_enabled=False)
-    return Accelerator(
-        cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[uncached]
-    )
+    with processes.unlaunched() if alone else nullcontext():
+        return Accelerator(
+            cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[uncached]
+        )
 
 
 def _step(

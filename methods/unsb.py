@@ -201,7 +201,7 @@ class UnsbLearner(GanLearner):
         """Images that start the three chains, the index where they end, all noise, patches."""
         config, number = self.config, self.batch
         source, target = self.images
-        crop, positions = self.method.crop, self.method.positions
+        crop, positions = self.method.crop, self.method.positions(self.side)
         chains = [
             draw_images(images, number, generator, self.device, crop)
             for images in (source, source, target)

@@ -10,6 +10,7 @@ from xbench.records.schema import (
     DataFacts,
     Finished,
     MethodFacts,
+    Provenance,
     Record,
     UtilityRecord,
     Value,
@@ -79,7 +80,7 @@ def record(
         },
         images_sha256="0" * 64,
         seconds={"translate": seconds},
-        provenance=provenance,
+        provenance=Provenance(**provenance),
         finished=f"2026-01-01T00:00:{seed:02d}+00:00",
     )
 

@@ -17,7 +17,7 @@ from xbench.cli.compare import sentences
 from xbench.core.errors import UserError
 from xbench.metrics.base import METRICS
 from xbench.metrics.uncertainty import left_out
-from xbench.records.schema import DataFacts, MethodFacts, Record, Value
+from xbench.records.schema import DataFacts, MethodFacts, Provenance, Record, Value
 from xbench.records.store import Store
 from xbench.records.units import UnitId
 
@@ -86,7 +86,7 @@ def write_row(
                 metrics=metrics,
                 images_sha256="0",
                 seconds={},
-                provenance={},
+                provenance=Provenance(),
                 finished="2030-01-01T00:00:00+00:00" if key == "made-up-v1" else "1999-01-01",
             ),
         )

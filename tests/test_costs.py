@@ -87,7 +87,7 @@ def test_budgets_are_compared_on_the_pairs_that_all_rows_have(xbench: Xbench) ->
     lines = pd.read_csv("budgets.csv").set_index("method")
     assert lines.ltd[table.index].tolist() == pytest.approx(table.ltd.tolist())
     assert lines.train_seconds[table.index].tolist() == table.train_seconds.tolist()
-    assert "Pairs: sim → real_a, real_a → sim." in (FOLDER / "tables/budgets.md").read_text()
+    assert r"Pairs: sim → real\_a, real\_a → sim." in (FOLDER / "tables/budgets.md").read_text()
 
 
 def test_pairs_and_rows_of_a_budget_figure_can_be_chosen(xbench: Xbench) -> None:

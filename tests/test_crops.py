@@ -80,7 +80,7 @@ def test_squares_lie_within_the_image_and_anywhere_in_it() -> None:
 
 def test_a_square_as_large_as_the_image_is_the_image() -> None:
     assert torch.equal(random_squares(RAMP, 64, torch.Generator()), RAMP)
-    assert drawn(make(CUT, crop=64))["a"].shape[-1] == make(CUT).padded == SIZE
+    assert drawn(make(CUT, crop=64))["a"].shape[-1] == make(CUT).drawn(SIZE) == SIZE
 
 
 def test_without_a_crop_nothing_else_is_drawn() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from xbench.datasets.decode import Undecodable, is_image, read
 from xbench.datasets.prepare import normalise, to_square
@@ -96,6 +96,35 @@ def test_dicom_is_read_as_it_is_displayed(tmp_path: Path, save_dicom: SaveDicom)
     assert normalise(read(rescaled), None, invert=False) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("elements", "shown"),
+    [
+        ({"Modality": "DX"}, "bone-bright"),
+        ({"Modality": "DX", "PhotometricInterpretation": "MONOCHROME1"}, "bone-bright"),
+        ({"Modality": "DX", "PresentationIntentType": "FOR PROCESSING"}, None),
+        ({"Modality": "XA"}, None),
+        ({"Modality": "XA", "PixelIntensityRelationshipSign": 1}, "bone-dark"),
+        ({"Modality": "XA", "PixelIntensityRelationshipSign": -1}, "bone-bright"),
+        (
+            {
+                "PixelIntensityRelationshipSign": 1,
+                "PhotometricInterpretation": "MONOCHROME1",
+                "PresentationLUTShape": "INVERSE",  # another word for MONOCHROME1
+            },
+            "bone-bright",
+        ),
+        ({"Modality": "CR", "PixelIntensityRelationshipSign": 1}, None),  # a contradiction
+        ({"Modality": "MR"}, None),
+        ({}, None),
+    ],
+)
+def test_the_header_tells_the_displayed_polarity(
+    tmp_path: Path, save_dicom: SaveDicom, elements: dict[str, Any], shown: str | None
+) -> None:
+    path = save_dicom(tmp_path / "a.dcm", np.zeros((32, 32)), **elements)
+    assert read(path).shown == shown
+
+
 def _truncated(folder: Path, _: SaveDicom) -> Path:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(
         folder / "whole.png"
@@ -155,8 +184,12 @@ def _dicom(**elements: Any) -> Make:
         (_dicom(PixelData=None), "no pixel data"),
         (_dicom(NumberOfFrames=12), "12 frames"),
         (
-            _dicom(syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(16)])),
+            _dicom(syntax=JPEGLSLossless, PixelData=encapsulate([bytes(16)])),
             "no decoder is installed",
+        ),
+        (
+            _dicom(syntax=JPEG2000Lossless, PixelData=encapsulate([bytes(16)])),
+            "is damaged",  # Pillow decodes JPEG 2000
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """A disk that fills or cannot be written: told in three lines, nothing lost, and it goes on."""
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -158,3 +159,41 @@ def test_a_folder_that_can_only_be_read_is_told_before_any_work(
         assert "cannot be written" in refused.err
         assert "try: --out" in refused.err
     assert records(out) == before
+
+
+def test_results_that_can_only_be_read_are_shown(
+    xbench: Xbench, disk: Callable[[str], Disk], tmp_path: Path
+) -> None:
+    small = disk("20m")
+    out = small.folder / "out"
+    assert xbench(*SMOKE, "--method", "histogram", "--out", out).code == 0
+    small.protect()
+    place = ("--profile", "smoke", "--out", out)
+    board = xbench("leaderboard", *place, "--json")
+    assert board.code == 0
+    assert "nothing was written" in board.err
+    assert "histogram" in {row["method"] for row in json.loads(board.out)}
+    assert xbench("leaderboard", *place, "--to", "board.md").code == 0
+    compared = xbench("compare", "histogram", "identity", "--metric", "ssim", *place, "--json")
+    assert compared.code == 0
+    assert json.loads(compared.out)["picture"] is None
+    refused = xbench("report", *place)
+    assert refused.code == 2
+    assert "try: another --to" in refused.err
+    assert xbench("report", *place, "--to", "report.html").code == 0
+
+
+def test_settings_of_images_that_can_only_be_read_go_into_the_command(
+    xbench: Xbench, disk: Callable[[str], Disk]
+) -> None:
+    small = disk("20m")
+    assert xbench("data", "export", "phantom", small.folder / "d", "--profile", "smoke").code == 0
+    (small.folder / "d" / "dataset.toml").unlink()
+    small.protect()
+    refused = xbench("data", "init", small.folder / "d")
+    assert refused.code == 2
+    assert "make room" not in refused.err
+    assert "--set data.polarity" in refused.err
+    options = ("--profile", "smoke", "--set", "data.polarity=bone-dark", "--pairs", PAIRS)
+    done = xbench("run", "--method", "identity", "--dataset", small.folder / "d", *options)
+    assert done.code == 0, done.err

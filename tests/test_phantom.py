@@ -15,10 +15,11 @@ from torch.nn.functional import max_pool2d
 from xbench.core.errors import UserError
 from xbench.core.files import atomic
 from xbench.core.profiles import PROFILES
-from xbench.datasets.base import Dataset, Images, TrainOnly
+from xbench.datasets.base import Dataset, Images
 from xbench.datasets.labels import Labels
 from xbench.datasets.phantom import Phantom, PhantomConfig
 from xbench.datasets.phantom.files import Job
+from xbench.datasets.visible import TrainOnly
 
 TINY = PhantomConfig(
     size=32,

@@ -3,7 +3,12 @@
 Nor does anything that it says lead out of a folder, or end a command in a crash.
 """
 
+import csv
 import json
+import os
+import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +61,16 @@ def edited(where: str, value: object) -> dict[str, Any]:
         ("metrics.ssim.per_image", [0.5]),
         ("metrics.ssim.value", "high"),
         ("unknown", 1),
+        ("method.params", -5),
+        ("method.params", 10**30),
+        ("method.config", {"tau": [[[[[[[[[[1]]]]]]]]]]}),
+        ("method.config", {"tau": "\u202e"}),
+        ("provenance", {"packages": "none"}),
+        ("provenance.threads", "x"),
+        ("provenance.cpu", {"a": 1}),
+        ("seconds", {"score": -1}),
+        ("polarity", 7),
+        ("data.groups", ["\u202e"] * 64),
     ],
 )
 def test_a_record_that_was_edited_is_left_out(xbench: Xbench, where: str, value: object) -> None:
@@ -74,12 +89,11 @@ def test_a_record_that_was_edited_is_left_out(xbench: Xbench, where: str, value:
         ("metrics.ssim", {"identity": "mine", "value": 1e308}),
         ("metrics.ftd.left_out", [1.0]),
         ("metrics.unheard_of", {"identity": "x", "value": None, "reason": "none"}),
-        ("method.params", -5),
         ("method.name", "../../evil"),
         ("data.name", "../../evil"),
         ("finished", "tomorrow"),
         ("seconds", {}),
-        ("provenance", {"packages": "none"}),
+        ("provenance", {}),
     ],
 )
 def test_other_edits_crash_nothing(xbench: Xbench, where: str, value: object) -> None:
@@ -119,3 +133,118 @@ def test_no_label_leaves_its_folder(tmp_path: Path, label: str) -> None:
     path = folder / file_name(label)
     path.mkdir(parents=True)
     assert path.resolve().parent == folder
+
+
+@pytest.fixture
+def stranger(xbench: Xbench) -> Path:
+    """The results of a small run, as if they had come by mail."""
+    assert xbench("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR).code == 0
+    return Path("runs/phantom/smoke")
+
+
+PAIR = "real_low:real_normal"
+UNIT = "histogram/seed0/real_low--real_normal"
+
+
+def test_nothing_is_read_written_or_deleted_through_a_link(xbench: Xbench, stranger: Path) -> None:
+    private = Path("private")
+    private.mkdir()
+    (private / "key").write_text("SECRET")
+    (private / "leaderboard.tex").write_text("mine")
+    (private / "ablation-mine.tex").write_text("mine")
+    shutil.rmtree(stranger / "tables")
+    (stranger / "tables").symlink_to(private.resolve())
+    strip = stranger / "strips" / f"{UNIT}.png"
+    strip.unlink()
+    strip.symlink_to((private / "key").resolve())
+
+    result = xbench("leaderboard", "--profile", "smoke")
+    assert result.code == 2
+    assert "is a link" in result.err
+    xbench("publish", "--to", "public")
+    for command in ("plot samples", "report"):
+        xbench(*command.split(), "--profile", "smoke")
+    assert {file.name: file.read_text() for file in private.iterdir()} == {
+        "key": "SECRET",
+        "leaderboard.tex": "mine",
+        "ablation-mine.tex": "mine",
+    }
+    public = [file for file in Path("public").rglob("*") if file.is_file()]
+    assert any(file.suffix == ".json" for file in public)
+    assert not any(b"SECRET" in file.read_bytes() for file in public)
+
+
+def test_a_whole_folder_that_is_a_link_is_not_entered(xbench: Xbench, stranger: Path) -> None:
+    stranger.rename("elsewhere")
+    stranger.symlink_to(Path("elsewhere").resolve())
+    assert xbench("leaderboard", "--profile", "smoke").code == 2
+    assert xbench("publish", "--to", "public").code == 2
+
+
+def test_pipes_are_never_opened(xbench: Xbench, stranger: Path) -> None:
+    """A reader of a named pipe would wait for ever."""
+    for place in (f"strips/{UNIT}.png", f"images/{UNIT}", f"records/{UNIT}.json"):
+        path = stranger / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        os.mkfifo(path)
+        assert xbench("leaderboard", "--profile", "smoke").code == 0
+        assert xbench("plot", "samples", "--profile", "smoke").code in (0, 2)
+
+
+def png(path: Path, side: int) -> None:
+    """A black picture, whose file is small for any side."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes((side + 1) * side), 9)
+    parts = [chunk(b"IHDR", head), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_a_picture_is_measured_before_it_is_decoded(xbench: Xbench, stranger: Path) -> None:
+    for file in (stranger / "images" / UNIT).iterdir():
+        png(file, 5000)
+    result = xbench("verify", stranger / "records" / f"{UNIT}.json", "--json")
+    assert result.code == 1
+    found = {check["check"]: check for check in json.loads(result.out)}
+    assert found["images"]["outcome"] == "differs"
+    assert "5000 x 5000 pixels" in found["images"]["note"]
+
+
+def test_a_record_that_lies_anywhere_can_be_verified(xbench: Xbench, stranger: Path) -> None:
+    shutil.copy(stranger / "records" / f"{UNIT}.json", "copy.json")
+    result = xbench("verify", "copy.json", "--json")
+    found = {check["check"]: check["outcome"] for check in json.loads(result.out)}
+    assert found["images"] == "not verified"
+    number = len(json.loads(Path("copy.json").read_text())["data"]["ids"])
+    result = xbench("verify", "copy.json", "--images", number, "--json")
+    found = {check["check"]: check["outcome"] for check in json.loads(result.out)}
+    assert found["translation"] == "same"
+
+
+def test_text_of_records_is_text(xbench: Xbench) -> None:
+    record = edited("method.assignments", ["x.y=\u202ez"])
+    html = "x <img src=http://evil.example/t.png> ![a](http://evil.example) www.evil.example"
+    for value in record["metrics"].values():
+        value |= {"value": None, "pending": False, "reason": html}
+    put(record)
+    assert xbench("leaderboard").code == 0
+    text = Path("runs/phantom/quick/leaderboard.md").read_text()
+    for sign in ("\u202e", "<img", "](http", "http://", "www."):
+        assert sign not in text
+    assert r"\u202e" in text
+    assert "&lt;img" in text
+
+
+@pytest.mark.parametrize("label", ["=1+1", "@SUM(A1)", "+cmd", "-2+3"])
+def test_no_label_is_a_formula_to_a_spreadsheet(xbench: Xbench, label: str) -> None:
+    place = PLACE.parents[2] / file_name(label) / "seed0" / PLACE.name
+    put(edited("method.label", label), place)
+    assert xbench("leaderboard").code == 0
+    for file in Path("runs/phantom/quick").rglob("*.csv"):
+        cells = [cell for row in csv.reader(file.open()) for cell in row]
+        assert not any(cell.startswith(label) for cell in cells)
+    assert f"'{label}" in Path("runs/phantom/quick/leaderboard.csv").read_text()

@@ -52,13 +52,18 @@ def images_of(record: Path) -> Path:
 def test_an_honest_record_is_verified(xbench: Xbench, record: Path) -> None:
     result = xbench("verify", record, "--json")
     assert result.code == 0
-    assert outcomes(result) == {"images": "same", "translation": "same", "metrics": "same"}
+    found = outcomes(result)
+    assert found.pop("times") == "not verified"
+    assert {*found} == {"images", "translation", "metrics", "method", "data", "training"}
+    assert {*found.values()} == {"same"}
 
 
 @pytest.mark.parametrize("label", ["identity", "floor"])
 def test_reference_rows_are_verified_too(xbench: Xbench, record: Path, label: str) -> None:
     place = record.parents[2] / label / "seed0" / record.name
-    assert set(outcomes(xbench("verify", place, "--json")).values()) == {"same"}
+    found = outcomes(xbench("verify", place, "--json"))
+    assert found.pop("times") == "not verified"
+    assert {*found.values()} == {"same"}
 
 
 def test_an_edited_value_is_found(xbench: Xbench, record: Path) -> None:
@@ -68,6 +73,44 @@ def test_an_edited_value_is_found(xbench: Xbench, record: Path) -> None:
     assert outcomes(result)["metrics"] == "differs"
     edit(record, lambda r: r["metrics"]["ssim"].update(value=0.99))
     assert outcomes(xbench("verify", record, "--json"))["values"] == "differs"
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        ("metrics", lambda r: r["metrics"]["ftd"].update(ci_low=0.0)),
+        ("metrics", lambda r: r["metrics"]["ftd"].update(n=10_000)),
+        ("metrics", lambda r: r["metrics"]["ftd"].update(left_out=[0.1] * 8)),
+        ("metrics", lambda r: r["metrics"]["ssim"]["per_image"].sort()),
+        ("metrics", lambda r: r["metrics"]["ltd"].update(value=None, reason="too few")),
+        ("metrics", lambda r: r.update(polarity=0.99)),
+        ("method", lambda r: r["method"].update(params=7)),
+        ("method", lambda r: r["method"].update(params_total=7)),
+        ("method", lambda r: r["method"].update(nfe=1)),
+        ("method", lambda r: r["method"].update(stochastic=True)),
+        ("method", lambda r: r["method"].update(reference=True)),
+        ("data", lambda r: r["data"]["groups"].reverse()),
+        ("data", lambda r: r["data"]["domain_groups"].update(real_low="synthetic")),
+        ("training", lambda r: r["method"].update(train_seconds=0.1)),
+        ("training", lambda r: r["method"].update(weights_sha256={})),
+        ("times", lambda r: r["seconds"].update(translate=0)),
+    ],
+)
+def test_every_number_that_a_table_shows_is_checked(
+    xbench: Xbench, record: Path, check: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    edit(record, change)
+    result = xbench("verify", record, "--json")
+    assert result.code == 1
+    assert [name for name, outcome in outcomes(result).items() if outcome == "differs"] == [check]
+
+
+def test_damaged_weights_are_a_difference(xbench: Xbench, record: Path) -> None:
+    (weights,) = record.parents[3].glob("trainings/*/*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    result = xbench("verify", record, "--json")
+    assert result.code == 1
+    assert outcomes(result)["training"] == "differs"
 
 
 def test_changed_images_are_found(xbench: Xbench, record: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from xbench.analysis import leaderboard, rows, tables, tuning
 from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
-from xbench.core.files import atomic
+from xbench.core.files import atomic, within
 from xbench.records.folders import profile_folders
 from xbench.records.freshness import why_not_in_table
 from xbench.records.schema import Record
@@ -48,7 +48,7 @@ def publish(out: Path, to: Path) -> list[Path]:
         for path, _ in UtilityStore(folder).record_files():
             _copy_unit(folder, target, path, strip=False)
         if (folder / tuning.FILE).exists():
-            _copy(folder / tuning.FILE, target / tuning.FILE)
+            _copy(folder, target, Path(tuning.FILE))
         make_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -77,12 +77,18 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
     # The record comes last, as the sign that the unit is complete.
     for file in [image, record] if strip else [record]:
         if (folder / file).exists():
-            _copy(folder / file, target / file)
+            _copy(folder, target, file)
 
 
-def _copy(file: Path, to: Path) -> None:
+def _copy(folder: Path, target: Path, file: Path) -> None:
+    """Copy a file from folder to folder, unless a link leads out of one of them."""
+    try:
+        source, to = within(folder, folder / file), within(target, target / file)
+    except OSError as error:
+        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=2)
+        return
     with atomic(to) as part:
-        shutil.copyfile(file, part)
+        shutil.copyfile(source, part)
 
 
 def make_views(results: Results) -> list[Path]:

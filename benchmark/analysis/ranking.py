@@ -80,6 +80,9 @@ def make(by_label: Mapping[str, Row], cross: Sequence[Pair]) -> Ranking:
         return Ranking("ltd", reason=f"the reference row {absent[0]} is not finished")
     identity, floor = named["identity"], named[FLOOR]
     metric = _metric(identity, floor)
+    if math.isnan(identity.mean(metric, identity.pairs)):
+        why = _why_empty(identity, metric, identity.pairs)
+        return Ranking(metric, reason=f"{why}; rows stand in the order of their names")
     bounds = _bounds(identity, floor, aligned=metric == "ltd")
     if isinstance(bounds, str):
         return Ranking(metric, reason=bounds)

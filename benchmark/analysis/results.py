@@ -69,5 +69,5 @@ def read_image(path: Path) -> Pixels | None:
     """Grey values `[H, W]` of a stored PNG; None if it is missing or damaged."""
     try:
         return read_png(path)
-    except (OSError, SyntaxError, ValueError):
+    except OSError:
         return None

@@ -55,11 +55,11 @@ class Summary(NamedTuple):
 def clock(record: Record) -> str:
     """What the seconds of a record were measured on: the GPU, or processor and threads."""
     facts = record.provenance
-    if gpu := facts.get("gpu"):
-        return str(gpu)
-    count = int(facts.get("threads") or 0)
+    if facts.gpu:
+        return facts.gpu
+    count = facts.threads
     threads = f"{count} CPU thread{'s' * (count != 1)}" if count else ""
-    return ", ".join(filter(None, (facts.get("cpu"), threads))) or "an unknown machine"
+    return ", ".join(filter(None, (facts.cpu, threads))) or "an unknown machine"
 
 
 def timed(records: Sequence[Record]) -> list[Record]:

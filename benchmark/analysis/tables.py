@@ -13,9 +13,19 @@ from xbench.analysis.columns import columns, for_people, known_metric
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row, first
 from xbench.analysis.selection import ALL, Selection, shared
-from xbench.analysis.typeset import Cell, Line, Table, dictionaries, latex, lines, markdown, marked
+from xbench.analysis.typeset import (
+    Cell,
+    Line,
+    Table,
+    csv,
+    dictionaries,
+    latex,
+    lines,
+    markdown,
+    marked,
+)
 from xbench.core.errors import UserError, choice
-from xbench.core.files import write_text
+from xbench.core.files import unwritable, within, write_text
 from xbench.core.names import quoted
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import file_name
@@ -203,13 +213,17 @@ def write_utility(folder: Path) -> list[Path]:
     """Write the table of utility, where there is one."""
     if not scores.pairs_of(scores.rows(UtilityStore(folder).records())):
         return []
-    return _save(utility(folder), folder / FOLDER)
+    return _save(utility(folder), within(folder, folder / FOLDER))
 
 
 def write(results: Results) -> Written:
-    """Write all tables of a folder."""
+    """Write all tables of a folder; none where it may only be read, which a note says."""
     folder, by_label = results.folder, results.by_label
+    further_folder = within(folder, folder / FOLDER)
     notes = [*results.notes, *footnotes.inverted(results.records)]
+    if reason := unwritable(folder):
+        notes += [*leaderboard.not_ranked(by_label), f"nothing was written to {reason}"]
+        return Written(leaderboard.board_of(by_label), notes, [])
     files = [_csv(folder / "pairs.csv", leaderboard.pairs_table(results.records))]
     if not by_label:
         empty = leaderboard.board_of(by_label)
@@ -221,7 +235,7 @@ def write(results: Results) -> Written:
     files += [
         _csv(folder / "leaderboard.csv", made.frame),
         _text(folder / "leaderboard.md", markdown(made.text) + "\n".join(tail)),
-        _text(folder / FOLDER / "leaderboard.tex", latex(made.text)),
+        _text(further_folder / "leaderboard.tex", latex(made.text)),
     ]
     further = [groups(by_label), parameters(by_label), *ablations(by_label)]
     if leaderboard.other_budgets(by_label):
@@ -229,12 +243,12 @@ def write(results: Results) -> Written:
     if len(leaderboard.ranked(by_label)) <= MOST_BY_PAIR:
         further.append(pairs(by_label))
     for table in further:
-        files += _save(table, folder / FOLDER)
+        files += _save(table, further_folder)
     files += write_utility(folder)
     old = {
         file
         for name in ("by-pair.*", "budgets.*", "ablation-*")
-        for file in (folder / FOLDER).glob(name)
+        for file in further_folder.glob(name)
     }
     for stale in old - {*files}:
         stale.unlink()
@@ -302,7 +316,7 @@ def _save(made: Made, folder: Path) -> list[Path]:
 
 def _csv(path: Path, frame: pd.DataFrame) -> Path:
     shown = frame.drop(columns="reference", errors="ignore")
-    return _text(path, shown.to_csv(index=False, float_format="%.6g"))
+    return _text(path, csv(shown))
 
 
 def _text(path: Path, text: str) -> Path:

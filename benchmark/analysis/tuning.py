@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from xbench.analysis.columns import of_metric
-from xbench.analysis.typeset import Cell, Table, dictionaries
+from xbench.analysis.typeset import Cell, Table, csv, dictionaries
 from xbench.core.errors import UserError
-from xbench.core.files import write_text
+from xbench.core.files import within, write_text
 from xbench.metrics.base import METRICS
 
 #: In the folder of a profile, `<out>/<dataset>/<profile>`.
@@ -64,7 +64,7 @@ def store(trials: Sequence[Trial], folder: Path) -> Path:
     if (folder / FILE).exists():
         earlier = load(folder)
         table = pd.concat([earlier[~earlier["method"].isin(table["method"])], table])
-    write_text(folder / FILE, table.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / FILE, csv(table))
     return folder / FILE
 
 
@@ -80,7 +80,7 @@ def load(folder: Path) -> pd.DataFrame:
             "expected: what xbench tune wrote",
             "for example: xbench tune --method medshift",
         )
-    return pd.read_csv(folder / FILE)
+    return pd.read_csv(within(folder, folder / FILE))
 
 
 def text(trials: pd.DataFrame) -> Table:

@@ -5,7 +5,7 @@ table on several pages, and both would need our cells of three parts (mean, ±, 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -16,6 +16,7 @@ from xbench.analysis.rows import Mark, Row
 from xbench.analysis.selection import crossing
 from xbench.core.columns import RANKING, Column, crossed
 from xbench.core.pairs import Pair
+from xbench.core.text import in_csv
 from xbench.metrics.base import METRICS
 
 #: Column → label → mark.
@@ -79,13 +80,13 @@ class Table:
         heads = dict.fromkeys(head for line in lines for head in line)
         return [head for head in heads if any(head in line and line[head].text for line in lines)]
 
-    def remarks(self, best: str, second: str) -> list[str]:
-        """What the signs in its cells mean, given how marks look, and its notes."""
+    def remarks(self, best: str, second: str, escape: Callable[[str], str] = str) -> list[str]:
+        """What the signs in its cells mean, given how marks look, and its notes, escaped."""
         cells = [cell for block in self.blocks.values() for line in block for cell in line.values()]
-        signs = [LEGEND] * any(cell.half or cell.sigma for cell in cells)
-        signs += [TRAINED_ONCE] * any(f" {ONE_SEED}" in cell.text for cell in cells)
+        signs = [escape(LEGEND)] * any(cell.half or cell.sigma for cell in cells)
+        signs += [escape(TRAINED_ONCE)] * any(f" {ONE_SEED}" in cell.text for cell in cells)
         signs += [MARKED.format(best, second)] * any(cell.mark for cell in cells)
-        return [*signs, *self.notes]
+        return [*signs, *map(escape, self.notes)]
 
 
 def marked(by_label: Mapping[str, Row], columns: Sequence[Column], pairs: Sequence[Pair]) -> Marks:
@@ -152,12 +153,18 @@ def _live(row: Mapping[str, object], column: Column) -> str:
     return f" ({column.text(live)} live)" if fewer else ""
 
 
+def csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV; no text of it is a formula to a spreadsheet."""
+    safe = frame.map(lambda value: in_csv(value) if isinstance(value, str) else value)
+    return safe.to_csv(index=False, float_format="%.6g")
+
+
 # --- Markdown --------------------------------------------------------------------------------
 
 
 def markdown(table: Table) -> str:
     """The caption, a table for each block, and the notes."""
-    heads, parts = table.heads, [table.caption, ""]
+    heads, parts = table.heads, [_with_code(table.caption), ""]
     for title, block in table.blocks.items():
         parts += [f"### {in_markdown(title)}", ""] if title else []
         parts += [
@@ -169,7 +176,7 @@ def markdown(table: Table) -> str:
             ),
             "",
         ]
-    for remark in table.remarks("**Bold**", "*italic*"):
+    for remark in table.remarks("**Bold**", "*italic*", in_markdown):
         parts += [remark, ""]
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -179,6 +186,12 @@ def _markdown_cell(cell: Cell) -> str:
     return str(replace(cell, text=f"{stars}{in_markdown(cell.text)}{stars}"))
 
 
+def _with_code(text: str) -> str:
+    """A text with parts between backticks, which are set as code."""
+    parts = text.split("`")
+    return "".join(f"`{p}`" if k % 2 else in_markdown(p) for k, p in enumerate(parts))
+
+
 def in_markdown(text: str) -> str:
     r"""A text with all signs escaped that mean something in Markdown.
 
@@ -186,6 +199,9 @@ def in_markdown(text: str) -> str:
     a\_b\|c
     """
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Neither links nor pictures, not even those that some readers make of bare addresses.
+    plain = plain.replace("://", ":&#47;/").replace("www.", "www&#46;")
+    plain = re.sub(r"\](?=[\[(:])", "&#93;", plain)
     return re.sub(r"([\\`*_|$~])", r"\\\1", plain).replace("\n", " ")
 
 
@@ -218,7 +234,7 @@ LINES = 66
 def latex(table: Table) -> str:
     """A `table*` of booktabs with all blocks, or several where they need more than a page."""
     pages = _pages(table.blocks)
-    notes = [rf"{in_latex(remark)}\par" for remark in table.remarks("Bold", "underlined")]
+    notes = [rf"{note}\par" for note in table.remarks("Bold", "underlined", in_latex)]
     parts = [r"% needs \usepackage{booktabs,adjustbox}"]
     for place, blocks in enumerate(pages, 1):
         part = f" Part {place} of {len(pages)}." if len(pages) > 1 else ""

@@ -26,7 +26,9 @@ from xbench.cli.translate import translate
 from xbench.cli.tune import tune
 from xbench.cli.utility import utility
 from xbench.cli.views import leaderboard, plot_app
-from xbench.core.errors import Unavailable, UserError, full_disk
+from xbench.core.console import show_anything
+from xbench.core.errors import Unavailable, UserError, full_disk, read_only
+from xbench.core.files import READ_ONLY
 from xbench.plugins import loading as plugins
 
 app = typer.Typer(
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; mistakes of the user become three lines and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    show_anything()
     with _plain_warnings(debug):
         try:
             given = [at_home(argument) for argument in arguments if argument != "--debug"]
@@ -77,8 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
             # Failures of units are recorded; what gets here is about a path of the user's.
             if debug:
                 raise
+            denied = read_only(error) if error.errno in READ_ONLY else None
             _complain(
-                str(full_disk(error) or "")
+                str(full_disk(error) or denied or "")
                 or f"{error.filename or 'a file'}: {error.strerror or error}\n"
                 "expected: files and folders that can be read and written\n"
                 "look at --out, --to and XBENCH_HOME, or see more with --debug"

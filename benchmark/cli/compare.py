@@ -35,6 +35,7 @@ def compare(
     from xbench.analysis import compare as comparing
     from xbench.analysis.differing import stored
     from xbench.core.console import make_console
+    from xbench.core.files import unwritable
     from xbench.core.settings import file_name
 
     folder = results_folder(dataset, profile, split, out)
@@ -46,7 +47,10 @@ def compare(
             f"{missing} of the {len(result.views)} images that differ most are not shown: their "
             f"translations are not in {folder / 'images'} (published results have none)"
         )
-    if panels:
+    reason = "" if to else unwritable(folder)
+    if panels and reason:
+        notes.append(f"the images that differ most are not drawn: {reason}; draw them: --to FILE")
+    elif panels:
         from xbench.analysis.figures import differences
 
         names = "--".join(map(file_name, (a, b)))

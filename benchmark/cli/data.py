@@ -65,7 +65,9 @@ def data_init(
     """Write a dataset.toml for a folder of images, guessed from them, and a preview picture."""
     from xbench.analysis import figures as plots
     from xbench.datasets.describe import FILE, write_description
+    from xbench.datasets.quality import check_framing
     from xbench.datasets.suggest import suggest
+    from xbench.scoring.enough import advice
 
     if (root / FILE).exists() and not force:
         raise UserError(
@@ -80,7 +82,9 @@ def data_init(
     dataset = _folder(str(root.resolve()))
     _prepared(dataset)
     listing(_counts(dataset), json=False)
-    for line in [dataset.layout.groups, *remarks, *dataset.notes()]:
+    framing = [each.text for each in check_framing(dataset)]
+    notes = [*framing, *dataset.notes(), *advice(dataset, "test")]
+    for line in [dataset.layout.groups, *remarks, *notes]:
         typer.echo(line, err=True)
     print(written)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))
@@ -140,15 +144,16 @@ def data_verify(root: Name, json: Json = False) -> None:
     Exit code 1 if there are errors.
     """
     from xbench.core.console import make_console
-    from xbench.datasets.quality import check, check_labels
+    from xbench.datasets.quality import check, check_framing, check_labels
     from xbench.harness.progress import Display
+    from xbench.scoring.enough import advice
 
     folder = _folder(root)
-    layout = folder.layout
+    layout, said = folder.layout, list[str]()
     with Display(layout.domains) as display:
         aligned = layout.aligned["val"] or layout.aligned["test"]
-        problems = check(layout.items, folder.load, display.data, aligned=aligned)
-    problems = [*check_labels(folder), *problems]
+        problems = check(layout.items, folder.look, display.data, aligned, said.append)
+    problems = [*check_labels(folder), *problems, *check_framing(folder)]
     errors = sum(problem.outcome == "error" for problem in problems)
     if json:
         answer([{"severity": p.outcome, **asdict(p), "text": p.text} for p in problems])
@@ -160,7 +165,7 @@ def data_verify(root: Name, json: Json = False) -> None:
                 soft_wrap=True,
                 style="red" if problem.outcome == "error" else None,
             )
-        for note in folder.notes():
+        for note in [*said, *folder.notes(), *advice(folder, "test")]:
             console.print(note, soft_wrap=True)
         console.print(
             f"{len(layout.items)} images, {errors} errors, {len(problems) - errors} warnings"

@@ -99,7 +99,8 @@ def verify(
 
     Of a record of xbench utility: measure its stored predictions again.
 
-    Exit code 0: what could be compared agrees; 1: something differs; 2: nothing could be compared.
+    Exit code 0: what could be compared agrees; 1: something differs; 2: neither images nor values
+    could be compared.
     """
     from xbench.harness.runner import pick_device
     from xbench.harness.verify import verify_record
@@ -115,7 +116,8 @@ def verify(
     show_checks(checks, json=json)
     if any(check.outcome == "differs" for check in checks):
         raise typer.Exit(1)
-    if not any(check.outcome == "same" for check in checks):
+    shown = [check for check in checks if check.check not in ("method", "data", "training")]
+    if not any(check.outcome == "same" for check in shown):
         raise UserError(
             f"nothing of {record} could be verified",
             "expected: its images, or its method, training and data",
@@ -191,9 +193,9 @@ def _read(path: Path, kind: "type[FinishedT]") -> "FinishedT":
 
 def _results(place: Place) -> Path:
     """A results folder, even if it holds only failures."""
-    from xbench.records.folders import folder_of
+    from xbench.records.folders import find_place
 
-    folder = folder_of(place.out, place.dataset, place.profile, place.split)
+    folder = find_place(place.dataset, place.profile, place.split, place.out)
     some = any((folder / name).is_dir() for name in ("failed", "utility"))
     return folder if some else place.folder()
 

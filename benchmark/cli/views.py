@@ -91,7 +91,8 @@ def leaderboard(
         for one in shown:
             show.table(make_console(), one.text)
     files = "leaderboard.csv,leaderboard.md,pairs.csv,tables/"
-    for note in [*made.notes, f"written: {results.folder}/{{{files}}}"]:
+    written = [f"written: {results.folder}/{{{files}}}"] if made.files else []
+    for note in [*made.notes, *written]:
         print(note, file=sys.stderr)
 
 
@@ -193,7 +194,9 @@ def plot_pairs(
     profile: ProfileName = "quick",
     split: SplitName = "test",
     out: Out = Path("runs"),
-    metric: Annotated[str, typer.Option(help="see: xbench list metrics")] = "ftd",
+    metric: Annotated[
+        str, typer.Option(help="ftd by default, or another; see: xbench list metrics")
+    ] = "",
     row: Rows = None,
     to: To = None,
 ) -> None:
@@ -247,9 +250,9 @@ def plot_tuning(
 ) -> None:
     """What settings reached on the val split, a panel for each; see: xbench tune."""
     from xbench.analysis import figures as plots
-    from xbench.records.folders import folder_of
+    from xbench.records.folders import find_place
 
-    print(*plots.tuning(folder_of(out, dataset, profile), to), sep="\n")
+    print(*plots.tuning(find_place(dataset, profile, "test", out), to), sep="\n")
 
 
 @plot_app.command("training")

@@ -23,8 +23,9 @@ class UserError(Exception):
 
 def full_disk(error: BaseException | None) -> UserError | None:
     """The error for the user if an exception says that nothing more can be written, else None."""
-    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    known = isinstance(error, OSError) and error.errno in numbers
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return read_only(error)
+    known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # safetensors and numpy raise errors of their own, which only their text distinguishes.
     texts = r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
     if error is None or not (known or re.search(texts, str(error))):
@@ -33,6 +34,21 @@ def full_disk(error: BaseException | None) -> UserError | None:
         f"nothing more can be written: {error}",
         "expected: room for results (--out), and for data and weights (XBENCH_HOME)",
         "make room (see: xbench clean), then repeat the command: what is finished is kept",
+    )
+
+
+def read_only(error: OSError) -> UserError:
+    """The error of a place that the user may only read."""
+    place = Path(str(error.filename or "a folder"))
+    # What the user knows is the folder: files are written under names of their own first.
+    folder = place.parent if ".part" in place.suffixes or place.name[:1] == "." else place
+    fix = "try: another --to, --out or XBENCH_HOME"
+    if place.name.startswith(".dataset."):
+        fix = "copy the images, or give settings in the command, as --set data.polarity=bone-bright"
+    return UserError(
+        f"{folder} cannot be written: {error.strerror}",
+        "expected: a folder in which you may create files",
+        fix,
     )
 
 

@@ -1,15 +1,18 @@
 """Where cached files live, and writing a file whole or not at all."""
 
 import codecs
+import errno
 import hashlib
 import os
 import platform
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import platformdirs
@@ -18,6 +21,8 @@ from xbench.core import processes
 
 #: Seconds after which an unfinished file of another machine counts as left behind.
 ABANDONED = 24 * 3600
+#: Errors of places where the user may only read.
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _PART = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<pid>\d+)\.part(\.[^.]*)?")
 
 
@@ -36,6 +41,25 @@ def machine() -> str:
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)
+
+
+def within(root: Path, path: Path) -> Path:
+    """A path below a folder that a stranger may have made, if it does not lead out of it.
+
+    Raises:
+        OSError: the file or a folder between it and `root` is a link, FIFO, device or socket.
+    """
+    place = root
+    for part in path.relative_to(root).parts:
+        place = place / part
+        try:
+            mode = place.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            break
+        if part == ".." or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
+            raise OSError(errno.ELOOP, f"is {kind}, and is neither followed nor opened", str(place))
+    return path
 
 
 @contextmanager
@@ -63,6 +87,17 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def unwritable(folder: Path) -> str:
+    """Why no file may be created in a folder that is there; empty if one may."""
+    try:
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        if error.errno in READ_ONLY:
+            return f"{folder}: {error.strerror}"
+        raise
 
 
 def leftover_parts(folder: Path) -> list[Path]:

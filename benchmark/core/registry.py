@@ -1,8 +1,9 @@
 """Classes by name: built in, registered by a decorator, from entry points or from files."""
 
-import importlib.util
+import importlib
 import inspect
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -11,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from xbench.core import outside
 from xbench.core.errors import UserError, unknown
-from xbench.core.hashing import digest, file_digest
 
 #: Paths of plug-in files, separated as those of PATH are.
 VARIABLE = "XBENCH_PLUGINS"
@@ -20,8 +21,6 @@ VARIABLE = "XBENCH_PLUGINS"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 #: Entry-point group → name → class, for classes that decorators have registered.
 REGISTERED: dict[str, dict[str, Any]] = {}
-#: Prefix of the names of modules that were loaded from files.
-PREFIX = "xbench_plugin_"
 
 T = TypeVar("T")
 
@@ -94,9 +93,9 @@ class Registry(Generic[T]):
         return classes
 
     def from_file(self, target: str) -> type[T]:
-        """Load `path/to/file.py:ClassName`; the file's hash is its version."""
+        """Load `path/to/file.py:ClassName`; its version is `outside.version`."""
         location, attribute = target.rsplit(":", 1)
-        path = Path(location).expanduser()
+        path = Path(location).expanduser().resolve()
         if not path.is_file():
             raise UserError(
                 f"there is no file {location}",
@@ -106,9 +105,7 @@ class Registry(Generic[T]):
         classes = {
             name: value
             for name, value in vars(load_file(path)).items()
-            if isinstance(value, type)
-            and issubclass(value, self.base)
-            and not value.__module__.startswith("xbench.")
+            if isinstance(value, type) and issubclass(value, self.base) and not is_ours(value)
         }
         if attribute not in classes:
             raise unknown(f"{self.kind} class", attribute, classes, f"look into {location}")
@@ -166,7 +163,7 @@ class Registry(Generic[T]):
                 "expected: letters from a to z, digits, - and _, as it becomes a folder",
                 "give the class another `name`",
             )
-        if cls.name in self.reserved and not cls.__module__.startswith("xbench."):
+        if cls.name in self.reserved and not is_ours(cls):
             raise UserError(
                 f"a plug-in may not be called '{cls.name}'",
                 f"expected: another name than {', '.join(sorted(self.reserved))}",
@@ -177,7 +174,7 @@ class Registry(Generic[T]):
 
 
 def load_file(path: Path) -> ModuleType:
-    """Run a plug-in file; once, until it changes.
+    """Run a plug-in file; once, until it changes or what it needs of its folder.
 
     Raises:
         UserError: there is no such file, or it raises.
@@ -191,21 +188,11 @@ def load_file(path: Path) -> ModuleType:
             "expected: a Python file",
             f"look at --plugin and {VARIABLE}",
         )
-    name = f"{PREFIX}{path.stem}_{digest([str(path), file_digest(path)])}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise broken(str(path), ImportError("it does not end in .py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pydantic resolves annotations through it
     try:
         with undisturbed():
-            spec.loader.exec_module(module)
+            return outside.load(path, outside.version(path))
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
         raise broken(str(path), error) from error
-    return module
 
 
 def load_point(point: EntryPoint) -> Any:
@@ -225,13 +212,19 @@ def load_point(point: EntryPoint) -> Any:
 
 def broken(where: str, error: BaseException) -> UserError:
     """The error for a plug-in that does not load."""
-    text = str(error).splitlines() or [""]
-    fix = f"try: python {where}" if where.endswith(".py") else "try: pip check"
+    text = outside.in_words(str(error)).splitlines() or [""]
+    run = shlex.join([sys.executable, where])
     return UserError(
         f"plug-in {where} does not load: {type(error).__name__}: {text[0]}",
         "expected: a module that imports" if len(text) < 2 else "; ".join(text[1:]),
-        fix,
+        f"try: {run}" if where.endswith(".py") else "try: pip check",
     )
+
+
+def is_ours(defined: object) -> bool:
+    """Whether a class or function is xbench's own, and none of a plug-in's."""
+    module = str(getattr(defined, "__module__", ""))
+    return module.startswith("xbench.") and not module.startswith(outside.PREFIX)
 
 
 def describe(point: EntryPoint) -> str:
@@ -265,8 +258,8 @@ def _imported(address: str) -> Any:
 
 
 def _sign(cls: Any, path: Path | None) -> None:
-    """Make the hash of its file the version of a class."""
-    cls.plugin = file_digest(path) if path else None
+    """Make the hash of its file, and of what it needs beside it, the version of a class."""
+    cls.plugin = outside.version(path) if path else None
 
 
 def _place(cls: type) -> tuple[Path | None, str]:

@@ -1,6 +1,5 @@
 """Files in results and caches that nothing needs: finding and removing them."""
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from xbench.core.locks import held
 from xbench.core.profiles import PROFILES
 from xbench.datasets import registry as datasets
 from xbench.harness import status
+from xbench.records.folders import data_key
 from xbench.records.store import Records, Store, UtilityStore
 
 Kind = Literal["parts", "corrupt", "orphans", "stale", "failed", "trainings", "caches"]
@@ -199,11 +199,8 @@ def _needed_keys(out: Path) -> set[str]:
     for phantom in map(datasets.get, ("phantom", "phantom-v1")):
         keys |= {phantom(phantom.configure(profile)).key for profile in PROFILES.values()}
     places = ("*/*/records/**/*.json", f"*/*/{UtilityStore.name}/records/**/*.json")
-    for path in (path for place in places for path in out.glob(place)):
-        try:
-            keys.add(str(json.loads(path.read_bytes())["data"]["key"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    found = map(data_key, (path for place in places for path in out.glob(place)))
+    keys |= {key for key in found if key}
     return keys
 
 

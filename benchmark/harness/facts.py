@@ -7,7 +7,14 @@ from xbench.core.pixels import Pixels, pixels_digest
 from xbench.harness.plan import Entry, Plan
 from xbench.methods.base import Cost
 from xbench.records.provenance import provenance
-from xbench.records.schema import DataFacts, MethodFacts, Record, TrainingLog, Value
+from xbench.records.schema import (
+    DataFacts,
+    MethodFacts,
+    Provenance,
+    Record,
+    TrainingLog,
+    Value,
+)
 from xbench.records.units import UnitId
 
 
@@ -41,7 +48,7 @@ def make_record(
         polarity=polarity,
         images_sha256=pixels_digest(pixels),
         seconds=seconds,
-        provenance=provenance(device),
+        provenance=Provenance(**provenance(device)),
         finished=now(),
     )
 
@@ -73,6 +80,7 @@ def data_facts(plan: Plan, domain: str, rows: Sequence[int] | None = None) -> Da
     dataset, split = plan.dataset, plan.split
     ids, groups = dataset.ids(split, domain), dataset.groups(split, domain)
     chosen = range(len(ids)) if rows is None else rows
+    content = dataset.content(split, domain)
     return DataFacts(
         name=dataset.name,
         label=plan.dataset_label,
@@ -84,4 +92,5 @@ def data_facts(plan: Plan, domain: str, rows: Sequence[int] | None = None) -> Da
         domain_groups=dataset.domain_groups,
         ids=[ids[row] for row in chosen],
         groups=[groups[row] for row in chosen],
+        content=content and [content[row] for row in chosen],
     )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xbench.core.pixels import to_pixels
 from xbench.datasets.base import Images
 from xbench.harness.plan import Plan, Unit
 from xbench.scoring.scorer import Halves, Scorer
@@ -47,5 +46,5 @@ def inputs_of(plan: Plan, unit: Unit, scorer: Scorer) -> Inputs:
         return Inputs(other, ids, domain, everything, shows_source=aligned)
     halves = scorer.halves(domain)
     rows = halves[0]
-    half = Images([to_pixels(dataset.images(split, domain)[rows])])
+    half = dataset.images(split, domain).only(rows)
     return Inputs(half, [ids[row] for row in rows], domain, rows, halves, shows_source=False)

@@ -11,7 +11,8 @@ from xbench.core.errors import UserError
 from xbench.core.isolation import undisturbed
 from xbench.core.pairs import Pair
 from xbench.core.settings import texts
-from xbench.datasets.base import Progress, TrainOnly
+from xbench.datasets.base import Progress
+from xbench.datasets.visible import TrainOnly
 from xbench.harness import plan, trainings
 from xbench.harness.plan import Entry, Plan, Request
 from xbench.harness.translation import fix_numerics
@@ -49,7 +50,7 @@ def load_method(
     if type(method).setup is not Method.setup:
         made.dataset.prepare(progress)
         with undisturbed():
-            method.setup(TrainOnly(made.dataset))
+            method.setup(TrainOnly(made.dataset, whole=not method.any_size))
     for training, folder in found:
         training.load(folder)
     fix_numerics(device, made.profile.threads)

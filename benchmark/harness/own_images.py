@@ -78,7 +78,8 @@ def preparation(
 ) -> Preparation:
     """How a data set prepares the files of one of its domains, unless the arguments say otherwise.
 
-    Where it crops squares from the middle, images are padded instead: nothing may be cut off.
+    Where it crops squares from the middle or aligns domains, images are padded instead: nothing may
+    be cut off.
     """
     config = dataset.config
     if not isinstance(config, FolderConfig):
@@ -214,7 +215,7 @@ def _translate_file(
     picture = read(job.file)
     grey = normalise(picture, prepared.window, prepared.bone_bright)
     square, box = to_square(grey, prepared.size, prepared.fit, LEAST_TRANSLATED)
-    images, (source, target) = Images([square[np.newaxis]]), pair
+    images, (source, target) = Images([square[np.newaxis]], [box]), pair
     with undisturbed():
         made = translate(method, images, [job.file.name], source, [target], seed=seed, batch=1)
     result = from_square(made[target][0], box, *grey.shape)

@@ -12,7 +12,7 @@ from xbench.harness import trainings
 from xbench.harness.plan import Entry, Plan, Unit
 from xbench.harness.status import failed_units
 from xbench.methods.base import Method
-from xbench.records.freshness import lacks_metrics
+from xbench.records.freshness import lacks_metrics, why_stale
 from xbench.records.schema import Record
 from xbench.records.store import Records, Store
 from xbench.scoring.scorer import Scorer
@@ -42,6 +42,7 @@ class Pending:
         trainings: trainings to do, by folder.
         stamps: a stamp of every unit, by key.
         records: all records of the results folder.
+        replaced: label → records of that row that the run replaces, and why they are stale.
     """
 
     translate: list[Unit] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Pending:
     trainings: dict[Path, Needed] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    replaced: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def fillable(self) -> set[str]:
@@ -89,10 +91,13 @@ def find(
     # Before the records are read: one that changes in between is then seen by the runner.
     pending.stamps = {unit.key: stamp(store, unit) for unit in wanted}
     pending.records = store.records()
-    finished = {} if force else {(record.unit, record.key): record for record in pending.records}
+    stored = {record.unit: record for record in pending.records}
     for unit in wanted:
-        record = finished.get((unit.id, unit.key))
-        if record is None:
+        record = stored.get(unit.id)
+        stale = why_stale(record, unit.key, unit.setup) if record else None
+        if stale:
+            pending.replaced.setdefault(unit.entry.label, []).append(stale)
+        if record is None or stale or force:
             pending.translate.append(unit)
         elif lacks_metrics(record, pending.missing):
             pending.rescore.append(unit)

@@ -17,7 +17,7 @@ from xbench.datasets import registry as datasets
 from xbench.datasets.base import Dataset, Split, known
 from xbench.methods import registry as methods
 from xbench.methods.base import Method, MethodConfig
-from xbench.records.folders import folder_of
+from xbench.records.folders import place_of
 from xbench.records.freshness import Setup
 from xbench.records.units import UnitId
 
@@ -144,6 +144,7 @@ def make(request: Request) -> Plan:
     entries = _entries(named, profile, changes, budget, seeds, references)
     pairs = parse_pairs(request.pairs, dataset.domains)
     scope = (dataset.key, request.split, profile.name)
+    place = partial(place_of, request.out, dataset_label, dataset.key, profile.name)
     units = tuple(
         Unit(entry, seed, *pair, _unit_key(entry, setup, pair), setup)
         for entry in entries
@@ -158,9 +159,9 @@ def make(request: Request) -> Plan:
         split=split,
         pairs=pairs,
         entries=entries,
-        folder=folder_of(request.out, dataset_label, profile.name, request.split),
+        folder=place(split),
         # One folder for all splits: settings chosen on `val` need no new training for `test`.
-        trainings=folder_of(request.out, dataset_label, profile.name) / "trainings",
+        trainings=place("test") / "trainings",
         data_assignments=settings.differences(
             "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
         ),

@@ -5,9 +5,11 @@ import time
 
 import torch
 
+from xbench.core import processes
 from xbench.core.errors import UserError
 from xbench.core.isolation import undisturbed
 from xbench.core.pixels import Pixels, from_pixels, pixels_digest
+from xbench.core.registry import warn
 from xbench.harness import facts
 from xbench.harness.blocks import Blocks
 from xbench.harness.deadline import deadline
@@ -26,13 +28,15 @@ from xbench.scoring.scorer import Scorer
 
 def pick_device(name: str) -> torch.device:
     """`auto`, or a device of torch that is there."""
+    if processes.note():
+        warn(processes.note())
     # Before CUDA starts: without it cuBLAS may sum in another order from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
         # Each of several processes takes the card that its launcher gave it.
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("cuda", processes.card())
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

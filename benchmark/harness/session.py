@@ -1,5 +1,6 @@
 """One run from plan to summary."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from xbench.analysis.results import read
 from xbench.analysis.rows import Row
 from xbench.core import processes
 from xbench.core.errors import UserError
-from xbench.core.names import quoted
 from xbench.core.pairs import parse_pairs
+from xbench.core.registry import warn
+from xbench.core.settings import file_name
 from xbench.harness import estimate, pending
 from xbench.harness import workers as executors
 from xbench.harness.blocks import Blocks
@@ -32,6 +34,7 @@ from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
+from xbench.scoring.enough import advice
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
     minutes = estimate.minutes(runner.plan, todo)
+    _warn_of_replacing(todo)
     show_plan(runner.display.console, runner.plan, todo, minutes)
     if options.dry_run:
         return Outcome(preview=preview(runner.plan, todo, minutes))
@@ -104,6 +108,13 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
         with runner.display:
             failed = runner.run(todo, options.timeout)
     return Outcome(failed, _sum_up(runner, out, options.published, failed))
+
+
+def _warn_of_replacing(todo: Pending) -> None:
+    """Say which earlier records a run replaces: nothing is lost without a word."""
+    for label, reasons in todo.replaced.items():
+        number = f"{len(reasons)} earlier record{'s' if len(reasons) > 1 else ''} of {label}"
+        warn(f"replaced: {number}, {reasons[0]}; to keep them, choose another --out")
 
 
 def check_seconds(timeout: float | None) -> None:
@@ -149,6 +160,7 @@ def preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, objec
         "dataset": plan.dataset.key,
         "minutes": minutes,
         "trainings": [path.name for path in todo.trainings],
+        "empty": todo.missing,
         "units": [
             {"name": unit.name, "key": unit.key, "done": unit.key in done} for unit in plan.units
         ],
@@ -204,13 +216,13 @@ def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
 def _options(plan: Plan, out: Path) -> str:
     """The options by which another command finds what this run wrote."""
     options = {
-        "--dataset": (plan.dataset_label, "phantom"),
+        "--dataset": (plan.folder.parent.name, "phantom"),
         "--profile": (plan.profile.name, "quick"),
         "--split": (plan.split, "test"),
         "--out": (str(out), "runs"),
     }
-    changed = {name: value for name, (value, default) in options.items() if value != default}
-    return "".join(f" {name} {quoted(value)}" for name, value in changed.items())
+    words = [word for name, (v, default) in options.items() if v != default for word in (name, v)]
+    return f" {shlex.join(words)}" if words else ""
 
 
 def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None) -> None:
@@ -221,7 +233,13 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
         markup=False,
         soft_wrap=True,
     )
-    for note in plan.dataset.notes():
+    if plan.folder.parent.name != file_name(plan.dataset_label):
+        console.print(
+            f"{plan.folder.parents[1]} has results of other images called '{plan.dataset_label}'; "
+            f"these go to {plan.folder}",
+            soft_wrap=True,
+        )
+    for note in [*plan.dataset.notes(), *advice(plan.dataset, plan.split)]:
         console.print(note, markup=False, soft_wrap=True)
     table = Table("method", "seeds", "units", "done", "to do", "train images")
     for entry in plan.entries:

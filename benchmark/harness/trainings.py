@@ -17,7 +17,7 @@ from xbench.core.hashing import digest, file_digest, seed_from
 from xbench.core.isolation import undisturbed
 from xbench.core.locks import Busy, Locks
 from xbench.core.pairs import PAIRED, Pair
-from xbench.datasets.base import TrainOnly, WithPaired
+from xbench.datasets.visible import TrainOnly, WithPaired
 from xbench.harness.plan import Entry, Plan, Unit
 from xbench.harness.progress import Display
 from xbench.methods.base import Cost, Log, Method, Training
@@ -44,7 +44,7 @@ class Trained:
         self._errors: dict[Path, Exception] = {}
         self._tracebacks: dict[Path, TracebackType | None] = {}
         with undisturbed():
-            method.setup(TrainOnly(plan.dataset))
+            method.setup(TrainOnly(plan.dataset, whole=not method.any_size))
         self._found = folders(plan, entry, method, plan.pairs, seed)
 
     def cost(self, entry: Entry) -> Cost:
@@ -94,8 +94,9 @@ class Trained:
         if log is None:
             folder.mkdir(parents=True, exist_ok=True)
             name, seed = training_name(entry, training, self.seed), stream(training, self.seed)
-            visible = WithPaired if entry.name == PAIRED else TrainOnly
-            data = visible(self.plan.dataset)
+            dataset, whole = self.plan.dataset, not entry.method.any_size
+            paired = entry.name == PAIRED
+            data = WithPaired(dataset) if paired else TrainOnly(dataset, whole=whole)
             with self.display.training(name) as progress, undisturbed():
                 result = training.fit(data, entry.train_images, seed, folder, progress)
             together = training.pairs is None

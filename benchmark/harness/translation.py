@@ -11,9 +11,11 @@ from torch import Tensor
 from xbench.core import processes
 from xbench.core.hashing import digest, seed_from
 from xbench.core.pixels import Pixels, to_pixels
-from xbench.datasets.base import Images
+from xbench.datasets.base import Box, Images
+from xbench.datasets.prepare import padded
 from xbench.harness.plan import Entry
 from xbench.methods.base import Method
+from xbench.scoring.cases import cut
 
 Generators = dict[str, list[torch.Generator]]
 Key = TypeVar("Key")
@@ -62,7 +64,7 @@ def translate(
         results = method.translate_all(part, source, targets, generators=generators)
         return {target: checked(method, results[target], part) for target in targets}
 
-    return _in_batches(work, images, ids, batch, method.device)
+    return _in_batches(work, images, ids, batch, method)
 
 
 def translate_path(
@@ -93,7 +95,7 @@ def translate_path(
             for target in targets
         }
 
-    return _in_batches(work, images, ids, batch, method.device)
+    return _in_batches(work, images, ids, batch, method)
 
 
 def family(entry: Entry) -> str:
@@ -149,15 +151,23 @@ def _in_batches(
     images: Images,
     ids: Sequence[str],
     batch: int,
-    device: torch.device,
+    method: Method,
 ) -> dict[Key, Pixels]:
-    """Work batch by batch, with smaller batches where memory runs out; joined pixels by key."""
-    parts: dict[Key, list[Pixels]] = {}
-    start = 0
-    while start < len(images):
-        chosen = slice(start, start + batch)
+    """Work batch by batch, with smaller batches where memory runs out; pixels by key.
+
+    Of padded images only the content is worked on, unless the method takes whole images alone. The
+    results are padded by reflection, as the images are.
+    """
+    boxes = [images.content(row) for row in range(len(images))]
+    if not method.any_size:
+        boxes = [Box(0, 0, *images[0].shape[1:])] * len(images)
+    made: dict[Key, Pixels] = {}
+    todo = _alike(boxes)
+    while todo:
+        rows = todo[0][:batch]
+        given = torch.stack([cut(images[row], boxes[row]) for row in rows])
         try:
-            results = work(images[chosen].to(device), ids[chosen])
+            results = work(given.to(method.device), [ids[row] for row in rows])
         except (MemoryError, RuntimeError) as error:
             if batch == 1 or not _out_of_memory(error):
                 raise
@@ -166,9 +176,20 @@ def _in_batches(
             warnings.warn(f"out of memory; going on with batches of {batch}", stacklevel=2)
             continue
         for key, result in results.items():
-            parts.setdefault(key, []).append(to_pixels(result))
-        start += batch
-    return {key: np.concatenate(part) for key, part in parts.items()}
+            whole = made.setdefault(key, np.empty((len(images), *images[0].shape[1:]), np.uint16))
+            for row, pixels in zip(rows, to_pixels(result), strict=True):
+                whole[row] = padded(pixels, boxes[row], len(whole[row]))
+        todo[0] = todo[0][batch:]
+        todo = list(filter(None, todo))
+    return made
+
+
+def _alike(boxes: Sequence[Box]) -> list[list[int]]:
+    """Rows whose content has the same height and width."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for row, box in enumerate(boxes):
+        rows.setdefault((box.height, box.width), []).append(row)
+    return list(rows.values())
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -21,7 +21,7 @@ from xbench.core.errors import UserError
 from xbench.core.hashing import digest
 from xbench.core.isolation import undisturbed
 from xbench.core.pairs import FLOOR, Pair
-from xbench.core.pixels import Pixels, pixels_digest, to_pixels
+from xbench.core.pixels import Pixels, pixels_digest
 from xbench.datasets.base import Dataset, Images
 from xbench.datasets.labels import Labels
 from xbench.harness import facts, loading, pending, plan, trainings
@@ -40,9 +40,9 @@ from xbench.harness.session import (
 )
 from xbench.harness.trainings import Trained
 from xbench.harness.translation import translate
-from xbench.methods.base import even_places, evenly_spaced
+from xbench.methods.base import even_places
 from xbench.records.provenance import provenance
-from xbench.records.schema import UtilityRecord
+from xbench.records.schema import Provenance, UtilityRecord
 from xbench.records.store import UtilityStore
 from xbench.records.utility import SOURCE, TARGET
 from xbench.tasks.measures import measure
@@ -242,7 +242,7 @@ class UtilityRunner(Blocks):
             source=unit.source,
             target=unit.target,
             seconds={"translate": seconds, "learn": time.perf_counter() - began},
-            provenance=provenance(str(self.device)),
+            provenance=Provenance(**provenance(str(self.device))),
             finished=facts.now(),
             identity=VERSION,
             labels=dataset.labels_key or "",
@@ -294,7 +294,7 @@ def known(dataset: Dataset, pair: Pair, row: str) -> Known:
 
 def _part(images: Images, number: int) -> Images:
     """At most `number` of some images."""
-    return Images([to_pixels(evenly_spaced(images, number))])
+    return images.only(even_places(len(images), number))
 
 
 def bits(labels: Labels, n: int, size: int) -> Pixels:

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from xbench.core.checks import Check
 from xbench.core.errors import UserError
 from xbench.core.hashing import seed_from
-from xbench.core.pixels import from_pixels, pixels_digest, to_pixels
-from xbench.datasets.base import Images, TrainOnly
+from xbench.core.pixels import from_pixels, pixels_digest
+from xbench.datasets.visible import TrainOnly
 from xbench.harness import plan, trainings
 from xbench.harness.inputs import inputs_of
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.request import request
 from xbench.harness.trainings import make_method
 from xbench.harness.translation import fix_numerics, translate
+from xbench.harness.verify_facts import verify_facts
 from xbench.methods.base import Method, Training
 from xbench.metrics.base import METRICS
 from xbench.records.freshness import why_stale
@@ -65,8 +65,8 @@ def verify_record(
         dataset: the same for `--dataset`.
 
     Returns:
-        Checks of images, values, translation and metrics, each `same` (within a tolerance that its
-        note gives), `differs` or `not verified`.
+        Checks of images, values, translation, metrics, method, data, trainings and times, each
+        `same` (within a tolerance that its note gives), `differs` or `not verified`.
     """
     folder = _folder(path, record)
     stored, images = _stored(folder, record)
@@ -87,7 +87,9 @@ def verify_record(
             checks.append(compare())
         except _Not as reason:
             checks.append(Check(name, "not verified", str(reason)))
-    return checks
+    made = make_method(todo, unit.entry, device)
+    todo.dataset.prepare()
+    return [*checks, *verify_facts(todo, unit, record, made, inputs_of(todo, unit, scorer))]
 
 
 def _folder(path: Path, record: Record) -> Path | None:
@@ -105,7 +107,7 @@ def _stored(folder: Path | None, record: Record) -> tuple[Pixels | None, Check]:
         pixels = Store(folder).images_of(record)
     except FileNotFoundError:
         return None, Check("images", "not verified", "the 16-bit images are not there")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except OSError as error:
         return None, Check("images", "differs", f"the 16-bit images cannot be read: {error}")
     if pixels_digest(pixels) != record.images_sha256:
         return None, Check("images", "differs", "the 16-bit images are not those of the record")
@@ -125,10 +127,10 @@ def _values(record: Record) -> list[Check]:
 
 def _planned(record: Record, folder: Path | None, method: str, dataset: str) -> tuple[Plan, Unit]:
     """The plan of the record's unit, in the record's own folder; `_Not` if it is stale."""
-    here = folder or Path()
+    here = folder or Path("somewhere", "else", "entirely")  # where no training is found
     todo = plan.make(request([record], here.parent.parent, method, dataset))
     name = here.name.removesuffix("-val")
-    todo = replace(todo, folder=here, trainings=here.with_name(name or "none") / "trainings")
+    todo = replace(todo, folder=here, trainings=here.with_name(name) / "trainings")
     for unit in todo.units:
         if unit.id == record.unit:
             if reason := why_stale(record, unit.key, unit.setup):
@@ -177,11 +179,9 @@ def _other_machine(record: Record, device: str) -> str:
     """What differs from the machine of the record and may change last bits; empty if nothing."""
     now, then = provenance(device), record.provenance
     for name in ("cpu", "gpu", "threads"):
-        if then.get(name) != now.get(name):
+        if getattr(then, name) != now.get(name):
             return name
-    packages = then.get("packages")
-    torch_then = packages.get("torch") if isinstance(packages, dict) else None
-    return "" if torch_then == now["packages"]["torch"] else "torch"
+    return "" if then.packages.get("torch") == now["packages"]["torch"] else "torch"
 
 
 def _made_again(
@@ -195,13 +195,12 @@ def _made_again(
     inputs = inputs_of(todo, unit, scorer)
     if list(inputs.ids) != record.data.ids:
         raise _Not("the ids of the record are not those of the data")
-    method.setup(TrainOnly(dataset))
+    method.setup(TrainOnly(dataset, whole=not method.any_size))
     for training, folder in found:
         training.load(folder)
-    chosen = Images([to_pixels(inputs.images[list(rows)])])
     made = translate(
         method,
-        chosen,
+        inputs.images.only(rows),
         [record.data.ids[row] for row in rows],
         unit.source,
         [unit.target],
@@ -240,24 +239,41 @@ def _metrics(
         for name, value in record.metrics.items()
         if name in METRICS and value.identity in METRICS[name].identities
     ]
-    names = [n for n in known if record.metrics[n].value is not None and n not in lacking]
+    names = [n for n in known if not record.metrics[n].pending and n not in lacking]
     if not names:
         raise _Not("no metric of the record has the definition of today")
-    halves = inputs_of(todo, unit, scorer).halves
-    found = scorer.score(from_pixels(stored), unit.source, unit.target, names, halves)
+    inputs, images = inputs_of(todo, unit, scorer), from_pixels(stored)
+    found = scorer.score(images, unit.source, unit.target, names, inputs.halves)
     wrong = [name for name in names if not _agree(record.metrics[name], found[name])]
+    polarity = scorer.polarity(images, unit.source) if inputs.shows_source else None
+    if not _close(record.polarity, polarity):
+        return Check("metrics", "differs", f"polarity is {record.polarity}, computed {polarity}")
     rest = [n for n, v in record.metrics.items() if v.value is not None and n not in names]
     note = f"{len(names)} computed again" + (f"; not computed: {', '.join(rest)}" if rest else "")
     if wrong:
         first = record.metrics[wrong[0]].value, found[wrong[0]].value
-        note = f"{', '.join(wrong)}; the record has {first[0]:.6g}, computed {first[1]:.6g}"
+        note = f"{', '.join(wrong)}; the record has {first[0]}, computed {first[1]}"
     return Check("metrics", "differs" if wrong else "same", note)
 
 
 def _agree(one: Value, other: Value) -> bool:
-    """Whether value, interval and extrapolation agree, where the record has them."""
-    fields = ("value", "ci_low", "ci_high", "inf")
-    return all(_close(getattr(one, name), getattr(other, name)) for name in fields)
+    """Whether all that tables may show of a value agrees, where the record has it."""
+    if (one.value is None) != (other.value is None):
+        return False
+    numbers = ("value", "ci_low", "ci_high", "inf")
+    counts, lists = ("n", "d"), ("left_out", "per_image")
+    return (
+        all(_close(getattr(one, name), getattr(other, name)) for name in numbers)
+        and all(getattr(one, name) in (None, getattr(other, name)) for name in counts)
+        and all(_alike(getattr(one, name), getattr(other, name)) for name in lists)
+    )
+
+
+def _alike(one: list[float] | None, other: list[float] | None) -> bool:
+    """Whether a record's numbers are the computed ones; a record may lack them."""
+    if one is None:
+        return True
+    return other is not None and len(one) == len(other) and all(map(_close, one, other))
 
 
 def _close(one: float | None, other: float | None) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+from xbench.core import outside
 from xbench.core.columns import NAMES
 from xbench.core.errors import UserError
-from xbench.core.hashing import file_digest
 from xbench.core.registry import source_file
 
 SpaceName = Literal["pixels", "texture", "inception", "clip", "clip_l336", "user"]
@@ -288,7 +288,7 @@ def _version(function: Function) -> str:
             'expected: @metric(…, version="1"), to be changed whenever its values do',
             "or write it into a file",
         )
-    return file_digest(path)[:12]
+    return outside.version(path)[:12]
 
 
 def _place(function: Function | None) -> tuple[object, object]:

@@ -5,8 +5,8 @@ imported only when they name it. `FILE.pt` is a TorchScript archive: loading and
 executes TorchScript alone, never Python from the file (a pickled module, which could, is refused).
 """
 
-import importlib.util
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from xbench.core import outside
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import file_digest
 from xbench.core.names import quoted
@@ -149,40 +150,38 @@ def _file(location: str) -> Path:
     return path
 
 
-def _own(path: Path, attribute: str, device: torch.device, function: Compute) -> Extractor:
-    """An extractor around what a user's file holds."""
+def _own(
+    path: Path, attribute: str, device: torch.device, function: Compute, content: str
+) -> Extractor:
+    """An extractor around what a user's file holds, of which `content` is the hash."""
     name = re.sub(r"[^\w.-]", "_", f"{path.stem}.{attribute}" if attribute else path.stem)
     where = f"{path}:{attribute}" if attribute else str(path)
-    version = f"{name}-{file_digest(path)[:12]}"
+    version = f"{name}-{content[:12]}"
     return Extractor(name, version, device, _checked(function, where, device))
 
 
 def _from_python(path: Path, attribute: str, device: torch.device) -> Extractor:
     """An extractor from a module that the user named."""
-    name = f"xbench_extractor_{path.stem}_{file_digest(path)[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles look their module up there
+    path = path.resolve()
     try:
-        spec.loader.exec_module(module)
+        module = outside.load(path, outside.version(path))
     except (Exception, SystemExit) as error:  # a script that ends itself must not end this program
-        del sys.modules[name]
         raise UserError(
             f"{path} does not import: {_one_line(error)}",
             "expected: a Python module that imports",
-            f"try: python {quoted(path)}",
+            f"try: {shlex.join([sys.executable, str(path)])}",
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function) or isinstance(function, type):
-        own = [key for key, value in vars(module).items() if _is_own_callable(value, name)]
+        own = [
+            key for key, value in vars(module).items() if _is_own_callable(value, module.__name__)
+        ]
         raise unknown(
             f"function in {path}", attribute, own, f"try: --extractor {path}:{(*own, 'NAME')[0]}"
         )
     if isinstance(function, nn.Module):
         function = function.to(device).eval()
-    return _own(path, attribute, device, function)
+    return _own(path, attribute, device, function, outside.version(path))
 
 
 def _is_own_callable(value: object, module: str) -> bool:
@@ -204,7 +203,7 @@ def _from_torchscript(path: Path, device: torch.device) -> Extractor:
             "expected: a file written by torch.jit.script(module).save(FILE)",
             f"try: torch.jit.script(module).save('{path}') where torch.save was used",
         ) from error
-    return _own(path, "", device, network)
+    return _own(path, "", device, network, file_digest(path))
 
 
 def _checked(function: Compute, where: str, device: torch.device) -> Compute:

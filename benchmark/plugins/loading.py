@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from xbench.core.errors import UserError
+from xbench.core.outside import PREFIX
 from xbench.core.registry import (
-    PREFIX,
     REGISTERED,
     VARIABLE,
     Registry,

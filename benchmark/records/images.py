@@ -1,15 +1,27 @@
 """Images of units as they are stored: 16-bit PNGs, and 8-bit strips of a few views."""
 
+import errno
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from xbench.core.pixels import Pixels, from_pixels, to_pixels
+from xbench.core.files import within
+from xbench.core.pixels import WHITE, Pixels, from_pixels, to_pixels
+
+if TYPE_CHECKING:
+    from xbench.records.schema import Extent
 
 #: Views of every unit that are kept as one 8-bit strip, and their greatest height in pixels.
 STRIP_VIEWS, STRIP_SIDE = 6, 128
+#: Most pixels of one picture.
+MOST_PIXELS = 4096 * 4096
+#: Pillow's kinds of pictures that hold grey values alone.
+GREY = ("L", "I;16", "I")
 
 
 def spread(n: int, count: int) -> list[int]:
@@ -19,6 +31,17 @@ def spread(n: int, count: int) -> list[int]:
     """
     chosen = dict.fromkeys(int(n * (k * 0.618034 % 1)) for k in range(min(count, n)))
     return sorted(chosen)
+
+
+def without_padding(pixels: Pixels, content: Sequence["Extent"] | None) -> Pixels:
+    """Images uint16 `[n, H, W]` for people to look at: bright where they are padded."""
+    if content is None:
+        return pixels
+    shown = np.full_like(pixels, WHITE)
+    for whole, image, (top, left, height, width) in zip(shown, pixels, content, strict=True):
+        inside = np.s_[top : top + height, left : left + width]
+        whole[inside] = image[inside]
+    return shown
 
 
 def make_strip(pixels: np.ndarray) -> np.ndarray:
@@ -33,16 +56,38 @@ def make_strip(pixels: np.ndarray) -> np.ndarray:
     return (strip / 257).round().astype(np.uint8)
 
 
-def read_png(path: Path) -> Pixels:
+def read_png(path: Path, most: int = MOST_PIXELS) -> Pixels:
     """Grey values `[H, W]` of a PNG and of nothing else: of other formats, some run programs.
 
+    A few kilobytes can hold a picture that fills the memory, so its size is looked at first.
+
     Raises:
-        OSError, SyntaxError, ValueError: it is missing, damaged or no PNG.
+        OSError: it is missing, damaged, no grey PNG, a link, or has more than `most` pixels.
     """
-    with Image.open(path, formats=["PNG"]) as image:
-        return np.asarray(image).astype(np.uint16)
+    within(path.parent, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=["PNG"]) as image:
+                if image.mode not in GREY or math.prod(image.size) > most:
+                    what = f"{image.size[0]} x {image.size[1]} pixels of the kind {image.mode}"
+                    raise OSError(errno.EINVAL, f"has {what}, not at most {most} of grey", path)
+                return np.asarray(image).astype(np.uint16)
+        except OSError:
+            raise
+        except Exception as error:  # for damaged files Pillow raises errors of any type
+            raise OSError(errno.EINVAL, f"is no picture ({error})", path) from error
 
 
 def read_pngs(folder: Path, ids: Sequence[str]) -> Pixels:
-    """The images `<id>.png` of a folder, uint16 `[n, H, W]`; errors as of `read_png`."""
-    return np.stack([read_png(folder / f"{name}.png") for name in ids])
+    """The images `<id>.png` of a folder, uint16 `[n, H, W]`.
+
+    Raises:
+        OSError: as of `read_png`, or they differ in size.
+    """
+    images = [read_png(folder / f"{ids[0]}.png")]
+    for name in ids[1:]:
+        images.append(read_png(folder / f"{name}.png", images[0].size))
+        if images[-1].shape != images[0].shape:
+            raise OSError(errno.EINVAL, "differs in size from the others", folder / f"{name}.png")
+    return np.stack(images)

@@ -5,11 +5,14 @@ Nothing that a record names is run or imported, and names that become paths cann
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
     StringConstraints,
     ValidationError,
@@ -17,20 +20,50 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from xbench.core.text import visible
 from xbench.records.units import UnitId
 
 SCHEMA_VERSION = 1
 #: Version of rows that xbench did not make (`xbench score --as`).
 EXTERNAL = "external"
 
-#: A single line, without control codes.
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-#: Text of several lines, without control codes.
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+#: Signs that are refused in names: control codes, and what cannot be seen.
+_UNSEEN = r"\p{Cc}\p{Co}\p{Zl}\p{Zp}[\p{Cf}--[\u200c\u200d]]"
+#: A name of one line, all of which can be seen.
+Name = Annotated[str, StringConstraints(pattern=rf"^[^{_UNSEEN}]*$")]
 #: Part of a file's name: joined with a suffix or `--`, it cannot lead out of a folder.
-Component = Annotated[
-    str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f-\x9f]+$", max_length=200)
+Component = Annotated[str, StringConstraints(pattern=rf"^[^/\\{_UNSEEN}]+$", max_length=200)]
+#: A single line without control codes; what cannot be seen becomes its code.
+Line = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), AfterValidator(visible)
 ]
+#: Text of several lines, likewise.
+Text = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"),
+    AfterValidator(partial(visible, keep="\n\t")),
+]
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: Depth of lists and dictionaries in settings; deeper ones would exhaust whoever reads them.
+DEPTH = 8
+
+
+def _plain(value: Any, depth: int = DEPTH) -> Any:
+    """A setting: JSON of bounded depth, its texts of one line."""
+    if isinstance(value, str) and visible(value) != value:
+        raise ValueError("a text with signs that cannot be seen")
+    if isinstance(value, dict | list):
+        if not depth:
+            raise ValueError("lists in lists beyond all bounds")
+        for part in [*value, *(value.values() if isinstance(value, dict) else ())]:
+            _plain(part, depth - 1)
+    return value
+
+
+Settings = Annotated[dict[Line, Any], AfterValidator(_plain)]
 
 
 class Stored(BaseModel):
@@ -42,38 +75,48 @@ class Stored(BaseModel):
 class MethodFacts(Stored):
     """Which method made the images, and what it costs; None where that is not known."""
 
-    name: Line
-    label: Line
+    name: Name
+    label: Name
     version: Line
     reference: bool
-    config: dict[str, Any]
-    params: int | None
-    params_total: int | None
-    params_training: int | None
-    params_dead: int = 0
-    nfe: int | None
+    config: Settings
+    params: Count | None
+    params_total: Count | None
+    params_training: Count | None
+    params_dead: Count = 0
+    nfe: Count | None
     stochastic: bool
-    train_images: int | None
-    train_seconds: float | None
+    train_images: Count | None
+    train_seconds: Seconds | None
     weights_sha256: dict[Component, Line]
     #: What `--method` and `--set` were given.
     given: Line = ""
     assignments: list[Line] = []
 
 
-class DataFacts(Stored):
-    """Which images were translated."""
+#: Top, left, height and width in pixels.
+Extent = tuple[int, int, int, int]
 
-    name: Line
-    label: Line
+
+class DataFacts(Stored):
+    """Which images were translated.
+
+    Attributes:
+        content: top, left, height and width of what is no padding, of each image; None where no
+            image is padded.
+    """
+
+    name: Name
+    label: Name
     key: Component
-    config: dict[str, Any]
+    config: Settings
     split: Component
     assignments: list[Line] = []
     domains: list[Component]
-    domain_groups: dict[str, Line]
-    ids: list[Component]
-    groups: list[Line]
+    domain_groups: dict[str, Name]
+    ids: list[Component] = Field(min_length=1)
+    groups: list[Name]
+    content: Sequence[Extent] | None = None
 
 
 class Value(Stored):
@@ -95,16 +138,32 @@ class Value(Stored):
     """
 
     identity: Line
-    value: float | None
+    value: Number | None
     reason: Text | None = None
     pending: bool = False
-    n: int | None = None
-    d: int | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    inf: float | None = None
-    left_out: list[float] | None = None
-    per_image: list[float] | None = None
+    n: Count | None = None
+    d: Count | None = None
+    ci_low: Number | None = None
+    ci_high: Number | None = None
+    inf: Number | None = None
+    left_out: list[Number] | None = None
+    per_image: list[Number] | None = None
+
+
+class Provenance(Stored):
+    """Code, packages and machine behind a record; None where that is not known."""
+
+    xbench: Line | None = None
+    commit: Line | None = None
+    dirty: bool | None = None
+    python: Line | None = None
+    platform: Line | None = None
+    cpu: Line | None = None
+    threads: Count | None = None
+    device: Line | None = None
+    packages: dict[Line, Line | None] = {}
+    gpu: Line | None = None
+    cuda: Line | None = None
 
 
 class Finished(Stored):
@@ -118,8 +177,8 @@ class Finished(Stored):
     seed: NonNegativeInt
     source: Component
     target: Component
-    seconds: dict[str, float]
-    provenance: dict[str, Any]
+    seconds: dict[Line, Seconds]
+    provenance: Provenance
     finished: Line
 
     @property
@@ -139,8 +198,10 @@ class Finished(Stored):
             raise ValueError("source or target is no domain of the data")
         if not set(data.domains) <= data.domain_groups.keys():
             raise ValueError("a domain has no group")
-        if len(data.groups) != n:
-            raise ValueError("ids and groups differ in number")
+        if not n == len(set(data.ids)) == len(data.groups):
+            raise ValueError("ids are not unique, or differ in number from groups")
+        if data.content is not None and len(data.content) != n:
+            raise ValueError("content is not known of every image")
         if any(len(values) != n for values in self.values_per_image()):
             raise ValueError("a metric has not one value per image")
         return self
@@ -151,7 +212,7 @@ class Record(Finished):
 
     metrics: dict[Line, Value]
     #: Correlation of outputs with inputs, averaged over images; below 0 means inverted greys.
-    polarity: float | None = None
+    polarity: Annotated[float, Field(ge=-1.001, le=1.001)] | None = None
     images_sha256: Line
 
     def values_per_image(self) -> Iterator[Sequence[object]]:
@@ -176,11 +237,11 @@ class UtilityRecord(Finished):
 
     identity: Line
     labels: Line
-    train_images: int
-    measures: dict[Line, list[list[float | None]]]
+    train_images: Count
+    measures: dict[Line, list[list[Number | None]]]
     structures: list[Line]
-    places: dict[Line, list[tuple[float, float]]]
-    angles: list[tuple[float, float]]
+    places: dict[Line, list[tuple[Number, Number]]]
+    angles: list[tuple[Number, Number]]
     masks_sha256: Line
 
     def values_per_image(self) -> Iterator[Sequence[object]]:
@@ -195,11 +256,11 @@ class Failure(Stored):
     """A unit that failed: kept for its traceback, never counted as done."""
 
     key: Line
-    label: Line
+    label: Name
     seed: NonNegativeInt
     source: Component
     target: Component
-    traceback: str
+    traceback: Annotated[str, AfterValidator(partial(visible, keep="\n\t"))]
     finished: Line
 
     @property
@@ -211,11 +272,11 @@ class Failure(Stored):
 class TrainingLog(Stored):
     """The done-marker of a training."""
 
-    recipe: dict[str, Any]
-    weights_sha256: str
-    images: int
-    seconds: float
-    curve: dict[str, list[float]]
+    recipe: Settings
+    weights_sha256: Line
+    images: Count
+    seconds: Seconds
+    curve: dict[Line, list[Number]]
 
 
 StoredT = TypeVar("StoredT", bound=Stored)

@@ -14,13 +14,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
 from PIL import Image
 
 from xbench.core.errors import UserError
-from xbench.core.files import atomic, set_aside, write_text
+from xbench.core.files import atomic, set_aside, within, write_text
 from xbench.core.pixels import Pixels
-from xbench.records.images import STRIP_VIEWS, make_strip, read_pngs, spread
+from xbench.records.images import (
+    STRIP_VIEWS,
+    make_strip,
+    read_png,
+    read_pngs,
+    spread,
+    without_padding,
+)
 from xbench.records.schema import (
     Failure,
     Finished,
@@ -35,6 +41,8 @@ from xbench.records.units import UnitId
 #: Files that are read one after the other, and how many such batches at the same time.
 BATCH = 64
 READERS = 8
+#: Most pixels of the masks of one unit, as of 256 images of 512 px.
+MOST_MASKS = 512 * 512 * 256
 
 FinishedT = TypeVar("FinishedT", bound=Finished)
 
@@ -66,11 +74,15 @@ class Records(Generic[FinishedT]):
 
     def record_path(self, unit: UnitId) -> Path:
         """Where the record of a unit lies."""
-        return self.folder / "records" / f"{unit.path}.json"
+        return self._place("records", f"{unit.path}.json")
 
     def failure_path(self, unit: UnitId) -> Path:
         """Where a failure of a unit lies."""
-        return self.folder / "failed" / f"{unit.path}.json"
+        return self._place("failed", f"{unit.path}.json")
+
+    def _place(self, kind: str, name: str) -> Path:
+        """A path below the folder; `OSError` if it leads out of it (see `within`)."""
+        return within(self.folder, self.folder / kind / name)
 
     def find(self, unit: UnitId, key: str) -> FinishedT | None:
         """The record of a unit if it is there, whole, and made by this key."""
@@ -93,7 +105,7 @@ class Records(Generic[FinishedT]):
         A record under another unit's name was copied or edited, and would count for a row that it
         does not belong to: it is left out too.
         """
-        folder = self.folder / "records"
+        folder = within(self.folder, self.folder / "records")
         found: list[tuple[str, FinishedT]] = []
         left_out: dict[str, list[str]] = {}
         with no_collection():
@@ -112,7 +124,7 @@ class Records(Generic[FinishedT]):
 
     def failures(self) -> list[tuple[Path, Failure]]:
         """All failures with their paths."""
-        folder = self.folder / "failed"
+        folder = within(self.folder, self.folder / "failed")
         paths = [folder / name for name in _json_files(folder)]
         return [(path, failure) for path in paths if (failure := read(path, Failure))]
 
@@ -133,11 +145,11 @@ class Store(Records[Record]):
 
     def images_path(self, unit: UnitId) -> Path:
         """The folder of a unit's 16-bit PNGs."""
-        return self.folder / "images" / unit.path
+        return self._place("images", unit.path)
 
     def strip_path(self, unit: UnitId) -> Path:
         """The 8-bit strip of some of a unit's images."""
-        return self.folder / "strips" / f"{unit.path}.png"
+        return self._place("strips", f"{unit.path}.png")
 
     def write_unit(self, unit: UnitId, record: Record, pixels: Pixels) -> None:
         """Store a finished unit: its images, uint16 `[n, H, W]`, a strip of some, and its record.
@@ -153,8 +165,11 @@ class Store(Records[Record]):
         # Parts take their places in reverse order.
         with ExitStack() as parts:
             parts.enter_context(atomic(self.record_path(unit))).write_text(_json(record), "utf-8")
-            chosen = make_strip(pixels[spread(len(ids), STRIP_VIEWS)])
-            Image.fromarray(chosen).save(parts.enter_context(atomic(strip)), optimize=True)
+            chosen = spread(len(ids), STRIP_VIEWS)
+            shown = without_padding(pixels, record.data.content)[chosen]
+            Image.fromarray(make_strip(shown)).save(
+                parts.enter_context(atomic(strip)), optimize=True
+            )
             for name, image in zip(ids, pixels, strict=True):
                 # Not flushed one by one: after a power cut, the hash in the record differs.
                 part = parts.enter_context(atomic(folder / f"{name}.png", flush=False))
@@ -166,8 +181,7 @@ class Store(Records[Record]):
         """The images of a record, uint16 `[n, H, W]`.
 
         Raises:
-            OSError: an image is missing or damaged.
-            ValueError: they differ in size.
+            OSError: an image is missing or damaged, or they differ in size.
         """
         return read_pngs(self.images_path(record.unit), record.data.ids)
 
@@ -184,7 +198,7 @@ class UtilityStore(Records[UtilityRecord]):
 
     def masks_path(self, unit: UnitId) -> Path:
         """The masks that a unit's networks saw in the test images, one below the other."""
-        return self.folder / "masks" / f"{unit.path}.png"
+        return self._place("masks", f"{unit.path}.png")
 
     def write_unit(self, unit: UnitId, record: UtilityRecord, masks: Pixels) -> None:
         """Store masks uint16 `[n, H, W]`, a bit for each structure, then the record."""
@@ -199,8 +213,7 @@ class UtilityStore(Records[UtilityRecord]):
             OSError: they are missing or damaged.
             ValueError: they are not one square for every image.
         """
-        with Image.open(self.masks_path(record.unit)) as picture:
-            pixels: Pixels = np.asarray(picture).astype(np.uint16)
+        pixels = read_png(self.masks_path(record.unit), MOST_MASKS)
         return pixels.reshape(len(record.data.ids), pixels.shape[-1], pixels.shape[-1])
 
 
@@ -247,14 +260,18 @@ def _set_aside(path: Path, error: Unreadable) -> str:
 
 
 def _json_files(folder: Path) -> list[str]:
-    """Names `a/b.json` of the files below a folder; neither hidden ones nor in linked folders."""
+    """Names `a/b.json` of the files below a folder; neither hidden ones nor links."""
 
     def walk(below: str) -> Iterator[str]:
         with suppress(FileNotFoundError), os.scandir(os.path.join(folder, below)) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield from walk(f"{below}{entry.name}/")
-                elif entry.name.endswith(".json") and entry.name[0] != "." and entry.is_file():
+                elif (
+                    entry.name.endswith(".json")
+                    and entry.name[0] != "."
+                    and entry.is_file(follow_symlinks=False)
+                ):
                     yield below + entry.name
 
     return sorted(walk(""), key=lambda name: name.split("/"))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xbench.metrics.base import METRICS
-from xbench.records.schema import Record
+from xbench.records.schema import Provenance, Record
 
 
 class Origin(NamedTuple):
@@ -57,10 +57,9 @@ def _facts(records: Sequence[Record]) -> dict[str, str]:
             dict.fromkeys(end(r.finished for r in records) for end in (min, max))
         ),
     }
-    for key in dict.fromkeys(key for record in records for key in record.provenance):
-        facts[key] = "; ".join(
-            dict.fromkeys(filter(None, (text(record.provenance.get(key)) for record in records)))
-        )
+    for key in Provenance.model_fields:
+        values = [getattr(record.provenance, key) for record in records]
+        facts[key] = "; ".join(dict.fromkeys(filter(None, map(text, values))))
     return {name: value for name, value in facts.items() if value}
 
 

@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image
 
 from xbench.core.pairs import Pair
-from xbench.records.images import STRIP_VIEWS, make_strip, read_png, read_pngs, spread
+from xbench.records.images import (
+    STRIP_VIEWS,
+    make_strip,
+    read_png,
+    read_pngs,
+    spread,
+    without_padding,
+)
 from xbench.records.schema import Record
 from xbench.records.store import Store
 
@@ -46,12 +53,12 @@ class Source:
         """
         if self.folder is None:
             return self._of_strip(views)
-        ids = self.record.data.ids
-        return encoded(make_strip(read_pngs(self.folder, [ids[view] for view in views])))
+        data = self.record.data
+        pixels = read_pngs(self.folder, [data.ids[view] for view in views])
+        content = data.content and [data.content[view] for view in views]
+        return encoded(make_strip(without_padding(pixels, content)))
 
     def _of_strip(self, views: Sequence[int]) -> bytes:
-        if tuple(views) == self.views:
-            return self.strip.read_bytes()
         parts = np.split(read_png(self.strip).astype(np.uint8), len(self.views), axis=1)
         return encoded(np.concatenate([parts[self.views.index(view)] for view in views], axis=1))
 
@@ -116,15 +123,15 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 def _stored(folder: Path, record: Record) -> Source | None:
     """Where a unit's images are; None if there are none."""
-    store = Store(folder)
-    images = store.images_path(record.unit)
-    strip = store.strip_path(record.unit)
-    ids = record.data.ids
+    store, ids = Store(folder), record.data.ids
+    try:
+        images, strip = store.images_path(record.unit), store.strip_path(record.unit)
+    except OSError:
+        return None
     if images.is_dir() and all((images / f"{name}.png").is_file() for name in ids):
         return Source(record, tuple(range(len(ids))), images, strip)
     try:
-        with Image.open(strip, formats=["PNG"]) as picture:
-            width, height = picture.size
+        height, width = read_png(strip).shape
     except OSError:
         return None
     views = spread(len(ids), STRIP_VIEWS)

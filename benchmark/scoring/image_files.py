@@ -10,9 +10,9 @@ from xbench.core.errors import UserError
 from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels, to_pixels
 from xbench.core.processes import cores
-from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read
+from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read, stem
 from xbench.datasets.prepare import LEAST_SIDE, normalise
-from xbench.datasets.walk import is_junk, stem
+from xbench.datasets.walk import is_junk
 
 Location = str | Path
 

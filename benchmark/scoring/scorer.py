@@ -16,6 +16,7 @@ from xbench.datasets.split import assign_splits
 from xbench.metrics.base import METRICS, Metric
 from xbench.records.schema import Value
 from xbench.scoring.cases import Case, Sample
+from xbench.scoring.enough import too_few
 from xbench.scoring.measure import empty, lacking, measure, polarity
 from xbench.scoring.spaces import Spaces
 
@@ -75,10 +76,11 @@ class Scorer:
             fetch: get weights that are missing; else say that they are.
         """
         aligned = self.dataset.aligned(self.split)
+        few = too_few(self.dataset, self.split)
         reasons = {
             name: UNALIGNED
             if metric.paired and not aligned
-            else self.spaces.why_not(metric, fetch=fetch)
+            else few.get(name) or self.spaces.why_not(metric, fetch=fetch)
             for name, metric in METRICS.items()
         }
         return {name: reason for name, reason in reasons.items() if reason}

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from xbench.analysis import costs, families
+from xbench.analysis import costs, families, typeset
 from xbench.analysis.costs import Chart
 from xbench.analysis.figures import style
 from xbench.analysis.figures.labels import SIZE, label_points
@@ -125,7 +125,7 @@ class _Drawing:
         if to:
             return files
         path = folder / f"{name}.csv"
-        write_text(path, self.numbers().to_csv(index=False, float_format="%.6g"))
+        write_text(path, typeset.csv(self.numbers()))
         return [*files, path]
 
     def draw(self, figure: Figure, axes: Axes) -> None:

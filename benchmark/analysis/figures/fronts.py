@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xbench.analysis import families
+from xbench.analysis import families, typeset
 from xbench.analysis.figures import style
 from xbench.analysis.figures.labels import SIZE, label_points
 from xbench.analysis.leaderboard import ranking_of
@@ -308,5 +308,5 @@ def _numbers(
             for point in curve.points
         ]
     )
-    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_text(path, typeset.csv(table))
     return path

@@ -12,14 +12,15 @@ from xbench.analysis.figures import style
 from xbench.analysis.results import Results, read_image
 from xbench.analysis.selection import crossing
 from xbench.core.pairs import parse_pairs
+from xbench.core.pixels import to_pixels
 from xbench.core.settings import name_of
-from xbench.records.images import spread
+from xbench.records.images import spread, without_padding
 from xbench.records.schema import Record
 from xbench.records.store import Store
 from xbench.records.units import UnitId
 
 if TYPE_CHECKING:
-    from xbench.datasets.base import Dataset
+    from xbench.datasets.base import Dataset, Images
 
 
 def samples(
@@ -135,16 +136,16 @@ def contact_sheet(dataset: "Dataset", to: Path, views: int = 6) -> Path:
     """Domains × views of the test split, each domain with its mean and standard deviation."""
     domains = dataset.domains
     ids = {domain: dataset.ids("test", domain) for domain in domains}
-    views = min(len(spread(len(names), views)) for names in ids.values())
+    chosen = _alike_many(list(map(len, ids.values())), views)
+    views = len(chosen[0])
     size = 2 * views + 1, 2.1 * len(domains) + 0.3
     with style.panels(len(domains), views, size) as (figure, grid):
-        for row, domain in zip(grid, domains, strict=True):
+        for row, domain, indices in zip(grid, domains, chosen, strict=True):
             images = dataset.images("test", domain)
             values = images[:].numpy()
-            inside = values[values < 0.9]
-            chosen = spread(len(images), views)[:views]
-            for axes, index in zip(row, chosen, strict=True):
-                style.show_image(axes, np.round(images[index][0].numpy() * 255))
+            inside = values[values < 0.9] if (values < 0.9).any() else values
+            for axes, index in zip(row, indices, strict=True):
+                style.show_image(axes, _shown(images, index))
                 if domain == domains[0] or not dataset.aligned("test"):
                     axes.set_title(ids[domain][index], fontsize=8)
             row[0].set_ylabel(
@@ -163,7 +164,8 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     """
     names = dataset.domains
     images = {name: dataset.images("test", name) for name in names}
-    views = min(views, *map(len, images.values()))
+    chosen = _alike_many(list(map(len, images.values())), views)
+    views = len(chosen[0])
     shades = {name: _greys(images[name][:].numpy()) for name in names}
     highest = max(float(np.sort(shade)[-2]) for shade in shades.values())
     width = max(style.PAGE, 1.15 * len(names))
@@ -171,8 +173,8 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     heights = [*[1.0] * views, 0.6]
     with style.panels(views + 1, len(names), size, height_ratios=heights) as (figure, grid):
         for column, (name, colour) in enumerate(zip(names, style.colours(len(names)), strict=True)):
-            for axes, index in zip(grid[:, column], spread(len(images[name]), views), strict=False):
-                style.show_image(axes, np.round(images[name][index][0].numpy() * 255))
+            for axes, index in zip(grid[:, column], chosen[column], strict=False):
+                style.show_image(axes, _shown(images[name], index))
             group, head = dataset.domain_groups[name], style.wrapped(name, 18)
             grid[0][column].set_title(
                 head if name.startswith(group) or group == "all" else f"{group}\n{head}"
@@ -186,6 +188,20 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
         grid[-1][0].set_ylabel("share of pixels")
         figure.supxlabel("grey value (air bright, bone dark)", fontsize=8)
         return style.save(figure, to)
+
+
+def _shown(images: "Images", index: int) -> style.Grey:
+    """One image in 8 bit, bright where it is padded."""
+    pixels = without_padding(to_pixels(images[[index]]), [images.content(index)])
+    shown: style.Grey = np.round(pixels[0] / 257)
+    return shown
+
+
+def _alike_many(numbers: Sequence[int], views: int) -> list[list[int]]:
+    """Indices of equally many views, `views` at most, of sets with these numbers of images."""
+    chosen = [spread(number, views) for number in numbers]
+    fewest = min(map(len, chosen))
+    return [indices[:fewest] for indices in chosen]
 
 
 _EDGES = np.linspace(0, 1, 49)

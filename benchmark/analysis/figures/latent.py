@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
+from xbench.analysis import typeset
 from xbench.analysis.figures import style
 from xbench.analysis.latents import Array, Embedding, Latents, Separability, embed, separability
 from xbench.core.files import write_text
@@ -49,7 +50,7 @@ def latents(
         files = style.save_drawing(figure, folder, "latents", to)
     if to is None:
         table = pd.DataFrame([asdict(row) for row in accuracies])
-        write_text(folder / "latents.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_text(folder / "latents.csv", typeset.csv(table))
         files.append(folder / "latents.csv")
     return files
 

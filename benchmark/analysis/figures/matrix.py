@@ -19,22 +19,25 @@ from xbench.analysis.rows import Row
 from xbench.core.errors import UserError
 from xbench.core.pairs import FLOOR
 from xbench.core.settings import name_of
-from xbench.metrics.base import Metric
+from xbench.metrics.base import METRICS, Metric
 
 #: Inches of a panel.
 SIDE = 1.3
 
 
 def pairs(
-    results: Results, metric: str = "ftd", to: Path | None = None, labels: Sequence[str] = ()
+    results: Results, metric: str = "", to: Path | None = None, labels: Sequence[str] = ()
 ) -> list[Path]:
     """One colour scale for all panels; references first, then by rank, or in the order of labels.
+
+    The default metric is FTD, or the first that has values where the images are too few for it.
 
     Raises:
         UserError: an unknown metric or label, or a metric without any value.
     """
-    facts = known_metric(metric)
     rows = style.chosen_rows(results, labels)
+    metric = metric or _default(results)
+    facts = known_metric(metric)
     ranked = (
         labels or board_of(rows).sort_values("reference", ascending=False, kind="stable").method
     )
@@ -48,7 +51,8 @@ def pairs(
         raise UserError(
             f"{facts.label} is empty in every record",
             "expected: a metric that was computed",
-            "see the reason in leaderboard.md, or try: xbench plot pairs --metric ftd",
+            "see the reason in leaderboard.md, or try: xbench plot pairs --metric "
+            + _default(results),
         )
     arrow = "higher" if facts.higher_is_better else "lower"
     columns = min(5, len(tables))
@@ -64,6 +68,13 @@ def pairs(
         figure.supxlabel("target", fontsize=8)
         figure.supylabel("source", fontsize=8)
         return style.save_drawing(figure, results.folder, f"pairs-{metric}", to)
+
+
+def _default(results: Results) -> str:
+    """FTD, or the first metric that has values."""
+    stored = [value for record in results.records for value in record.metrics.items()]
+    there = {name for name, value in stored if value.value is not None}
+    return next((name for name in ("ftd", *METRICS) if name in there), "ftd")
 
 
 def _table(row: Row, metric: str) -> pd.DataFrame:

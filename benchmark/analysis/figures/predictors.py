@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
-from xbench.analysis import families, predictors
+from xbench.analysis import families, predictors, typeset
 from xbench.analysis.columns import of_metric
 from xbench.analysis.figures import style
 from xbench.analysis.figures.labels import label_points
@@ -18,7 +18,7 @@ from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.analysis.tables import FOLDER
 from xbench.core.errors import UserError
-from xbench.core.files import write_text
+from xbench.core.files import within, write_text
 from xbench.metrics.base import METRICS
 
 #: The metric of each panel: the first that rows have.
@@ -64,8 +64,8 @@ def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()
         files = style.save_drawing(figure, results.folder, "utility", to, dpi=300)
     if to:
         return files
-    path = results.folder / FOLDER / "utility-predictors.csv"
-    write_text(path, pd.DataFrame(found.values()).to_csv(index=False, float_format="%.6g"))
+    path = within(results.folder, results.folder / FOLDER) / "utility-predictors.csv"
+    write_text(path, typeset.csv(pd.DataFrame(found.values())))
     return [*files, path]
 
 
