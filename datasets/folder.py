@@ -1,8 +1,7 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import Field, field_validator
 
 from xbench.core.errors import UserError
 from xbench.core.files import atomic, home, write_text
-from xbench.core.hashing import digest, file_digest
+from xbench.core.hashing import digest
 from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
@@ -31,6 +30,7 @@ from xbench.datasets.describe import (
 from xbench.datasets.facts import Loaded
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.framing import SAMPLE, SIDE, Framing, compare, views
+from xbench.datasets.hashes import file_hashes
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
 from xbench.datasets.layout import (
@@ -130,7 +130,7 @@ class Folder(Dataset):
     @cached_property
     def images_key(self) -> str:
         """Hash of the files' contents, domains, splits, ids, groups, and of the preprocessing."""
-        hashes = _file_hashes(self.root, [item.file for item in self.layout.items])
+        hashes = file_hashes(self.root, [item.file for item in self.layout.items])
         images = [[i.domain, i.split, i.id, i.group, hashes[i.file]] for i in self.layout.items]
         facts = {"images": images, "config": self.config.model_dump(mode="json")}
         facts["domains"] = list(self.domains)
@@ -162,7 +162,7 @@ class Folder(Dataset):
         if self.layout.aligned["test"] and "alignment" not in self.description.model_fields_set:
             lines.append(
                 "test: equal names are taken for equal views of all domains; if they are running "
-                f'numbers, put alignment = "none" into {self.root / FILE}'
+                f'numbers, put alignment = "none" at the top of {self.root / FILE}'
             )
         for split in ("val", "test"):
             if not self.layout.aligned[split] and self.description.alignment == "id":
@@ -290,7 +290,7 @@ class Folder(Dataset):
     def labels_key(self) -> str | None:
         """See `Dataset`: a hash of the files below `labels/`."""
         files = [file for file in walk(self.root) if is_label(self.root, file)]
-        hashes = _file_hashes(self.root, files, LABELS)
+        hashes = file_hashes(self.root, files, LABELS)
         return f"labels-v{self.version}-{digest(hashes, 12)}" if files else None
 
     def labels(self, split: Split, domain: str) -> Labels | None:
@@ -385,43 +385,3 @@ def _is_whole(array: Path, sidecar: Path) -> bool:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
-    """File → SHA-256; files that did not change since are not read again.
-
-    A file's size and time of modification can survive a change; its inode or the time at which
-    the system last changed that (which no program sets) do not. A clock ticks too slowly to tell
-    changes within two seconds apart.
-
-    Raises:
-        UserError: a file cannot be read.
-    """
-    path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
-    try:
-        known = _read_json(path)
-    except (OSError, ValueError):
-        known = {}
-
-    def stamped(file: str) -> tuple[str, list[object]]:
-        now = time.time()
-        try:
-            status = (root / file).stat()
-            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-            old = known.get(file)
-            if old and old[:-1] == stamp:
-                return file, old
-            settled = status.st_ctime < now - 2
-            return file, [*(stamp if settled else ()), file_digest(root / file)]
-        except OSError as error:
-            raise UserError(
-                f"{root}: {plain(file)} cannot be read: {error.strerror or error}",
-                "expected: files that are there, with permission to read them",
-                f"see: xbench data verify {quoted(root)}",
-            ) from error
-
-    with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
-        entries = dict(pool.map(stamped, files))
-    if entries != known:
-        write_text(path, json.dumps(entries))
-    return {file: str(entry[-1]) for file, entry in entries.items()}

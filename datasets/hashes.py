@@ -1,0 +1,53 @@
+"""Hashes of files, which are computed again only where a file may have changed."""
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from xbench.core.errors import UserError
+from xbench.core.files import home, write_text
+from xbench.core.hashing import digest, file_digest
+from xbench.core.names import plain, quoted
+from xbench.core.processes import cores
+
+
+def file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
+    """File → SHA-256; files that did not change since are not read again.
+
+    A file's size and time of modification can survive a change; its inode or the time at which
+    the system last changed that (which no program sets) do not. A clock ticks too slowly to tell
+    changes within two seconds apart.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+
+    def stamped(file: str) -> tuple[str, list[object]]:
+        now = time.time()
+        try:
+            status = (root / file).stat()
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            old = known.get(file)
+            if old and old[:-1] == stamp:
+                return file, old
+            settled = status.st_ctime < now - 2
+            return file, [*(stamp if settled else ()), file_digest(root / file)]
+        except OSError as error:
+            raise UserError(
+                f"{root}: {plain(file)} cannot be read: {error.strerror or error}",
+                "expected: files that are there, with permission to read them",
+                f"see: xbench data verify {quoted(root)}",
+            ) from error
+
+    with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
+        entries = dict(pool.map(stamped, files))
+    if entries != known:
+        write_text(path, json.dumps(entries))
+    return {file: str(entry[-1]) for file, entry in entries.items()}
