@@ -69,7 +69,7 @@ class Part(Place):
         from xbench.harness.plan import Request
 
         return Request(
-            methods=_methods(method),
+            methods=_methods(method) or listed(method),  # which refuses nothing but commas
             dataset=self.dataset,
             profile=self.profile,
             pairs=listed(self.pairs),
