@@ -81,7 +81,7 @@ def run(
     plan = make(_request(methods, dataset, profile, pairs, split, seeds, settings, out))
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     runner.display.console.quiet |= quiet
-    outcome = execute(runner, Path(out), Options(force=force, timeout=timeout))
+    outcome = execute(runner, Path(out).expanduser(), Options(force=force, timeout=timeout))
     failed = _failed(outcome, runner)
     board = _board(plan.folder)
     board.attrs["failed"] = failed
@@ -175,7 +175,9 @@ def leaderboard(
     Raises:
         UserError: there are no records, or a name is not known.
     """
-    return _board(results_folder(dataset, profile, split, Path(out)), group, _names(pairs), sort)
+    return _board(
+        results_folder(dataset, profile, split, Path(out).expanduser()), group, _names(pairs), sort
+    )
 
 
 @plugins.loaded()
@@ -202,7 +204,7 @@ def pairs(
     Raises:
         UserError: there are no records, or a name is not known.
     """
-    results = read(results_folder(dataset, profile, split, Path(out)))
+    results = read(results_folder(dataset, profile, split, Path(out).expanduser()))
     frame = pairs_table(results.records)
     frame.attrs["notes"] = list(results.notes)
     return frame
@@ -278,7 +280,7 @@ def _request(
         split=split,
         seeds=list(seeds) if isinstance(seeds, Iterable) else [seeds],
         settings=nested(settings or {}),
-        out=Path(out),
+        out=Path(out).expanduser(),
     )
 
 

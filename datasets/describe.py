@@ -3,13 +3,15 @@
 import json
 import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xbench.core.errors import UserError
-from xbench.core.files import write_text
+from xbench.core.files import read_text, write_text
+from xbench.core.names import plain, quoted
 
 FILE = "dataset.toml"
 Polarity = Literal["bone-dark", "bone-bright"]
@@ -22,21 +24,23 @@ class SplitRule(BaseModel):
     Attributes:
         val: share of the groups for val (also if the folder has only train and test).
         test: share of the groups for test.
-        group: `folder` (the sub-folder below the domain; a file without one is its own group),
-            `stem` (every id is a group), or a regular expression whose first bracketed part is
-            the group's name within the id; an id that does not match is its own group.
+        group: `auto` (the first folder below the domain, else what names begin with, else the
+            PatientID of DICOM files: see `groups`), `folder` (that folder alone; a file without
+            one is its own group), `stem` (every id is a group), or a regular expression whose
+            first bracketed part is the group's name within the id; an id that does not match is
+            its own group.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)
-    group: str = "folder"
+    group: str = "auto"
 
     @field_validator("group")
     @classmethod
     def _readable(cls, value: str) -> str:
-        if value in ("folder", "stem"):
+        if value in ("auto", "folder", "stem"):
             return value
         try:
             groups = re.compile(value).groups
@@ -81,13 +85,27 @@ class Description(BaseModel):
     mapping: tuple[tuple[str, str], ...] = ()
     notes: str | None = None
 
-    @field_validator("window")
+    @field_validator("domains", mode="after")
     @classmethod
-    def _opens(cls, value: Window | dict[str, Window] | None) -> Window | dict[str, Window] | None:
-        for low, high in value.values() if isinstance(value, dict) else [value] if value else []:
-            if not low < high:
-                raise ValueError("a window [LOW, HIGH] with LOW below HIGH")
-        return value
+    def _composed(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else tuple(map(plain, value))
+
+    @field_validator("domain_groups", "polarity", "window", mode="after")
+    @classmethod
+    def _by_domain(cls, value: Any) -> Any:
+        return by_domain(value)
+
+
+def by_domain(value: Any) -> Any:
+    """A value for all domains, or values by domain with the names that images have.
+
+    Raises:
+        ValueError: a window has no width.
+    """
+    for one in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(one, tuple) and not one[0] < one[1]:
+            raise ValueError("a window [LOW, HIGH] with LOW below HIGH")
+    return {plain(d): v for d, v in value.items()} if isinstance(value, dict) else value
 
 
 def read_description(root: Path) -> Description | None:
@@ -100,16 +118,19 @@ def read_description(root: Path) -> Description | None:
     if not path.exists():
         return None
     try:
-        return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Description.model_validate(tomllib.loads(read_text(path)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(path, str(error), "a TOML file") from error
+        expected = "a TOML file: texts in quotes, numbers such as 0.5"
+        raise _wrong(path, str(error), expected) from error
     except ValidationError as error:
         first = error.errors()[0]
         keys = [part for part in first["loc"] if isinstance(part, str)]
         expected = re.sub(r"^(Value error, |Input should be )", "", first["msg"])
         if first["type"] == "extra_forbidden":
             owner = SplitRule if keys[:-1] == ["split"] else Description
-            expected = ", ".join(owner.model_fields)
+            near = get_close_matches(keys[-1], owner.model_fields, n=1)
+            expected = f"did you mean {near[0]}? " if near else ""
+            expected += ", ".join(owner.model_fields)
         raise _wrong(path, f"the key {'.'.join(keys[:2])} is not allowed", expected) from error
 
 
@@ -142,5 +163,5 @@ def _wrong(path: Path, what: str, expected: str) -> UserError:
     return UserError(
         f"{path}: {what}",
         f"expected: {expected}",
-        f"edit the line, or delete the file and run: xbench data init {path.parent}",
+        f"edit the line, or delete the file and run: xbench data init {quoted(path.parent)}",
     )

@@ -18,6 +18,7 @@ from xbench.datasets.describe import Description, SplitRule, write_description
 from xbench.datasets.folder_labels import ANGLE_COLUMNS, LANDMARK_COLUMNS
 from xbench.datasets.labels import Labels
 from xbench.datasets.layout import LABELS
+from xbench.datasets.walk import EXPORTED
 
 #: Finds the group in ids of the phantom, such as `test003` in `test003-1-lateral`.
 GROUP = r"^(.+?)-\d+-"
@@ -52,7 +53,7 @@ def export(dataset: Dataset, to: Path, progress: Progress | None = None) -> None
                 progress(done, total, "files")
         if split in get_args(Split) and (labels := dataset.labels(cast(Split, split), domain)):
             _write_labels(to / LABELS / split / domain, labels, names)
-    write_description(to, _describe(dataset), f"Written by xbench data export from {dataset.key}.")
+    write_description(to, _describe(dataset), f"{EXPORTED} from {dataset.key}.")
 
 
 def _write_labels(folder: Path, labels: Labels, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -8,24 +9,41 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from xbench.core.errors import UserError
 from xbench.core.files import atomic, home, write_text
 from xbench.core.hashing import digest, file_digest
+from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import DECODER, Grey, Undecodable, read
-from xbench.datasets.describe import FILE, Description, Polarity, Window, read_description
+from xbench.datasets.describe import (
+    FILE,
+    Description,
+    Polarity,
+    Window,
+    by_domain,
+    read_description,
+)
 from xbench.datasets.facts import Loaded
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.framing import SAMPLE, SIDE, Framing, compare, views
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
-from xbench.datasets.layout import LABELS, SPLIT_NAMES, Layout, find, is_label, walk
+from xbench.datasets.layout import (
+    LABELS,
+    SPLIT_NAMES,
+    Layout,
+    find,
+    is_label,
+    left_out_lines,
+    refuse_unknown,
+)
 from xbench.datasets.prepare import Fit, View, normalise, to_square
+from xbench.datasets.walk import walk
 
 
 class FolderConfig(DatasetConfig):
@@ -35,6 +53,11 @@ class FolderConfig(DatasetConfig):
     polarity: Polarity | dict[str, Polarity] = "bone-dark"
     window: Window | dict[str, Window] | None = None
     fit: Fit = "pad"
+
+    @field_validator("polarity", "window", mode="after")
+    @classmethod
+    def _by_domain(cls, value: Any) -> Any:
+        return by_domain(value)
 
 
 class Folder(Dataset):
@@ -63,7 +86,7 @@ class Folder(Dataset):
                 "see: xbench data init --help",
             )
         description = read_description(root) or Description()
-        name = description.name or root.resolve().name
+        name = description.name or plain(root.resolve().name)
         facts = {"root": root, "name": name, "description": description, "__doc__": cls.__doc__}
         return type(cls.__name__, (cls,), facts)
 
@@ -91,7 +114,12 @@ class Folder(Dataset):
     @cached_property
     def layout(self) -> Layout:
         """The images with their domains, splits and ids."""
-        return find(self.root, self.description)
+        layout = find(self.root, self.description)
+        present = layout.present
+        for key, value in (("polarity", self.config.polarity), ("window", self.config.window)):
+            if isinstance(value, dict):
+                refuse_unknown(f"data.{key}", value, present, "--set")
+        return layout
 
     @cached_property
     def key(self) -> str:
@@ -126,12 +154,16 @@ class Folder(Dataset):
         if not (self.root / FILE).exists():
             lines.append(
                 f"{self.root} has no {FILE}. Defaults: bone is dark, the bit depth is the range, "
-                "images are padded to squares, file names are ids, sub-folders or names are split "
+                "images are padded to squares, file names are ids, patients (or images) are split "
                 "70/10/20 unless there are train and test folders. To see and change them: "
-                f"xbench data init {self.root}"
+                f"xbench data init {quoted(self.root)}"
             )
-        for reason, files in self.layout.left_out.items():
-            lines.append(f"left out: {len(files)} files ({reason}), the first: {files[0]}")
+        lines += left_out_lines(self.layout.left_out)
+        if self.layout.aligned["test"] and "alignment" not in self.description.model_fields_set:
+            lines.append(
+                "test: equal names are taken for equal views of all domains; if they are running "
+                f'numbers, put alignment = "none" into {self.root / FILE}'
+            )
         for split in ("val", "test"):
             if not self.layout.aligned[split] and self.description.alignment == "id":
                 lines.append(f"{split}: not aligned, the domains share too few ids")
@@ -187,9 +219,10 @@ class Folder(Dataset):
         if broken:
             raise UserError(
                 f"{self.root}: {len(broken)} files cannot be used: "
-                + "; ".join(f"{file} {reason}" for file, reason in broken[:3]),
+                + "; ".join(f"{plain(file)} {reason}" for file, reason in broken[:3]),
                 "expected: undamaged images of one frame and at least 16 pixels on each side",
-                f"list them: xbench data verify {self.root}; then repair or delete the files",
+                f"list them: xbench data verify {quoted(self.root)}; "
+                "then repair or delete the files",
             )
 
     @cached_property
@@ -355,7 +388,15 @@ def _read_json(path: Path) -> Any:
 
 
 def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
-    """File → SHA-256; files of unchanged size and modification time are not read again."""
+    """File → SHA-256; files that did not change since are not read again.
+
+    A file's size and time of modification can survive a change; its inode or the time at which
+    the system last changed that (which no program sets) do not. A clock ticks too slowly to tell
+    changes within two seconds apart.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
     path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
     try:
         known = _read_json(path)
@@ -363,13 +404,24 @@ def _file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict
         known = {}
 
     def stamped(file: str) -> tuple[str, list[object]]:
-        status = (root / file).stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        old = known.get(file)
-        return file, old if old and old[:2] == stamp else [*stamp, file_digest(root / file)]
+        now = time.time()
+        try:
+            status = (root / file).stat()
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            old = known.get(file)
+            if old and old[:-1] == stamp:
+                return file, old
+            settled = status.st_ctime < now - 2
+            return file, [*(stamp if settled else ()), file_digest(root / file)]
+        except OSError as error:
+            raise UserError(
+                f"{root}: {plain(file)} cannot be read: {error.strerror or error}",
+                "expected: files that are there, with permission to read them",
+                f"see: xbench data verify {quoted(root)}",
+            ) from error
 
     with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
         entries = dict(pool.map(stamped, files))
     if entries != known:
         write_text(path, json.dumps(entries))
-    return {file: str(entry[2]) for file, entry in entries.items()}
+    return {file: str(entry[-1]) for file, entry in entries.items()}

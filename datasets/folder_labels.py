@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from xbench.core.errors import UserError
 from xbench.core.processes import cores
-from xbench.datasets.decode import Mask, Undecodable, read, read_mask
+from xbench.datasets.decode import Mask, Undecodable, read, read_mask, stem
 from xbench.datasets.index import Item
 from xbench.datasets.labels import ANGLES, Labels, inside
-from xbench.datasets.layout import LABELS, is_label, walk
+from xbench.datasets.layout import LABELS, is_label
 from xbench.datasets.prepare import Fit, Frame, View, frame
+from xbench.datasets.walk import walk
 
 #: The structure of masks that lie in no folder of a structure.
 MASK = "mask"
@@ -189,7 +190,8 @@ class FolderLabels:
 
 def _name(file: str) -> str:
     """The path of a file without its ending."""
-    return str(PurePosixPath(file).with_suffix(""))
+    path = PurePosixPath(file)
+    return str(path.with_name(stem(path.name)))
 
 
 def _entry(row: Sequence[str], columns: int, where: str) -> Entry:

@@ -1,17 +1,19 @@
 """Sorts the images of a folder into domains, splits, ids and groups, by their paths alone."""
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xbench.core.errors import UserError
-from xbench.datasets.decode import is_image
+from xbench.core.errors import UserError, unknown
+from xbench.core.names import plain
+from xbench.datasets import groups
+from xbench.datasets.decode import is_image, stem
 from xbench.datasets.describe import FILE, Description
 from xbench.datasets.index import Item, read_index
 from xbench.datasets.split import assign_splits
+from xbench.datasets.walk import LeftOut, walk
 
 #: Folder name → split.
 SPLIT_NAMES = {
@@ -21,12 +23,14 @@ SPLIT_NAMES = {
     "val_repeat": "val_repeat",
     "test_repeat": "test_repeat",
 }
-#: Files and folders that operating systems leave behind.
-JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 #: The folder of masks and tables of labels, beside those of the images.
 LABELS = "labels"
 #: Ends of file and folder names of masks beside the images.
 MASK = re.compile(r"(^|[ _.-])(mask|masks|seg|segmentation|label|labels|annotation|annotations)$")
+#: Likewise of small copies of the images.
+THUMBNAIL = re.compile(r"(^|[ _.-])(thumb|thumbs|thumbnail|thumbnails|preview|previews)$")
+#: So many files are named, of those left out for one reason.
+NAMED = 5
 #: Ids count as aligned if all domains have at least this share of the smallest domain's ids.
 SHARED = 0.5
 
@@ -39,13 +43,17 @@ class Layout:
         items: the images, in the order of their files.
         domains: in the order of tables.
         aligned: split → whether equal ids show the same view in all domains.
+        groups: how groups were found, and how many there are, in one line.
         left_out: reason → unused files.
+        present: all domains with images, of which the description may have chosen some.
     """
 
     items: list[Item]
     domains: tuple[str, ...]
     aligned: dict[str, bool]
-    left_out: dict[str, list[str]] = field(default_factory=dict)
+    groups: str = ""
+    left_out: LeftOut = field(default_factory=dict)
+    present: tuple[str, ...] = ()
 
 
 def find(root: Path, description: Description) -> Layout:
@@ -54,24 +62,30 @@ def find(root: Path, description: Description) -> Layout:
     Raises:
         UserError: fewer than two domains, too few images of one, or two images of one name.
     """
-    left_out: dict[str, list[str]] = {}
+    left_out: LeftOut = {}
     if description.index:
-        items = read_index(root / description.index)
+        found = read_index(root / description.index, root)
     else:
-        items = _search(root, description, left_out)
-    domains = _domains(root, items, description)
-    items = [item for item in items if item.domain in domains]
-    layout = Layout(items, domains, {}, left_out)
+        found = _search(root, left_out)
+    _refuse_namesakes(root, found)
+    domains = _domains(root, found, description, left_out)
+    items = [item for item in found if item.domain in domains]
+    if len(items) < len(found):
+        others = [item.file for item in found if item.domain not in domains]
+        left_out[f"of domains that {FILE} does not list"] = others
+    grouped = _grouped(root, items, description)
+    present = tuple(sorted({item.domain for item in found}))
+    layout = Layout(grouped.items, domains, {}, grouped.line(), left_out, present)
     for split in ("val", "test"):
         layout.aligned[split] = description.alignment == "id" and _align(layout, split)
     _check(root, layout)
     return layout
 
 
-def _search(root: Path, description: Description, left_out: dict[str, list[str]]) -> list[Item]:
+def _search(root: Path, left_out: LeftOut) -> list[Item]:
     """The images, by the names of files and folders; adds unused files to `left_out`."""
     items = []
-    for file in sorted(walk(root)):
+    for file in sorted(walk(root, left_out)):
         if is_label(root, file):
             continue
         reason = _unusable(root, file)
@@ -80,38 +94,29 @@ def _search(root: Path, description: Description, left_out: dict[str, list[str]]
             left_out.setdefault(reason or "in no folder of a domain", []).append(file)
         else:
             items.append(item)
-    _refuse_namesakes(root, items)
     _refuse_half_split(root, items)
-    items = _group(root, items, description.split.group)
-    splits = _splits(items, description)
-    return [replace(item, split=splits[item.file]) for item in items]
+    return items
 
 
-def walk(root: Path) -> Iterator[str]:
-    """Files below a folder, as paths with `/`; links are followed, but not in circles.
+def _grouped(root: Path, items: Sequence[Item], description: Description) -> groups.Grouped:
+    """The images with their groups and splits.
 
-    Hidden files and folders, and those of operating systems, are left out.
+    Raises:
+        UserError: a group lies in two splits.
     """
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not is_junk(name))
-        for name in files:
-            if not is_junk(name) and name != FILE:
-                yield (Path(folder) / name).relative_to(root).as_posix()
-
-
-def is_junk(name: str) -> bool:
-    """Whether a file or folder is hidden, or left behind by an operating system.
-
-    >>> is_junk("Thumbs.db"), is_junk(".git"), is_junk("skull.png")
-    (True, True, False)
-    """
-    return name.startswith(".") or name.lower() in JUNK
+    if description.index:
+        grouped = groups.indexed(items)
+        fix = f"edit {description.index}: its columns split and group"
+    else:
+        rule, aligned = description.split.group, description.alignment == "id"
+        grouped = groups.group(root, items, rule, aligned=aligned)
+        fix = (
+            "move its images into one split; if they show different patients, put "
+            f'split.group = "stem" into {root / FILE}'
+        )
+    groups.refuse_cut(root, grouped, fix)
+    splits = _splits(grouped.items, description)
+    return replace(grouped, items=[replace(i, split=splits[i.file]) for i in grouped.items])
 
 
 def is_label(root: Path, file: str) -> bool:
@@ -124,16 +129,21 @@ def is_label(root: Path, file: str) -> bool:
 def _unusable(root: Path, file: str) -> str | None:
     """The reason why a file is not an image of the data set, or None."""
     path = Path(file)
+    if path.name.upper() == "DICOMDIR":
+        return "tables of contents of DICOM disks"
     if not is_image(root / path):
         return "no images that can be read"
-    if any(MASK.search(part.lower()) for part in (*path.parts[:-1], path.stem)):
+    parts = [part.lower() for part in (*path.parts[:-1], stem(path.name))]
+    if any(map(MASK.search, parts)):
         return "masks and labels, by their names"
+    if any(map(THUMBNAIL.search, parts)):
+        return "small copies, by their names"
     return None
 
 
 def _parse(file: str) -> Item | None:
     """Domain, split (or ""), id, and sub-folder as group, by a path; None outside domains."""
-    *folders, name = Path(file).parts
+    *folders, name = map(plain, Path(file).parts)
     split = ""
     for position, folder in enumerate(folders[:2]):
         pooled = re.fullmatch(r"(train|val|test)([A-Z])", folder)
@@ -147,7 +157,7 @@ def _parse(file: str) -> Item | None:
     if not folders:
         return None
     domain, *rest = folders
-    return Item(file, domain, split, "--".join([*rest, Path(name).stem]), "--".join(rest))
+    return Item(file, domain, split, "--".join([*rest, stem(name)]), "--".join(rest))
 
 
 def _refuse_namesakes(root: Path, items: Sequence[Item]) -> None:
@@ -156,7 +166,7 @@ def _refuse_namesakes(root: Path, items: Sequence[Item]) -> None:
         other = first.setdefault((item.domain, item.split, item.id), item.file)
         if other != item.file:
             raise UserError(
-                f"{root}: {other} and {item.file} have the same name, '{item.id}'",
+                f"{root}: {plain(other)} and {plain(item.file)} have the same name, '{item.id}'",
                 "expected: one image per name in a domain",
                 "delete or rename one of the two",
             )
@@ -167,31 +177,10 @@ def _refuse_half_split(root: Path, items: Sequence[Item]) -> None:
     outside = [item.file for item in items if not item.split]
     if inside and outside:
         raise UserError(
-            f"{root}: {inside[0]} lies in a folder of a split, {outside[0]} does not",
+            f"{root}: {plain(inside[0])} lies in a folder of a split, {plain(outside[0])} does not",
             "expected: train and test folders for all images, or for none",
             "move the files, or describe them in an index: see xbench data init --help",
         )
-
-
-def _group(root: Path, items: Sequence[Item], rule: str) -> list[Item]:
-    """The images with their groups by `SplitRule.group`; each has its sub-folder as group so far.
-
-    Raises:
-        UserError: a regular expression matches no id at all.
-    """
-    if rule == "folder":
-        return [replace(item, group=item.group or item.id) for item in items]
-    if rule == "stem":
-        return [replace(item, group=item.id) for item in items]
-    matches = [re.search(rule, item.id) for item in items]
-    if items and not any(matches):
-        raise UserError(
-            f"{root}: the expression '{rule}' matches no id, such as '{items[0].id}'",
-            "expected: a regular expression whose first bracketed part is the group's name",
-            f"edit split.group in {root / FILE}",
-        )
-    pairs = zip(items, matches, strict=True)
-    return [replace(item, group=match[1] if match else item.id) for item, match in pairs]
 
 
 def _splits(items: Sequence[Item], description: Description) -> dict[str, str]:
@@ -209,8 +198,9 @@ def _splits(items: Sequence[Item], description: Description) -> dict[str, str]:
     names = [{item.id for item in items if item.domain == domain} for domain in domains]
     partners = set.intersection(*names) if names else set()
     aligned = description.alignment == "id" and are_aligned(partners, names)
-    # In aligned data, groups with ids that a domain lacks are for training only.
-    alone = {item.group for item in items if aligned and item.id not in partners}
+    # In aligned data, groups without any id that all domains have are for training only.
+    paired = {item.group for item in items if item.id in partners}
+    alone = {item.group for item in items if aligned} - paired
     rest = [item for item in items if item.group not in alone]
     groups = {d: [i.group for i in rest if i.domain == d] for d in domains}
     splits = dict.fromkeys(alone, "train") | assign_splits(groups, rule.val, rule.test)
@@ -222,7 +212,9 @@ def are_aligned(shared: set[str], names: Sequence[set[str]]) -> bool:
     return len(names) > 1 and len(shared) >= max(1, SHARED * min(map(len, names)))
 
 
-def _domains(root: Path, items: Sequence[Item], description: Description) -> tuple[str, ...]:
+def _domains(
+    root: Path, items: Sequence[Item], description: Description, left_out: LeftOut
+) -> tuple[str, ...]:
     """The domains in order.
 
     Raises:
@@ -231,13 +223,11 @@ def _domains(root: Path, items: Sequence[Item], description: Description) -> tup
     """
     present = sorted({item.domain for item in items})
     wanted = description.domains or tuple(present)
+    refuse_unknown("domains", wanted, present, root / FILE)
+    refuse_unknown("domain_groups", description.domain_groups, present, root / FILE)
+    for key, value in (("polarity", description.polarity), ("window", description.window)):
+        refuse_unknown(key, value if isinstance(value, dict) else (), present, root / FILE)
     for domain in wanted:
-        if domain not in present:
-            raise UserError(
-                f"{root}: there are no images of the domain '{domain}'",
-                f"expected: one of the folders {', '.join(present) or '(there are none)'}",
-                f"edit domains in {root / FILE}",
-            )
         if re.search(r"[:,\[\]]", domain):
             raise UserError(
                 f"{root}: the domain '{domain}' has one of : , [ ] in its name",
@@ -245,13 +235,38 @@ def _domains(root: Path, items: Sequence[Item], description: Description) -> tup
                 "rename the folder",
             )
     if len(wanted) < 2:
+        unused = "; ".join(left_out_lines(left_out))
         raise UserError(
-            f"{root} holds {len(wanted)} domains with readable images",
+            f"{root} holds {len(wanted)} domains with readable images"
+            + (f" ({unused})" if unused else ""),
             "expected: a folder for each of two or more domains, with PNG, TIFF, JPEG, NPY or "
             "DICOM files",
             f"for example: {root}/real/image1.png and {root}/synthetic/image1.png",
         )
     return wanted
+
+
+def refuse_unknown(
+    key: str, named: Iterable[str], domains: Sequence[str], where: Path | str
+) -> None:
+    """Make sure that a key of the description names domains with images.
+
+    Raises:
+        UserError: a name is none of them.
+    """
+    for name in named:
+        if name not in domains:
+            raise unknown(f"domain for {key}", name, domains, f"edit {key} in {where}")
+
+
+def left_out_lines(left_out: LeftOut) -> list[str]:
+    """One line for each reason: how many files, and some of their names."""
+    lines = []
+    for reason, files in left_out.items():
+        names = ", ".join(map(plain, sorted(files)[:NAMED]))
+        names += f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+        lines.append(f"left out: {len(files)} files ({reason}): {names}")
+    return lines
 
 
 def _align(layout: Layout, split: str) -> bool:
@@ -279,9 +294,12 @@ def _check(root: Path, layout: Layout) -> None:
     for domain in sorted(layout.domains, key=totals.__getitem__):  # blame the smallest
         for split in ("train", "test"):
             if not counts[domain, split]:
-                count = totals[domain]
+                own = [item for item in layout.items if item.domain == domain]
+                number = len({item.group for item in own})
                 raise UserError(
-                    f"{root}: the domain '{domain}' has {count} images, none of them for {split}",
-                    "expected: at least three images (or groups of images), which can be split",
-                    f"add images, or make {root}/train/{domain} and {root}/test/{domain}",
+                    f"{root}: the domain '{domain}' has {len(own)} images of {number} groups, "
+                    f"none of them for {split} ({layout.groups})",
+                    "expected: at least three groups (patients, or single images), to be split",
+                    f"add images, or make {root}/train/{domain} and {root}/test/{domain}; if every "
+                    f'image shows another patient, put split.group = "stem" into {root / FILE}',
                 )

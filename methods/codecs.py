@@ -4,7 +4,6 @@ Also here: padding and cropping, for networks that need sides of a certain multi
 """
 
 import math
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from xbench.core.errors import Unavailable, UserError
 from xbench.core.hashing import file_digest
-from xbench.core.weights import WEIGHTS, obtain
+from xbench.core.weights import WEIGHTS, obtain, offline
 
 #: Stable Diffusion's factor that brings VAE latents to unit variance.
 VAE_SCALE = 0.18215
@@ -92,10 +91,10 @@ def load_vae(source: str, device: torch.device) -> VaeCodec:
         with device:
             return VaeCodec(AutoencoderKL(**SD_VAE), device)
     known = source == SD_VAE_NAME and not Path(source).is_dir()
-    offline = known or os.environ.get("XBENCH_OFFLINE") == "1"
+    local = known or offline()
     try:
         folder = str(obtain("vae")) if known else source
-        vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=offline)
+        vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=local)
     except Unavailable as error:
         raise UserError(
             str(error),

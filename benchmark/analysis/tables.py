@@ -26,6 +26,7 @@ from xbench.analysis.typeset import (
 )
 from xbench.core.errors import UserError, choice
 from xbench.core.files import unwritable, within, write_text
+from xbench.core.names import quoted
 from xbench.core.pairs import FLOOR, Pair, parse_pairs
 from xbench.core.settings import file_name
 from xbench.records.schema import Record
@@ -295,7 +296,7 @@ def write_to(made: Sequence[Made], path: Path) -> None:
         raise UserError(
             f"--to {path} has no suffix that says what to write",
             "expected: a file name that ends in .csv, .md or .tex",
-            f"try: --to {path.with_suffix('.md')}",
+            f"try: --to {quoted(path.with_suffix('.md'))}",
         )
     if path.suffix == ".csv":
         _csv(path, pd.concat([one.frame for one in made], ignore_index=True))

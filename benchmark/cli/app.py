@@ -16,7 +16,7 @@ import typer
 from xbench.cli.catalogue import list_app
 from xbench.cli.compare import compare
 from xbench.cli.data import data_app
-from xbench.cli.options import Out
+from xbench.cli.options import Out, at_home, refuse_empty
 from xbench.cli.plugins import check, new_app
 from xbench.cli.repair import clean, doctor, rerun, status, verify
 from xbench.cli.report import report
@@ -60,7 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
     show_anything()
     with _plain_warnings(debug):
         try:
-            with plugins.session([a for a in arguments if a != "--debug"]) as rest:
+            given = [at_home(argument) for argument in arguments if argument != "--debug"]
+            with plugins.session(given) as rest:
+                refuse_empty(rest)
                 sys.exit(app(args=rest, prog_name="xbench", standalone_mode=False))
         except typer.Abort:
             print("aborted", file=sys.stderr)

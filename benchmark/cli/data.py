@@ -10,6 +10,7 @@ import typer
 from xbench.cli.answers import answer, listing
 from xbench.cli.options import Json, ProfileName, To
 from xbench.core.errors import UserError
+from xbench.core.names import quoted
 
 if TYPE_CHECKING:
     from xbench.datasets.base import Dataset
@@ -72,7 +73,7 @@ def data_init(
         raise UserError(
             f"{root / FILE} exists already",
             "expected: a folder without a dataset.toml",
-            f"edit it, or replace it: xbench data init {root} --force",
+            f"edit it, or replace it: xbench data init {quoted(root)} --force",
         )
     description, remarks = suggest(root)
     about = ["Guessed by `xbench data init` from some of the images; please check:"]
@@ -82,7 +83,8 @@ def data_init(
     _prepared(dataset)
     listing(_counts(dataset), json=False)
     framing = [each.text for each in check_framing(dataset)]
-    for line in [*remarks, *framing, *dataset.notes(), *advice(dataset, "test")]:
+    notes = [*framing, *dataset.notes(), *advice(dataset, "test")]
+    for line in [dataset.layout.groups, *remarks, *notes]:
         typer.echo(line, err=True)
     print(written)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))

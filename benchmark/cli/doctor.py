@@ -150,7 +150,7 @@ def _plugins() -> Iterator[Check]:
     own = [name for name in datasets.names() if name not in datasets.BUILT_IN]
     yield from _registry("data sets", dict.fromkeys(own), own, datasets.get)
     for path in filter(None, os.environ.get("XBENCH_PLUGINS", "").split(os.pathsep)):
-        if not Path(path).is_file():
+        if not Path(path).expanduser().is_file():
             yield Check("plug-ins", "fail", f"XBENCH_PLUGINS names {path}, which does not exist")
 
 
@@ -172,8 +172,14 @@ def _registry(
 
 
 def _network() -> Iterator[Check]:
-    offline = os.environ.get("XBENCH_OFFLINE") == "1"
-    note = "XBENCH_OFFLINE=1: nothing is fetched" if offline else "weights are fetched when needed"
+    from xbench.core.weights import offline
+
+    given = os.environ.get("XBENCH_OFFLINE")
+    note = (
+        f"XBENCH_OFFLINE={given}: nothing is fetched"
+        if offline()
+        else "weights are fetched when needed"
+    )
     yield Check("network", "ok", note)
 
 

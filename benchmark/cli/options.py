@@ -4,7 +4,9 @@ Types of single options, such as `Out`, and dataclasses of options that belong t
 `Place`: `expanded` turns a parameter that takes a dataclass into one option for each field.
 """
 
-from collections.abc import Callable, Collection
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -124,8 +126,44 @@ def listed(text: str) -> list[str]:
 
     >>> listed("ftd, ssim,")
     ['ftd', 'ssim']
+
+    Raises:
+        UserError: there is text, but nothing between its commas.
     """
-    return [part.strip() for part in text.split(",") if part.strip()]
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if text and not parts:
+        raise UserError(
+            f"'{text}' names nothing",
+            "expected: one or several names, separated by commas",
+            "leave the option out, or see: xbench --help",
+        )
+    return parts
+
+
+def at_home(argument: str) -> str:
+    """An argument with the home folder in place of `~`, which shells leave alone in `--out=~/x`."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("--") and value.startswith("~"):
+        return f"{option}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument) if argument.startswith("~") else argument
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Make sure that no argument is empty, as those of shell variables without a value are.
+
+    Raises:
+        UserError: one is.
+    """
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option = before if before.startswith("--") else "an argument"
+        if match := re.fullmatch(r"(--[\w-]+)=\s*", argument):
+            option = match[1]
+        if match or not argument.strip():
+            raise UserError(
+                f"{option} is empty",
+                "expected: a value; a shell variable that is not set gives none",
+                "leave it out for the default, or see: xbench --help",
+            )
 
 
 def _methods(text: str) -> list[str]:
@@ -145,14 +183,16 @@ def _methods(text: str) -> list[str]:
 
 def _numbers(text: str) -> list[int]:
     """The seeds that `--seed` names."""
-    try:
-        return [int(part) for part in listed(text)]
-    except ValueError:
+    from xbench.core.settings import parse_value
+
+    numbers = [parse_value(part) for part in listed(text)]
+    if not all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
         raise UserError(
             f"--seed {text} cannot be read",
             "expected: whole numbers from 0, separated by commas",
             "for example: --seed 0,1,2",
-        ) from None
+        )
+    return numbers
 
 
 def _shard(text: str) -> tuple[int, int]:

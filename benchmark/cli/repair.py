@@ -9,6 +9,7 @@ import typer
 from xbench.cli.answers import answer, listing, show_checks
 from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed, own_dataset
 from xbench.core.errors import UserError, nothing_finished
+from xbench.core.names import quoted
 
 if TYPE_CHECKING:
     from xbench.records.store import FinishedT
@@ -171,7 +172,7 @@ def _agreed(out: Path) -> bool:
         raise UserError(
             "nothing was removed, because there is no terminal to ask on",
             "expected: a terminal, or --yes",
-            f"to remove the above: xbench clean --out {out} --yes (and --what as before)",
+            f"to remove the above: xbench clean --out {quoted(out)} --yes (and --what as before)",
         )
     return typer.confirm("Remove all this?", err=True)
 

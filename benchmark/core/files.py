@@ -1,5 +1,6 @@
 """Where cached files live, and writing a file whole or not at all."""
 
+import codecs
 import errno
 import hashlib
 import os
@@ -27,7 +28,8 @@ _PART = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<pid>\d+)\.p
 
 def home() -> Path:
     """The cache folder: `XBENCH_HOME`, else the platform's user cache."""
-    return Path(os.environ.get("XBENCH_HOME") or platformdirs.user_cache_dir("xbench"))
+    given = os.environ.get("XBENCH_HOME") or platformdirs.user_cache_dir("xbench")
+    return Path(given).expanduser()
 
 
 @cache
@@ -141,6 +143,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that people edit: UTF-8 or UTF-16, with or without a byte order mark.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    stored = path.read_bytes()
+    wide = stored.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = stored.decode("utf-16" if wide else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def set_aside(path: Path) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import permutations
 
 from xbench.core.errors import UserError, unknown
+from xbench.core.names import plain, quoted
 
 #: Source and target domain.
 Pair = tuple[str, str]
@@ -33,7 +34,7 @@ def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...
     all_pairs = tuple(permutations(domains, 2))
     wanted = set()
     for text in texts:
-        source, _, target = str(text).partition(":")
+        source, _, target = plain(str(text)).partition(":")
         for domain in (source, target):
             if domain not in domains:
                 raise unknown("domain", domain, domains, _example(domains))
@@ -49,4 +50,4 @@ def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...
 
 def _example(domains: Sequence[str]) -> str:
     pair = ":".join(domains[:2])
-    return f"for example: --pairs {pair} (in Python: pairs='{pair}')"
+    return f"for example: --pairs {quoted(pair)} (in Python: pairs='{pair}')"

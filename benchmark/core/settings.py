@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest
+from xbench.core.names import quoted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+#: Numbers as people write them; JSON has neither .5 nor +1.
+NUMBER = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|[1-9]\d*)(?:[eE][-+]?\d+)?")
 #: Bytes of a file's name: file systems take 255, and endings are added to it.
 LONGEST_NAME = 180
 
@@ -54,15 +57,20 @@ def nested(values: Mapping[str, Any]) -> Settings:
 
 
 def parse_value(text: str) -> Any:
-    """The value of a text: JSON if it can be, else the text itself.
+    """The value of a text: a number, JSON if it can be, else the text itself.
 
     >>> parse_value("0.3"), parse_value("[8, 16]"), parse_value("heun")
     (0.3, [8, 16], 'heun')
+    >>> parse_value(".5"), parse_value("+2."), parse_value("1e3")
+    (0.5, 2.0, 1000)
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        return text
+        value = float(text) if NUMBER.fullmatch(text.strip()) else text
+    if isinstance(value, float) and "e" in text.lower() and value.is_integer():
+        return int(value) if abs(value) < 2**53 else value  # 1e3 images are a whole number
+    return value
 
 
 def merged(first: Settings, second: Settings) -> Settings:
@@ -105,7 +113,14 @@ def check_sections(settings: Settings, sections: Iterable[str]) -> None:
     known = list(sections)
     for section in settings:
         if section not in known:
-            raise unknown("section of settings in this run", section, known, _example())
+            near = get_close_matches(section, known, n=1, cutoff=0.4)
+            setting = (
+                next(iter(settings[section].items()), ("factor", 2)) if near else ("factor", 2)
+            )
+            name = f"{near[0] if near else 'budget'}.{setting[0]}"
+            raise unknown(
+                "section of settings in this run", section, known, _example(name, setting[1])
+            )
 
 
 def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
@@ -125,8 +140,12 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
     for key in changes:
         if key not in fields:
             known = [f"{section}.{name}" for name in fields]
-            near = [*get_close_matches(f"{section}.{key}", known, n=1), *known]
-            fix = _example(near[0], "VALUE") if near else "leave this setting out"
+            near = get_close_matches(f"{section}.{key}", known, n=1, cutoff=0.4)
+            fix = "leave this setting out"
+            if near:
+                fix = _example(near[0], changes[key])
+            elif known:
+                fix = _example(known[0], getattr(config, next(iter(fields))))
             raise unknown("setting", f"{section}.{key}", known, fix)
     try:
         return type(config).model_validate({**config.model_dump(), **changes})
@@ -252,4 +271,5 @@ def _text(value: object) -> str:
 
 def _example(name: str = "medshift.tau", value: object = 0.3) -> str:
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return f"for example: --set {name}={text} (in Python: settings={{'{name}': {value!r}}})"
+    setting = quoted(f"{name}={text}")
+    return f"for example: --set {setting} (in Python: settings={{'{name}': {value!r}}})"

@@ -1,8 +1,9 @@
 """Weights of pretrained networks: fetched once, checked at every use.
 
 They lie in the folder `weights` of `XBENCH_HOME`, fetched by pooch or placed there by hand.
-`XBENCH_OFFLINE=1` forbids fetching. `XBENCH_WEIGHTS_URL` names a mirror: an address below which the
-files lie as in that folder, so that one machine can serve its `weights` folder to others.
+`XBENCH_OFFLINE=1` (or true, yes, on) forbids fetching. `XBENCH_WEIGHTS_URL` names a mirror: an
+address below which the files lie as in that folder, so that one machine can serve its `weights`
+folder to others.
 """
 
 import os
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xbench.core.errors import Unavailable, unknown
+from xbench.core.errors import Unavailable, UserError, unknown
 from xbench.core.files import atomic, home, set_aside
 from xbench.core.hashing import file_digest
 
@@ -196,7 +197,7 @@ def problem(name: str) -> str | None:
     """
     for weight in _files(name):
         if not weight.path.is_file():
-            if _offline():
+            if offline():
                 return _missing_offline(weight)
             return f"{weight.file} is missing; fetched on first use, or by: xbench fetch {name}"
         if difference := weight.mismatch(weight.path):
@@ -212,8 +213,22 @@ def _files(name: str) -> tuple[Weight, ...]:
     return WEIGHTS[name]
 
 
-def _offline() -> bool:
-    return os.environ.get("XBENCH_OFFLINE") == "1"
+def offline() -> bool:
+    """Whether `XBENCH_OFFLINE` forbids fetching.
+
+    Raises:
+        UserError: it says neither yes nor no.
+    """
+    given = os.environ.get("XBENCH_OFFLINE", "").strip()
+    if given.lower() in ("1", "true", "yes", "on"):
+        return True
+    if given.lower() in ("", "0", "false", "no", "off"):
+        return False
+    raise UserError(
+        f"XBENCH_OFFLINE={given} says neither yes nor no",
+        "expected: 1, true, yes or on, so that nothing is fetched; or 0, false, no or off",
+        "for example: export XBENCH_OFFLINE=1",
+    )
 
 
 def _check(weight: Weight) -> None:
@@ -228,7 +243,7 @@ def _check(weight: Weight) -> None:
 
 def _fetch(weight: Weight, progress: Progress | None) -> None:
     """Fetch a file; it gets its name once it is complete and its hash is right."""
-    if _offline():
+    if offline():
         raise Unavailable(_missing_offline(weight))
     import pooch
 

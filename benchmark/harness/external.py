@@ -15,6 +15,7 @@ import numpy as np
 
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest
+from xbench.core.names import quoted
 from xbench.core.pairs import Pair
 from xbench.core.pixels import Pixels, from_pixels, pixels_digest
 from xbench.core.settings import file_name
@@ -70,7 +71,7 @@ def make_plan(request: Request, translated: Path) -> Plan:
         raise UserError(
             f"there is no folder of a pair in {translated}",
             f"expected: {example}/<id>.png, and so on for other pairs of {whole.dataset_label}",
-            f"try: ls {translated}, or --dataset and --profile of your images",
+            f"try: ls {quoted(translated)}, or --dataset and --profile of your images",
         )
     units = tuple(unit for unit in whole.units if (unit.source, unit.target) in found)
     return replace(whole, pairs=found, units=units)

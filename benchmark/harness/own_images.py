@@ -18,11 +18,12 @@ from PIL import Image
 from xbench.core.errors import UserError
 from xbench.core.files import atomic
 from xbench.core.isolation import undisturbed
+from xbench.core.names import quoted
 from xbench.datasets.base import Box, Dataset, Images
 from xbench.datasets.decode import Grey, Picture, Undecodable, is_image, read
 from xbench.datasets.folder import FolderConfig
-from xbench.datasets.layout import is_junk
 from xbench.datasets.prepare import LEAST_TRANSLATED, Fit, normalise, to_square
+from xbench.datasets.walk import is_junk
 from xbench.harness.translation import translate
 from xbench.methods.base import Method
 
@@ -111,7 +112,7 @@ def find_jobs(given: Path, to: Path) -> list[Job]:
             raise UserError(
                 f"{to} lies in {given}, whose images are translated",
                 "expected: another folder, so that no result is taken for an image to translate",
-                f"try: {given}-translated",
+                f"try: {quoted(f'{given}-translated')}",
             )
         jobs = [Job(path, to / _renamed(path.relative_to(given))) for path in _images_in(given)]
     elif given.exists():
@@ -123,7 +124,7 @@ def find_jobs(given: Path, to: Path) -> list[Job]:
         raise UserError(
             f"there are no images in {given}" if given.exists() else f"there is no {given}",
             "expected: an image, or a folder of images (PNG, TIFF, JPEG, NPY, DICOM)",
-            f"try: ls {given if given.is_dir() else given.parent}",
+            f"try: ls {quoted(given if given.is_dir() else given.parent)}",
         )
     _refuse_clashes(jobs)
     return jobs

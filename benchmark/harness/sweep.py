@@ -47,7 +47,8 @@ def make(request: Request, grids: Grids, along: Sequence[Any] = ()) -> Plan:
 def _check(grids: Grids, classes: dict[str, type[Method]], along: Sequence[Any]) -> None:
     """Find mistakes before any plan is made."""
     names = {method.name for method in classes.values()}
-    settings.check_sections(settings.nested(grids), ["data", "budget", *names])
+    texts = {name: ",".join(map(str, chosen)) for name, chosen in grids.items()}
+    settings.check_sections(settings.nested(texts), ["data", "budget", *names])
     for name, chosen in grids.items():
         if name.startswith("data.") and len(chosen) > 1:
             raise UserError(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from xbench.core import outside
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import file_digest
+from xbench.core.names import quoted
 from xbench.metrics.images import check_images
 from xbench.metrics.torchscript import load_torchscript
 
@@ -144,7 +145,7 @@ def _file(location: str) -> Path:
         raise UserError(
             f"there is no file {location}",
             f"expected: one of {', '.join(BUILT_IN)}, {_FORMS}",
-            f"try: ls {path.parent}",
+            f"try: ls {quoted(path.parent)}",
         )
     return path
 

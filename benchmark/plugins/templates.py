@@ -9,6 +9,7 @@ from typing import Literal
 
 from xbench.core.errors import UserError
 from xbench.core.files import write_text
+from xbench.core.names import quoted
 from xbench.methods.registry import names
 
 Kind = Literal["filter", "pair", "conditional"]
@@ -200,7 +201,7 @@ def new_method(name: str, folder: Path, kind: Kind = "filter") -> list[Path]:
             raise UserError(
                 f"{file} exists already",
                 "expected: a new name; nothing is ever overwritten",
-                f"try: xbench new method {name}2 --to {folder}",
+                f"try: xbench new method {name}2 --to {quoted(folder)}",
             )
     if importlib.util.find_spec(name) is not None:
         raise UserError(

@@ -55,7 +55,7 @@ def _keys_in(folder: Path) -> set[str]:
 def data_key(record: Path) -> str | None:
     """The key of the data set in a record, also of another version of xbench; None if unknown."""
     try:
-        return str(json.loads(record.read_bytes())["data"]["key"])
+        return str(json.loads(within(record.parent, record).read_bytes())["data"]["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from xbench.core.errors import Unavailable, UserError, unknown
+from xbench.core.names import quoted
 from xbench.core.pixels import Pixels
 from xbench.datasets.base import Images
 from xbench.metrics import extractors
@@ -100,7 +101,7 @@ def score_folders(
         raise UserError(
             f"there is nothing to compare {translated} with",
             "expected: the folder of the sources, of true target images, or both",
-            f"try: xbench score --translated {translated} --source FOLDER --target FOLDER",
+            f"try: xbench score --translated {quoted(translated)} --source FOLDER --target FOLDER",
         )
     folders = {"translated": translated, "source": source, "target": target, "train": train}
     files = {name: image_files(Path(place)) for name, place in folders.items() if place is not None}
@@ -140,7 +141,7 @@ def _refuse_odd_names(translated: Mapping[str, Path], source: Mapping[str, Path]
         raise UserError(
             f"{here[odd[0]]} has no partner called '{odd[0]}' in {places[1]}",
             f"expected: the same names in both folders, {len(odd)} are in one of them alone",
-            f"try: ls {places[0]} {places[1]}",
+            f"try: ls {quoted(places[0])} {quoted(places[1])}",
         )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 from xbench.core.errors import UserError
+from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels, to_pixels
 from xbench.core.processes import cores
-from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read
-from xbench.datasets.layout import is_junk
+from xbench.datasets.decode import SUFFIXES, Undecodable, is_image, read, stem
 from xbench.datasets.prepare import LEAST_SIDE, normalise
+from xbench.datasets.walk import is_junk
 
 Location = str | Path
 
@@ -32,7 +33,7 @@ def image_files(folder: Path) -> dict[str, Path]:
         raise UserError(
             f"there is no folder {folder}",
             f"expected: a folder of images ({_READABLE})",
-            f"try: ls {folder.parent}",
+            f"try: ls {quoted(folder.parent)}",
         )
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -42,20 +43,21 @@ def image_files(folder: Path) -> dict[str, Path]:
             raise UserError(
                 f"{path} is no image",
                 f"expected: nothing but images in {folder} ({_READABLE})",
-                f"try: mv {path} SOMEWHERE_ELSE",
+                f"try: mv {quoted(path)} SOMEWHERE_ELSE",
             )
-        if path.stem in found:
+        name = plain(stem(path.name))
+        if name in found:
             raise UserError(
-                f"{found[path.stem]} and {path} have one name",
+                f"{found[name]} and {path} have one name",
                 "expected: one file for each name, whatever its ending",
-                f"try: mv {path} SOMEWHERE_ELSE",
+                f"try: mv {quoted(path)} SOMEWHERE_ELSE",
             )
-        found[path.stem] = path
+        found[name] = path
     if not found:
         raise UserError(
             f"there are no images in {folder}",
             f"expected: files that can be read ({_READABLE})",
-            f"try: ls -a {folder}",
+            f"try: ls -a {quoted(folder)}",
         )
     return dict(sorted(found.items()))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xbench.core.errors import UserError
 from xbench.datasets.ct.toolkit import element, header, quiet
-from xbench.datasets.layout import walk
+from xbench.datasets.walk import walk
 
 #: Endings of files that hold one volume each, in lower case.
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")

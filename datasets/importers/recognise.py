@@ -14,7 +14,7 @@ from typing import Any
 
 from xbench.core.errors import UserError, unknown
 from xbench.datasets.decode import is_image
-from xbench.datasets.layout import walk
+from xbench.datasets.walk import walk
 
 #: Domain → group of domains, in the order of tables and figures.
 DOMAINS = {

@@ -15,6 +15,7 @@ import pooch
 import requests
 
 from xbench.core.errors import UserError
+from xbench.core.weights import offline
 from xbench.datasets.importers.archives import check_space, human, is_archive
 
 if TYPE_CHECKING:  # only for the type: base needs torch
@@ -58,7 +59,7 @@ def fetch(record: str, to: Path, progress: "Progress | None" = None) -> list[Pat
     """
     server = os.environ.get("XBENCH_ZENODO", OFFICIAL).rstrip("/")
     page = f"{server}/records/{record}"
-    if os.environ.get("XBENCH_OFFLINE") == "1":
+    if offline():
         raise UserError(
             f"{page} cannot be downloaded: XBENCH_OFFLINE=1 forbids it",
             "expected: a network connection",

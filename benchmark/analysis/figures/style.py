@@ -15,6 +15,7 @@ from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.core.errors import UserError, nothing_finished, unknown
 from xbench.core.files import atomic
+from xbench.core.names import quoted
 from xbench.core.pairs import CHEATS, EXPECTED, FLOOR
 from xbench.core.settings import name_of
 
@@ -155,7 +156,7 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> Path:
         raise UserError(
             f"a figure cannot be written as {path.name}",
             f"expected: a file name that ends in {', '.join(UNDATED)}",
-            f"try: --to {path.with_suffix('.png')}",
+            f"try: --to {quoted(path.with_suffix('.png'))}",
         )
     with atomic(path) as part, matplotlib.rc_context({"svg.hashsalt": "xbench"}):
         figure.savefig(part, dpi=dpi, metadata=UNDATED[path.suffix.lower()])
