@@ -17,7 +17,8 @@ HALVES = (
 def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     """Reason → labels of the metrics that are empty for that reason; each metric once.
 
-    What the floor alone lacks, since it has no source, is said of the floor. Why weights are missing differs from day to day, so the newest record gives the reason for all.
+    What the floor alone lacks, since it has no source, is said of the floor. Why weights are
+    missing differs from day to day, so the newest record gives the reason for all.
     """
     waiting = {
         name: value.reason
