@@ -220,7 +220,8 @@ class Folder(Dataset):
             raise UserError(
                 f"{self.root}: {len(broken)} files cannot be used: "
                 + "; ".join(f"{plain(file)} {reason}" for file, reason in broken[:3]),
-                "expected: undamaged images of one frame and at least 16 pixels on each side",
+                "expected: undamaged images of one frame, at the working size too at least "
+                "16 pixels on each side",
                 f"list them: xbench data verify {quoted(self.root)}; "
                 "then repair or delete the files",
             )

@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+from xbench.core.errors import UserError
 from xbench.datasets.base import Dataset, Split
 from xbench.datasets.folder import Folder
 from xbench.metrics.base import METRICS
@@ -34,11 +35,14 @@ def too_few(dataset: Dataset, split: Split) -> dict[str, str]:
 def advice(dataset: Dataset, split: Split) -> list[str]:
     """Sentences on what will stay empty for want of images, and what to do about it.
 
-    The data set need not be prepared.
+    The data set need not be prepared; of one that must be rendered first nothing is known.
     """
     share = dataset.share(split) if isinstance(dataset, Folder) else None
-    counts = {domain: len(dataset.ids(split, domain)) for domain in dataset.domains}
-    groups = {domain: len(set(dataset.groups(split, domain))) for domain in dataset.domains}
+    try:
+        counts = {domain: len(dataset.ids(split, domain)) for domain in dataset.domains}
+        groups = {domain: len(set(dataset.groups(split, domain))) for domain in dataset.domains}
+    except UserError:
+        return []
     smallest, fewest = min(counts, key=counts.__getitem__), min(groups, key=groups.__getitem__)
     least, lines = counts[smallest], []
     if least < FRECHET_MIN_N:
