@@ -1,7 +1,7 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,9 @@ from xbench.datasets.describe import (
     read_description,
 )
 from xbench.datasets.facts import Loaded
+from xbench.datasets.file_hashes import file_hashes, read_json
 from xbench.datasets.folder_labels import FolderLabels
 from xbench.datasets.framing import SAMPLE, SIDE, Framing, compare, views
-from xbench.datasets.hashes import file_hashes
 from xbench.datasets.index import Item
 from xbench.datasets.labels import Labels
 from xbench.datasets.layout import (
@@ -196,13 +196,20 @@ class Folder(Dataset):
         shown = (picture.shown == "bone-bright") != invert if picture.shown else None
         return Loaded(normalise(picture, window, invert=invert), picture.bits, shown)
 
-    def prepare(self, progress: Progress | None = None) -> None:
+    def prepare(
+        self, progress: Progress | None = None, splits: Container[str] | None = None
+    ) -> None:
         """Decode the images that are not in the cache yet, on all cores.
+
+        Args:
+            progress: see `Dataset`.
+            splits: those that are wanted; None for all.
 
         Raises:
             UserError: files cannot be used; raised at the end, to count all of them.
         """
-        todo = [part for part in sorted(self._by_part) if not _is_whole(*self._files(*part))]
+        wanted = [part for part in sorted(self._by_part) if splits is None or part[0] in splits]
+        todo = [part for part in wanted if not _is_whole(*self._files(*part))]
         total = sum(len(self._items(*part)) for part in todo)
         broken: list[tuple[str, str]] = []
         done = 0
@@ -220,8 +227,7 @@ class Folder(Dataset):
             raise UserError(
                 f"{self.root}: {len(broken)} files cannot be used: "
                 + "; ".join(f"{plain(file)} {reason}" for file, reason in broken[:3]),
-                "expected: undamaged images of one frame, at the working size too at least "
-                "16 pixels on each side",
+                "expected: undamaged images of one frame and at least 16 pixels on each side",
                 f"list them: xbench data verify {quoted(self.root)}; "
                 "then repair or delete the files",
             )
@@ -330,7 +336,7 @@ class Folder(Dataset):
         """The part of each image that is no padding; None where none is padded."""
         _, sidecar = self._files(split, domain)
         whole = Box(0, 0, self.config.size, self.config.size)
-        boxes = [Box(*box) for box in _read_json(sidecar)["boxes"]]
+        boxes = [Box(*box) for box in read_json(sidecar)["boxes"]]
         return None if all(box == whole for box in boxes) else boxes
 
     def _images(self, split: str, domain: str) -> Images:
@@ -378,11 +384,7 @@ class Folder(Dataset):
 def _is_whole(array: Path, sidecar: Path) -> bool:
     """Whether a cached array has the shape in its sidecar, which is written last."""
     try:
-        shape = _read_json(sidecar)["shape"]
+        shape = read_json(sidecar)["shape"]
         return bool(list(np.load(array, mmap_mode="r").shape) == shape)
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -33,6 +33,8 @@ SCALES, REACH = (0.62, 0.75, 0.9, 1.0, 1.15), 0.3
 MOST_DOUBTFUL = 60
 #: Images of a domain that vote on another domain: 20 ms each.
 VOTERS = 24
+#: Of more domains, each is compared with the first only.
+MOST_DOMAINS = 6
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,11 @@ def _relations(
     domains: Mapping[str, Grey],
 ) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], float]]:
     """Pairs of domains that are surely of the same (1) or the opposite polarity (-1); shares."""
+    first = next(iter(domains), "")
     shares = {
         (one, other): likeness(domains[one], domains[other])
         for one, other in combinations(domains, 2)
+        if len(domains) <= MOST_DOMAINS or one == first
         if min(len(domains[one]), len(domains[other])) >= LEAST_VOTES
     }
     signs = {

@@ -270,14 +270,10 @@ def _duplicates(domain: str, seen: list[Seen]) -> Iterator[Problem]:
     # A small copy has lost the finest details.
     resized = sides.min(axis=1) < THUMBNAIL * sides.max(axis=1)
     links = [np.empty((0, 2), np.intp)]
-    parts = len(pairs) // 4096 + 1
-    for some, tiny in zip(
-        np.array_split(pairs, parts), np.array_split(resized, parts), strict=True
-    ):
-        first, second = some.T
-        fine = (details[first] * details[second]).sum(axis=1)
-        alike = np.where(tiny, (coarse[first] * coarse[second]).sum(axis=1), fine) >= DUPLICATE
-        links += [p[None] for p in some[alike] if not _are_exposures(seen[p[0]], seen[p[1]])]
+    for described, own in ((details, pairs[~resized]), (coarse, pairs[resized])):
+        for some in np.array_split(own, len(own) // 4096 + 1):
+            alike = (described[some[:, 0]] * described[some[:, 1]]).sum(axis=1) >= DUPLICATE
+            links += [p[None] for p in some[alike] if not _are_exposures(seen[p[0]], seen[p[1]])]
     sets: dict[int, list[Seen]] = {}
     labels = similarity.clusters(len(seen), np.concatenate(links))
     for label, one in zip(labels.tolist(), seen, strict=True):
@@ -290,11 +286,8 @@ def _duplicates(domain: str, seen: list[Seen]) -> Iterator[Problem]:
     for check, alike in found.items():
         for group in alike if len(alike) <= MANY else [[s for same in alike for s in same]]:
             splits = " and ".join(sorted(set(map(_split, group))))
-            what = (
-                f"{len(alike)} images are in {splits} twice"
-                if len(alike) > MANY
-                else (f"the same image in {splits}")
-            )
+            many = f"{len(alike)} images are there more than once, in {splits}"
+            what = many if len(alike) > MANY else f"the same image in {splits}"
             fix = "move small copies (thumbnails) out of the folder" if _sizes(alike) else ""
             yield problem(check, domain, f"{what}: {names(group)}", files(group), fix)
 

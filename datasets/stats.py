@@ -88,14 +88,21 @@ def beside(rows: Sequence[Row], references: dict[str, Sequence[Row]]) -> list[Ro
     ]
 
 
-def notes(size: int) -> list[str]:
-    """Footnotes of the table, a line each; `size` is that of the measured images."""
+def notes(size: int, *, compared: bool = True) -> list[str]:
+    """Footnotes of the table, a line each.
+
+    Args:
+        size: that of the measured images.
+        compared: whether the published rows are in the table.
+    """
     lines = [
         f"over all pixels of at most {MOST} images of train and test, evenly spaced; "
         f"inside: grey < {INSIDE}; sharpness: std of x - blur(x) inside, noise included, "
         f"sigma {sigma(size):.2g} px",
         "published: our reading of one example image per domain of X-DigiSkull at about 760 px",
     ]
+    if not compared:
+        lines.pop()
     if sigma(size) > SIGMA * size / SIGMA_SIZE:
         lines.append(
             f"at {size} px sigma is {LEAST_SIGMA} px instead of {SIGMA * size / SIGMA_SIZE:.2g}, "

@@ -135,4 +135,13 @@ def test_two_images_cannot_be_split(xbench: Xbench) -> None:
     for command in (("data", "init"), ("data", "show"), ("data", "verify")):
         result = xbench(*command, "set")
         assert result.code == 2
-        assert "at least three images" in result.err
+        assert "none of them for test" in result.err
+
+
+def test_statistics_of_other_anatomy_stand_alone(xbench: Xbench) -> None:
+    fill(Path("set"), 20)
+    rows = json.loads(xbench("data", "stats", "set", "--profile", "smoke", "--json").out)
+    assert [(row["data"], row["domain"]) for row in rows] == [
+        ("these data", "a"),
+        ("these data", "b"),
+    ]

@@ -92,6 +92,21 @@ def test_without_alignment_realism_ranks_what_passes_the_gates(xbench: Xbench) -
         **{"floor[n/2]": None, "real": 1, "identity": None, "shuffle": None, "cheat": None}
     }
     assert "without a rank: cheat: anatomy not recognised" in notes
+    assert "ranked by FTD: LTD needs aligned targets" in notes
+
+
+def test_with_too_few_images_for_any_distance_the_order_is_said(xbench: Xbench) -> None:
+    found, notes = ranks(
+        xbench,
+        *row("zebra", {"ftd": None}),
+        *row("apple", {"ftd": None}),
+        identity={"ftd": None},
+        floor={"ftd": None},
+    )
+    assert set(found.values()) == {None}
+    assert [label for label in found if label in ("apple", "zebra")] == ["apple", "zebra"]
+    assert "no row has a rank: FTD is empty" in notes
+    assert "order of their names" in notes
 
 
 def test_without_second_exposures_the_gap_ends_at_0(xbench: Xbench) -> None:

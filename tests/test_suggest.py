@@ -124,3 +124,14 @@ def test_few_equal_names_say_nothing_of_alignment(tmp_path: Path) -> None:
     description, remarks = suggest(tmp_path)
     assert description.alignment == "none"
     assert any("only 3 names" in line for line in remarks)
+
+
+def test_headers_say_the_polarity(tmp_path: Path, save_dicom: Callable[..., Path]) -> None:
+    for domain in ("a", "b"):
+        (tmp_path / domain).mkdir()
+        for k in range(6):
+            pixels = np.round(no_anatomy(f"{domain}{k}") * 4095).astype(np.uint16)
+            save_dicom(tmp_path / domain / f"{domain}{k}.dcm", pixels, Modality="DX")
+    description, remarks = suggest(tmp_path)
+    assert description.polarity == "bone-bright"
+    assert all("header" in line for line in remarks if "polarity" in line)

@@ -62,7 +62,11 @@ class Ranking:
         labels: dict[str, list[str]] = {}
         for label, why in self.refused.items():
             labels.setdefault(why, []).append(label)
-        return [f"without a rank: {', '.join(own)}: {why}" for why, own in labels.items()]
+        lines = [f"without a rank: {', '.join(own)}: {why}" for why, own in labels.items()]
+        if self.metric != "ltd":
+            by, instead = METRICS[self.metric].label, METRICS["ltd"].label
+            lines.insert(0, f"ranked by {by}: {instead} needs aligned targets")
+        return lines
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from xbench.core.errors import UserError
 from xbench.core.names import quoted
 
 if TYPE_CHECKING:
-    from xbench.datasets.base import Dataset
+    from xbench.datasets.base import Dataset, Split
     from xbench.datasets.folder import Folder
     from xbench.datasets.importers.recognise import Recognised
 
@@ -67,6 +67,7 @@ def data_init(
     from xbench.datasets.describe import FILE, write_description
     from xbench.datasets.quality import check_framing
     from xbench.datasets.suggest import suggest
+    from xbench.harness.progress import Display
     from xbench.scoring.enough import advice
 
     if (root / FILE).exists() and not force:
@@ -80,8 +81,11 @@ def data_init(
     about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
     written = write_description(root, description, "\n".join(about), defaults=True)
     dataset = _folder(str(root.resolve()))
-    _prepared(dataset)
-    listing(_counts(dataset), json=False)
+    with Display(dataset.domains) as display:
+        dataset.prepare(display.data, ["test"])
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    counts = [{"domain": d, **{s: len(dataset.ids(s, d)) for s in splits}} for d in dataset.domains]
+    listing(counts, json=False)
     framing = [each.text for each in check_framing(dataset)]
     notes = [*framing, *dataset.notes(), *advice(dataset, "test")]
     for line in [dataset.layout.groups, *remarks, *notes]:
@@ -129,11 +133,13 @@ def data_stats(
 
     dataset = _dataset(name, profile, set_)
     references: dict[str, Sequence[stats.Row]] = {"published": stats.published()}
-    if dataset.name != "phantom":
+    if not set(dataset.domains) & set(stats.PUBLISHED):
+        references = {}  # of another anatomy, perhaps: skulls say nothing of it
+    elif dataset.name != "phantom":
         phantom = _dataset("phantom", profile, [f"data.size={dataset.config.size}"])
         references = {"phantom": stats.domain_statistics(phantom), **references}
     listing(stats.beside(stats.domain_statistics(dataset), references), json=json)
-    for note in stats.notes(dataset.config.size):
+    for note in stats.notes(dataset.config.size, compared=bool(references)):
         typer.echo(note, err=True)
 
 

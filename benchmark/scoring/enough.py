@@ -16,7 +16,9 @@ MOST_TEST = 0.5
 
 def too_few(dataset: Dataset, split: Split) -> dict[str, str]:
     """Metrics that no pair of domains has enough images or groups for, with the reason."""
-    groups = {domain: dataset.groups(split, domain) for domain in dataset.domains}
+    groups = _groups(dataset, split)
+    if not groups:
+        return {}
     pairs = list(permutations(groups, 2))
     reasons = {}
     for name, metric in METRICS.items():
@@ -35,14 +37,14 @@ def too_few(dataset: Dataset, split: Split) -> dict[str, str]:
 def advice(dataset: Dataset, split: Split) -> list[str]:
     """Sentences on what will stay empty for want of images, and what to do about it.
 
-    The data set need not be prepared; of one that must be rendered first nothing is known.
+    The data set need not be prepared.
     """
     share = dataset.share(split) if isinstance(dataset, Folder) else None
-    try:
-        counts = {domain: len(dataset.ids(split, domain)) for domain in dataset.domains}
-        groups = {domain: len(set(dataset.groups(split, domain))) for domain in dataset.domains}
-    except UserError:
+    every = _groups(dataset, split)
+    if not every:
         return []
+    counts = {domain: len(groups) for domain, groups in every.items()}
+    groups = {domain: len(set(groups)) for domain, groups in every.items()}
     smallest, fewest = min(counts, key=counts.__getitem__), min(groups, key=groups.__getitem__)
     least, lines = counts[smallest], []
     if least < FRECHET_MIN_N:
@@ -71,6 +73,14 @@ def advice(dataset: Dataset, split: Split) -> list[str]:
             "group under [split] in dataset.toml"
         )
     return lines
+
+
+def _groups(dataset: Dataset, split: Split) -> dict[str, list[str]]:
+    """Domain → the group of each image; empty where that is not known before the images are."""
+    try:
+        return {domain: dataset.groups(split, domain) for domain in dataset.domains}
+    except UserError:
+        return {}
 
 
 def _mend(split: Split, share: float | None, present: int, needed: int) -> str:

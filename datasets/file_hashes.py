@@ -1,16 +1,22 @@
-"""Hashes of files, which are computed again only where a file may have changed."""
+"""Hashes of the files of a data set, which are read again only where they changed."""
 
 import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from xbench.core.errors import UserError
 from xbench.core.files import home, write_text
 from xbench.core.hashing import digest, file_digest
 from xbench.core.names import plain, quoted
 from xbench.core.processes import cores
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[str, str]:
@@ -25,7 +31,7 @@ def file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[
     """
     path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
     except (OSError, ValueError):
         known = {}
 
