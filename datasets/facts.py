@@ -41,7 +41,7 @@ class Seen:
         low: its 1st percentile.
         high: its 99th percentile.
         black: share of black pixels in its middle; `white` likewise.
-        side: the longer side of the file in px.
+        side: the longer side of the file in px; `short` is the other one.
         bits: see `Loaded`; `bone_bright` likewise.
     """
 
@@ -53,6 +53,7 @@ class Seen:
     white: float
     digest: bytes
     side: int
+    short: int
     bits: int
     bone_bright: bool | None
 
@@ -83,6 +84,7 @@ def look_at(item: Item, load: Callable[[Item], Loaded]) -> Seen | Problem:
         white=float((middle >= int((1 - END) * WHITE)).mean()),
         digest=hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).digest(),
         side=max(height, width),
+        short=min(height, width),
         bits=bits,
         bone_bright=bone_bright,
     )

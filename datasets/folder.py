@@ -162,7 +162,7 @@ class Folder(Dataset):
         if self.layout.aligned["test"] and "alignment" not in self.description.model_fields_set:
             lines.append(
                 "test: equal names are taken for equal views of all domains; if they are running "
-                f'numbers, put alignment = "none" into {self.root / FILE}'
+                f'numbers, put alignment = "none" at the top of {self.root / FILE}'
             )
         for split in ("val", "test"):
             if not self.layout.aligned[split] and self.description.alignment == "id":

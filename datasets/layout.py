@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xbench.core.errors import UserError, unknown
+from xbench.core.files import read_text
 from xbench.core.names import plain
 from xbench.datasets import groups
 from xbench.datasets.decode import is_image, stem
@@ -126,10 +127,7 @@ def _grouped(root: Path, items: Sequence[Item], description: Description) -> gro
     else:
         rule, aligned = description.split.group, description.alignment == "id"
         grouped = groups.group(root, items, rule, aligned=aligned)
-        fix = (
-            "move its images into one split; if they show different patients, put "
-            f'split.group = "stem" into {root / FILE}'
-        )
+        fix = f"move its images into one split; if they show different patients, {_alone(root)}"
     groups.refuse_cut(root, grouped, fix)
     splits = _splits(grouped.items, description)
     return replace(grouped, items=[replace(i, split=splits[i.file]) for i in grouped.items])
@@ -228,6 +226,14 @@ def are_aligned(shared: set[str], names: Sequence[set[str]]) -> bool:
     return len(names) > 1 and len(shared) >= max(1, SHARED * min(map(len, names)))
 
 
+def _alone(root: Path) -> str:
+    """How to make every image a group of its own."""
+    path = root / FILE
+    if path.exists() and re.search(r"^\s*\[split\]", read_text(path), re.MULTILINE):
+        return f'set group = "stem" below [split] in {path}'
+    return f'put split.group = "stem" at the top of {path}'
+
+
 def _domains(
     root: Path, items: Sequence[Item], description: Description, left_out: LeftOut
 ) -> tuple[str, ...]:
@@ -317,5 +323,5 @@ def _check(root: Path, layout: Layout) -> None:
                     f"none of them for {split} ({layout.groups})",
                     "expected: at least three groups (patients, or single images), to be split",
                     f"add images, or make {root}/train/{domain} and {root}/test/{domain}; if every "
-                    f'image shows another patient, put split.group = "stem" into {root / FILE}',
+                    f"image shows another patient, {_alone(root)}",
                 )

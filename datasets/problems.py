@@ -23,6 +23,7 @@ UNEQUAL = 2.0
 ERRORS = {
     "corrupt": "files that cannot be decoded",
     "too small": f"a side of less than {LEAST_SIDE} pixels",
+    "too elongated": f"a side of less than {LEAST_SIDE} pixels in the usual profile",
     "empty": f"1st and 99th percentile differ by less than {EMPTY_RANGE}",
     "identical domains": "two domains that hold the same images",
     "leakage": "the same image of a domain in two splits",
@@ -36,6 +37,7 @@ WARNINGS = {
     "polarity": "a domain whose bone seems to be bright, or domains of opposite polarity",
     "framing": "domains that show the anatomy at another place or in another size",
     "bit depths": "files of two bit depths in a domain, of which one does not fill the range",
+    "elongated": f"a side of less than {LEAST_SIDE} pixels in the smallest profile",
     "little range": f"1st and 99th percentile differ by less than {LITTLE_RANGE}",
     "saturated": f"more than {BLACK_SHARE:.0%} of the middle black, or {WHITE_SHARE:.0%} white",
     "misaligned": "single ids whose images show different views",

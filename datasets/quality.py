@@ -8,6 +8,7 @@ from itertools import combinations, product
 import numpy as np
 
 from xbench.core.errors import UserError
+from xbench.core.profiles import PROFILES, get_profile
 from xbench.datasets import similarity
 from xbench.datasets.base import Dataset, Progress, Split
 from xbench.datasets.decode import Undecodable
@@ -15,6 +16,7 @@ from xbench.datasets.facts import Loaded, Seen, files, is_empty, look_at, names,
 from xbench.datasets.folder import Folder
 from xbench.datasets.index import Item
 from xbench.datasets.polarity import Belief, agreed, believe, inverted
+from xbench.datasets.prepare import LEAST_SIDE
 from xbench.datasets.problems import (
     BLACK_SHARE,
     CHECKS,
@@ -46,6 +48,8 @@ UNLIKE_DEPTHS = 2.0
 #: Alignment is judged if two domains share at least so many views. On the phantom, that finds
 #: shuffled names always, and two exchanged views in nine of ten cases.
 LEAST_VIEWS = 10
+#: The profile that a run has if none is named.
+USUAL = "quick"
 
 
 _Domains = dict[str, list[Seen]]
@@ -57,6 +61,8 @@ def check(
     progress: Progress | None = None,
     aligned: bool = True,
     say: Callable[[str], None] = lambda _: None,
+    *,
+    pads: bool = True,
 ) -> list[Problem]:
     """All problems of a data set, errors first, in an order that depends only on the data.
 
@@ -67,6 +73,7 @@ def check(
         progress: called after each image.
         aligned: whether equal ids of val and test should show equal views.
         say: called with a sentence on what was found right, and how sure that is.
+        pads: whether images become squares by padding, which leaves less of long ones.
     """
     domains: _Domains = {item.domain: [] for item in items}
     problems = []
@@ -79,6 +86,7 @@ def check(
     for domain, seen in domains.items():
         problems += _ranges(domain, seen)
         problems += _depths(domain, seen)
+        problems += _elongated(domain, seen) if pads else []
     # All empty images look the same.
     filled = {name: [s for s in seen if not is_empty(s)] for name, seen in domains.items()}
     for domain, seen in filled.items():
@@ -147,6 +155,25 @@ def _look_at_all(
     finally:
         # Ctrl-C does not wait for the images in the queue.
         pool.shutdown(cancel_futures=True)
+
+
+def _elongated(domain: str, seen: list[Seen]) -> Iterator[Problem]:
+    """Images of which a profile keeps too few pixels on the shorter side to run."""
+
+    def narrow(size: int) -> list[Seen]:
+        return [s for s in seen if round(s.short * size / s.side) < LEAST_SIDE]
+
+    small = [p.name for p in PROFILES.values() if narrow(p.size)]
+    if small:
+        usual = narrow(get_profile(USUAL).size)
+        found = usual or narrow(PROFILES[small[0]].size)
+        note = (
+            f"{len(found)} of {len(seen)} images of {domain} are too elongated to run with "
+            f"--profile {', '.join(small)} ({names(found)})"
+        )
+        fix = 'choose another profile, or set fit = "crop" in dataset.toml'
+        check = "too elongated" if usual else "elongated"
+        yield problem(check, domain, note, files(found), fix)
 
 
 def _ranges(domain: str, seen: list[Seen]) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ import pytest
 
 from xbench.core.files import ABANDONED, atomic, leftover_parts, sweep_parts
 from xbench.core.locks import Locks
+from xbench.harness import clean as cleaning
 
 Xbench = Callable[..., Any]
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -117,6 +118,45 @@ def test_a_folder_in_which_somebody_works_is_left_alone(xbench: Xbench, folder: 
         locks.take("test/medshift/seed1/real_low--real_normal")
         xbench("clean", "--what", "all", "--yes")
     assert files() >= before
+
+
+def test_what_a_process_uses_stays_while_it_holds_no_lock(xbench: Xbench, folder: Path) -> None:
+    """Between two units, or while it reads data, a run holds none."""
+    cached = put(Path("home/folders/folder-v1-cafe/train-0.npy"), "x")
+    before = files()
+    with Locks(FOLDER / "locks"), Locks(Path("home/locks")):
+        xbench("clean", "--what", "all", "--yes")
+        assert files() >= before
+        assert cached.exists()
+    xbench("clean", "--what", "all", "--yes")
+    assert not cached.exists()
+
+
+def test_what_a_process_begins_to_use_before_the_user_agrees_stays(
+    xbench: Xbench, folder: Path
+) -> None:
+    found = cleaning.find(Path("runs"), cleaning.KINDS)
+    before = files()
+    with Locks(FOLDER / "locks"):
+        assert cleaning.remove(found) == 0
+    assert files() == before
+    assert cleaning.remove(found) > 0
+
+
+def test_a_run_holds_its_cache_until_it_ends(xbench: Xbench) -> None:
+    Path("asks.py").write_text(
+        "import json, pathlib\n"
+        "from xbench.core.files import home\n"
+        "from xbench.harness.clean import in_use\n"
+        "from xbench.methods.identity import Identity\n"
+        "class Asks(Identity):\n"
+        "    def translate(self, images, source, target, *, generators):\n"
+        "        pathlib.Path('used').write_text(json.dumps(in_use(home() / 'locks')))\n"
+        "        return images\n"
+    )
+    pair = ("--pairs", "synthetic_low:real_normal", "--out", "r", "--profile", "smoke")
+    assert xbench("run", "--method", "asks.py:Asks", *pair).code == 0
+    assert json.loads(Path("used").read_text()) is True
 
 
 def test_links_are_not_followed(xbench: Xbench, folder: Path, tmp_path: Path) -> None:

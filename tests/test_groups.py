@@ -190,6 +190,15 @@ def test_a_patient_in_train_and_test_folders_is_named(
     assert make(tmp_path / "set", [], advice[0]).aligned["test"]
 
 
+def test_the_advice_fits_a_description_that_init_wrote(tmp_path: Path) -> None:
+    names = [
+        f"{s}/{d}/p{p}/{i}.png" for s in ("train", "test") for d in "ab" for p in "123" for i in "1"
+    ]
+    with pytest.raises(UserError, match=r'set group = "stem" below \[split\]'):
+        make(tmp_path, names, '[split]\ngroup = "auto"\n')
+    assert make(tmp_path, [], '[split]\ngroup = "stem"\n').aligned["test"]
+
+
 def test_a_patient_of_one_domains_train_is_not_in_anothers_test(tmp_path: Path) -> None:
     names = [f"train/a/p{p}/{i}.png" for p in range(5) for i in "12"]
     names += [f"test/a/q{p}/{i}.png" for p in range(5) for i in "12"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from xbench.cli.options import method_names
 from xbench.core.errors import UserError
 from xbench.methods import registry as methods
 from xbench.metrics.extractors import load as load_extractor
@@ -200,6 +201,24 @@ def test_the_advice_shows_the_error(text: str) -> None:
     assert tried.returncode != 0
     kind = wrong.partition("does not load: ")[2].partition(":")[0]
     assert kind in tried.stderr or kind == "SystemExit"
+
+
+def test_a_path_with_commas_and_blanks_names_a_method(xbench: Xbench) -> None:
+    """In what the user types, and in every command that is printed."""
+    write("one"), write("a, b's (new), files")
+    both = "identity,a, b's (new), files/gain.py:Gain"
+    assert method_names(both) == ["identity", "a, b's (new), files/gain.py:Gain"]
+    assert method_names("fda, histogram,,") == ["fda", "histogram"]
+    assert method_names("one/gain.py:Gain,gone/gain.py:Gain") == [
+        *("one/gain.py:Gain", "gone/gain.py:Gain"),
+    ]
+    out = "my, results"
+    assert xbench(*RUN, "--method", both, "--out", out).code == 0
+    table = Path(out, "phantom/smoke/leaderboard.md").read_text()
+    command = next(line for line in table.splitlines() if line.startswith("xbench run"))
+    again = xbench(*shlex.split(command)[1:], "--out", out, "--dry-run", "--json")
+    assert again.code == 0, again.err
+    assert all(unit["done"] for unit in json.loads(again.out)["units"])
 
 
 def test_records_of_an_earlier_version_are_not_replaced_without_a_word(xbench: Xbench) -> None:

@@ -90,6 +90,7 @@ class Comparison:
         identity: definition of the metric.
         data: key of the data set.
         aligned: whether targets show the same views as sources.
+        bright: whether pictures show bone bright, as the files do.
         difference: mean of a - b over the pairs, with the 95 % interval over groups.
         wins: pairs on which a is better.
         ties: pairs that were tested and show no difference.
@@ -108,6 +109,7 @@ class Comparison:
     profile: str
     split: str
     aligned: bool
+    bright: bool
     pairs: list[PairRow]
     difference: float
     ci_low: float | None
@@ -183,6 +185,7 @@ def compare(folder: Path, a: str, b: str, metric: str = "") -> Comparison:
         *(a, b, facts.name, identity, facts.higher_is_better),
         *(record.data.key, record.profile, record.data.split),
         aligned=results.aligned,
+        bright=record.data.bone_bright,
         pairs=pairs,
         difference=mean,
         ci_low=low,

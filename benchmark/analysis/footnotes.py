@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from xbench.analysis.rows import Row, clock, timed
+from xbench.core.pairs import FLOOR
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 
@@ -14,9 +15,10 @@ HALVES = (
 
 
 def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Reason → labels of the metrics that are empty for that reason in some record.
+    """Reason → labels of the metrics that are empty for that reason; each metric once.
 
-    Why weights are missing differs from day to day, so the newest record gives the reason for all.
+    What the floor alone lacks, since it has no source, is said of the floor. Why weights are
+    missing differs from day to day, so the newest record gives the reason for all.
     """
     waiting = {
         name: value.reason
@@ -24,14 +26,20 @@ def empty_columns(records: Sequence[Record]) -> dict[str, list[str]]:
         for name, value in record.metrics.items()
         if value.pending
     }
-    reasons: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
+    of_floor: dict[str, str] = {}
     for record in records:
         for name, value in record.metrics.items():
-            if name not in METRICS:  # of a plug-in that is not loaded
-                continue
             reason = waiting[name] if value.pending else value.reason
-            if reason and METRICS[name].label not in reasons.setdefault(reason, []):
-                reasons[reason].append(METRICS[name].label)
+            if reason and record.method.name == FLOOR:
+                of_floor.setdefault(name, f"{reason} (the floor alone)")
+            elif reason:
+                found.setdefault(name, []).append(reason)
+    # The commonest; of equally common ones the first.
+    chosen = of_floor | {n: max(own, key=own.count) for n, own in found.items()}
+    reasons: dict[str, list[str]] = {}
+    for name in (name for name in METRICS if name in chosen):  # others are of absent plug-ins
+        reasons.setdefault(chosen[name], []).append(METRICS[name].label)
     return reasons
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -144,7 +145,9 @@ def ranking_of(by_label: Mapping[str, Row]) -> Ranking:
     """What ranks these rows, and which rows fail a gate."""
     if not by_label:
         return Ranking("ltd")
-    return ranking.make(by_label, crossing(rows.first(by_label)))
+    record = rows.first(by_label)
+    made = ranking.make(by_label, crossing(record))
+    return replace(made, grouped=len(set(record.data.domain_groups.values())) > 1)
 
 
 def compared(by_label: Mapping[str, Row]) -> dict[str, Row]:
@@ -233,10 +236,13 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
         # A mean over some of the pairs would not compare: all or none.
         if row.has(pairs):
             for name, metric, is_cross in averaged:
+                if is_cross and not order.grouped:
+                    continue  # it would be the mean over all pairs under another name
                 over = cross if is_cross else pairs
                 line[name] = row.mean(metric, over)
                 line |= zip(spreads(name), row.spread(metric, over), strict=True)
-            line["gap_closed"] = _gap_closed(row.mean(order.metric, cross), *bounds)
+            if order.grouped:
+                line["gap_closed"] = _gap_closed(row.mean(order.metric, cross), *bounds)
         lines.append(line)
     counts = [c.name for c in columns() if c.cost and c.count]
     board = pd.DataFrame(lines).reindex(columns=heads)

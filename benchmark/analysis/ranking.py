@@ -36,16 +36,23 @@ class Ranking:
             targets `fid`, or `ftd` where a row has no `fid`.
         refused: label → why the row stands below the ranked ones.
         reason: why no row has a rank; empty where rows have.
+        grouped: whether there are two groups of domains; else the mean is over all pairs.
     """
 
     metric: str
     refused: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    grouped: bool = True
 
     @property
     def column(self) -> str:
         """The column of the leaderboard that ranks."""
-        return crossed(self.metric)
+        return crossed(self.metric) if self.grouped else self.metric
+
+    @property
+    def between(self) -> str:
+        """The metric whose mean over the pairs between groups is shown; empty without groups."""
+        return self.metric if self.grouped else ""
 
     @property
     def notes(self) -> list[str]:

@@ -69,7 +69,7 @@ def board(
     notes = leaderboard.not_ranked(by_label)
     by_label = leaderboard.ranked(by_label)
     pairs = selection.pairs or parse_pairs((), first(by_label).data.domains)
-    ranks = leaderboard.ranking_of(by_label).metric
+    ranks = leaderboard.ranking_of(by_label).between
     # Over chosen pairs, LTD cross is the same as LTD, or rests on fewer pairs.
     chosen = for_people(metrics, ranks="" if selection.pairs else ranks)
     text = lines(
@@ -160,7 +160,7 @@ def budgets(
     if not selection.pairs and common != every:
         selection = replace(selection, pairs=common)
     frame = breakdowns.budgets(by_label, selection)
-    ranks = leaderboard.ranking_of(by_label).metric
+    ranks = leaderboard.ranking_of(by_label).between
     text = lines(frame, for_people(metrics, ranks="" if selection.pairs else ranks))
     caption = f"{_caption(by_label, selection)} By training budget."
     return Made(frame, Table("budgets", caption, {"": text}))

@@ -9,20 +9,20 @@ from rich.text import Text
 
 from xbench.analysis import typeset
 from xbench.analysis.columns import DISPENSABLE, column, for_people, of_metric
-from xbench.core.columns import crossed
+from xbench.analysis.ranking import Ranking
 from xbench.metrics.base import METRICS
 
 
-def board(console: Console, rows: pd.DataFrame, ranks: str, title: str = "") -> None:
-    """The leaderboard, which the metric `ranks` ranks; published rows are named as such."""
+def board(console: Console, rows: pd.DataFrame, ranking: Ranking, title: str = "") -> None:
+    """The leaderboard; published rows are named as such."""
     if rows.empty:
         console.print("no finished units yet")
         return
     # Intervals only of the column that ranks: there is no room for the others.
-    with_interval = column(crossed(ranks)).head
+    with_interval = column(ranking.column).head
     cells = [
         {head: str(cell) if head == with_interval else cell.text for head, cell in line.items()}
-        for line in typeset.lines(rows, for_people(ranks=ranks))
+        for line in typeset.lines(rows, for_people(ranks=ranking.between))
     ]
     table = Table(title=title or None, title_justify="left")
     heads = _fitting(cells, console.width)

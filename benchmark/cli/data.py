@@ -158,7 +158,8 @@ def data_verify(root: Name, json: Json = False) -> None:
     layout, said = folder.layout, list[str]()
     with Display(layout.domains) as display:
         aligned = layout.aligned["val"] or layout.aligned["test"]
-        problems = check(layout.items, folder.look, display.data, aligned, said.append)
+        pads = folder.config.fit == "pad"
+        problems = check(layout.items, folder.look, display.data, aligned, said.append, pads=pads)
     problems = [*check_labels(folder), *problems, *check_framing(folder)]
     errors = sum(problem.outcome == "error" for problem in problems)
     if json:

@@ -69,7 +69,7 @@ class Part(Place):
         from xbench.harness.plan import Request
 
         return Request(
-            methods=_methods(method),
+            methods=_methods(method) or listed(method),  # which refuses nothing but commas
             dataset=self.dataset,
             profile=self.profile,
             pairs=listed(self.pairs),
@@ -166,13 +166,33 @@ def refuse_empty(arguments: Sequence[str]) -> None:
             )
 
 
+def method_names(text: str) -> list[str]:
+    """The names and `FILE.py:Class` between commas; a file's path may have commas itself."""
+    names: list[str] = []
+    pieces = text.split(",")
+    while pieces:
+        ends = range(len(pieces), 0, -1)
+        joined = ((end, ",".join(pieces[:end]).strip()) for end in ends)
+        end, name = next(
+            ((end, name) for end, name in joined if end == 1 or _is_file_of_class(name)), (1, "")
+        )
+        names += [name] if name else []
+        pieces = pieces[end:]
+    return names
+
+
+def _is_file_of_class(text: str) -> bool:
+    file, colon, name = text.rpartition(":")
+    return bool(colon) and name.isidentifier() and Path(file).expanduser().is_file()
+
+
 def _methods(text: str) -> list[str]:
     """The methods that `--method` names; `all` are those that are no references and can run."""
     from xbench.core.registry import warn
     from xbench.methods.registry import REFERENCES, available
 
     if text != "all":
-        return listed(text)
+        return method_names(text)
     methods = {name: method for name, method in available().items() if name not in REFERENCES}
     absent = {name: why for name, method in methods.items() if (why := method.unavailable())}
     if absent:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xbench.cli.answers import answer
-from xbench.cli.options import Device, Json, listed
+from xbench.cli.options import Device, Json, listed, method_names
 from xbench.core.errors import UserError, choice
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _request(
     from xbench.harness.plan import Request
     from xbench.harness.request import request_of_run
 
-    if "," in method.partition("[")[0] or method == "all":
+    if len(method_names(method.partition("[")[0])) > 1 or method == "all":
         raise UserError(
             f"--method {method} names no single method",
             "expected: the one to translate with",

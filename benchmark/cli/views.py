@@ -86,7 +86,7 @@ def leaderboard(
     elif whole:
         compared = ranked(results.by_label)
         rows = made.board[made.board["method"].isin(compared)]
-        show.board(make_console(), rows, ranking_of(compared).metric)
+        show.board(make_console(), rows, ranking_of(compared))
     else:
         for one in shown:
             show.table(make_console(), one.text)

@@ -184,10 +184,13 @@ class Locks:
                     os.utime(path)
 
 
-def held(folder: Path) -> list[Held]:
-    """All locks in a folder, dead ones included; nothing is changed."""
+def held(folder: Path, suffix: str = ".lock") -> list[Held]:
+    """All locks in a folder, dead ones included; nothing is changed.
+
+    With the suffix `.owner`: all processes that hold locks there from time to time.
+    """
     locks = []
-    for path in sorted(folder.rglob("*.lock")):
+    for path in sorted(folder.rglob(f"*{suffix}")):
         with suppress(FileNotFoundError):
             name = path.relative_to(folder).with_suffix("").as_posix()
             since = max(0.0, time.time() - path.stat().st_mtime)

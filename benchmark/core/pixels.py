@@ -1,6 +1,7 @@
 """Pixels: 16-bit grey values, the one form in which images are stored, hashed and compared."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,21 @@ def from_pixels(pixels: Pixels) -> "Tensor":
     import torch
 
     return torch.from_numpy(np.divide(pixels, WHITE, dtype=np.float32)).unsqueeze(1)
+
+
+def bone_bright(polarity: object, domains: Sequence[str]) -> bool:
+    """Whether the files of all domains show bone bright, so that pictures of them should, too.
+
+    >>> bone_bright("bone-bright", ["ap"]), bone_bright({"ap": "bone-bright"}, ["ap", "pa"])
+    (True, False)
+
+    Args:
+        polarity: of all files, or of each domain, as `dataset.toml` has it; None where it is not
+            known: images have bone dark then.
+        domains: names.
+    """
+    own = polarity if isinstance(polarity, Mapping) else dict.fromkeys(domains, polarity)
+    return all(own.get(domain) == "bone-bright" for domain in domains)
 
 
 def pixels_digest(pixels: Pixels) -> str:

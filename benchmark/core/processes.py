@@ -63,7 +63,7 @@ def _began_elsewhere(pid: int) -> str | None:
 class Team(NamedTuple):
     """Which process this is (from 0) of how many, and a remark for the user."""
 
-    index: int = 0
+    place: int = 0
     number: int = 1
     note: str = ""
 
@@ -75,7 +75,7 @@ def number() -> int:
 
 def index() -> int:
     """Which of these processes this one is, from 0."""
-    return _team().index
+    return _team().place
 
 
 def card() -> int:

@@ -81,7 +81,9 @@ class Blocks(ABC):
         sweep_parts(self.store.folder)
         if not self.display.total:
             return []
-        with self.locks:
+        with self.locks, ExitStack() as stack:
+            with suppress(OSError):  # a cache that may only be read needs no locks
+                stack.enter_context(Locks(home() / "locks"))  # until the end: it is in use
             with processes.first_before_others(self.device):
                 self._prepare_data(todo)
             self.check_split()

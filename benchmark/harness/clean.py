@@ -38,12 +38,14 @@ class Found:
         kind: why.
         path: a file, a folder, or a link (which is removed itself, not what it leads to).
         root: the folder below which it must lie.
+        locks: the locks of those who may use it.
         bytes: its size.
     """
 
     kind: Kind
     path: Path
     root: Path
+    locks: Path
     bytes: int
 
 
@@ -78,10 +80,16 @@ def find(out: Path, wanted: Sequence[Kind]) -> list[Found]:
             "try: xbench clean --out FOLDER",
         )
     found: dict[Path, Found] = {}
-    for kind, path, root in (*_below(out, wanted), *_in_cache(out, wanted)):
+    for kind, path, root, locks in (*_below(out, wanted), *_in_cache(out, wanted)):
         if _inside(path, root) and not any(above in found for above in (path, *path.parents)):
-            found[path] = Found(kind, path, root, _size(path))
+            found[path] = Found(kind, path, root, locks, _size(path))
     return list(found.values())
+
+
+def in_use(locks: Path) -> bool:
+    """Whether a live process works where these locks are, also while it holds none of them."""
+    owners = (*held(locks), *held(locks, ".owner"))
+    return any(status.is_alive(owner) for owner in owners)
 
 
 def summary(found: Sequence[Found]) -> list[dict[str, Any]]:
@@ -97,10 +105,14 @@ def summary(found: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def remove(found: Sequence[Found]) -> int:
-    """Remove leftovers, records before their images; return the bytes that became free."""
+    """Remove leftovers, records before their images; return the bytes that became free.
+
+    What a process has begun to use since they were found stays.
+    """
     freed = 0
+    used = {locks for locks in {item.locks for item in found} if in_use(locks)}
     for item in found:
-        if not _inside(item.path, item.root):  # it was replaced by a link meanwhile
+        if item.locks in used or not _inside(item.path, item.root):  # or a link has replaced it
             continue
         if item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)
@@ -110,20 +122,22 @@ def remove(found: Sequence[Found]) -> int:
     return freed
 
 
-def _below(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, Path]]:
+def _below(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, Path, Path]]:
     """Leftovers of each `<dataset>/<profile>`, the val split with the test split."""
     groups: dict[Path, list[Path]] = {}
     for folder in sorted(path for path in out.glob("*/*") if path.is_dir()):
         if not folder.is_symlink() and not folder.parent.is_symlink():
             groups.setdefault(folder.with_name(folder.name.removesuffix("-val")), []).append(folder)
     for first, folders in groups.items():
-        if any(status.is_alive(lock) for lock in held(first / "locks")):
+        locks = first / "locks"
+        if in_use(locks):
             continue
         for folder in folders:
             for kind in wanted:
-                yield from ((kind, path, out) for path in _of_kind(kind, folder))
+                yield from ((kind, path, out, locks) for path in _of_kind(kind, folder))
         if "trainings" in wanted:
-            yield from (("trainings", path, out) for path in _unused_trainings(first, folders))
+            unused = _unused_trainings(first, folders)
+            yield from (("trainings", path, out, locks) for path in unused)
 
 
 def _of_kind(kind: Kind, folder: Path) -> Iterator[Path]:
@@ -177,20 +191,21 @@ def _unused_trainings(first: Path, folders: Sequence[Path]) -> Iterator[Path]:
     yield from (path for path in sorted((first / "trainings").glob("*")) if path.name not in used)
 
 
-def _in_cache(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, Path]]:
+def _in_cache(out: Path, wanted: Sequence[Kind]) -> Iterator[tuple[Kind, Path, Path, Path]]:
     """Leftovers of the cache."""
-    root = home()
-    if not root.is_dir() or any(status.is_alive(lock) for lock in held(root / "locks")):
+    root, locks = home(), home() / "locks"
+    if not root.is_dir() or in_use(locks):
         return
     if "parts" in wanted:
-        yield from (("parts", path, root) for path in leftover_parts(root))
+        yield from (("parts", path, root, locks) for path in leftover_parts(root))
     if "corrupt" in wanted:
-        yield from (("corrupt", path, root) for path in sorted(root.rglob("*.corrupt")))
+        yield from (("corrupt", path, root, locks) for path in sorted(root.rglob("*.corrupt")))
     if "caches" in wanted:
         needed = _needed_keys(out)
         for kind in ("phantom", "folders", "features"):
             folders = sorted(path for path in (root / kind).glob("*-v*") if path.is_dir())
-            yield from (("caches", path, root) for path in folders if path.name not in needed)
+            unused = (path for path in folders if path.name not in needed)
+            yield from (("caches", path, root, locks) for path in unused)
 
 
 def _needed_keys(out: Path) -> set[str]:

@@ -100,7 +100,7 @@ def add(runner: Runner, name: str, translated: Path, seed: int) -> bool:
     runner.store.probe()
     _check_row(runner.store, name)
     failed = False
-    with runner.display:
+    with runner.locks, runner.display:
         dataset.prepare(runner.display.data)
         runner.check_split()
         wanted = {pair: _pair_files(runner.plan, translated, pair) for pair in runner.plan.pairs}

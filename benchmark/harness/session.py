@@ -180,7 +180,7 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     for table in _ablations(plan, by_label):
         show.table(console, table.text)
     shown = board[board["method"].isin(ranked(by_label))]
-    ranks = ranking_of(ranked(by_label)).metric
+    ranks = ranking_of(ranked(by_label))
     show.board(console, shown, ranks, f"{plan.dataset_label}, {plan.profile.name}")
     if marked:
         console.print(f"rows marked (published) come from {published}; the files hold this run's")

@@ -16,6 +16,7 @@ from xbench.core.files import set_aside, write_text
 from xbench.core.hashing import digest, file_digest, seed_from
 from xbench.core.isolation import undisturbed
 from xbench.core.locks import Busy, Locks
+from xbench.core.names import quoted
 from xbench.core.pairs import PAIRED, Pair
 from xbench.datasets.visible import TrainOnly, WithPaired
 from xbench.harness.plan import Entry, Plan, Unit
@@ -190,7 +191,7 @@ def _check_recipe(log: TrainingLog, training: Training, folder: Path) -> None:
             f"{folder} holds another training: {wrong[0]} is {log.recipe.get(wrong[0])}",
             f"expected: {wrong[0]} = {expected.get(wrong[0])}"
             + (f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""),
-            f"move it away (mv {folder} elsewhere); the same command trains what is needed",
+            f"move it away (mv {quoted(folder)} elsewhere); the same command trains what is needed",
         )
 
 

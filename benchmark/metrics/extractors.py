@@ -93,7 +93,7 @@ def load(name_or_file: str, device: torch.device | str = "cpu") -> Extractor:
         raise UserError(
             f"{name_or_file} names a file but not what to call in it",
             f"expected: one of {', '.join(BUILT_IN)}, {_FORMS}",
-            f"try: --extractor {name_or_file}:features",
+            f"try: --extractor {quoted(name_or_file)}:features",
         )
     raise unknown(
         "feature extractor",
@@ -177,7 +177,10 @@ def _from_python(path: Path, attribute: str, device: torch.device) -> Extractor:
             key for key, value in vars(module).items() if _is_own_callable(value, module.__name__)
         ]
         raise unknown(
-            f"function in {path}", attribute, own, f"try: --extractor {path}:{(*own, 'NAME')[0]}"
+            f"function in {path}",
+            attribute,
+            own,
+            "try: --extractor " + quoted(f"{path}:{(*own, 'NAME')[0]}"),
         )
     if isinstance(function, nn.Module):
         function = function.to(device).eval()

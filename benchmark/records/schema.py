@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from xbench.core.pixels import bone_bright
 from xbench.core.text import visible
 from xbench.records.units import UnitId
 
@@ -117,6 +118,11 @@ class DataFacts(Stored):
     ids: list[Component] = Field(min_length=1)
     groups: list[Name]
     content: Sequence[Extent] | None = None
+
+    @property
+    def bone_bright(self) -> bool:
+        """Whether pictures should show bone bright, as the files do: see `pixels.bone_bright`."""
+        return bone_bright(self.config.get("polarity"), self.domains)
 
 
 class Value(Stored):

@@ -15,7 +15,6 @@ from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.analysis.selection import crossing
 from xbench.analysis.tradeoffs import Curve, curves
-from xbench.core.columns import crossed
 from xbench.core.errors import UserError
 from xbench.core.pairs import Pair
 from xbench.core.settings import name_of
@@ -58,23 +57,25 @@ def page_data(board: pd.DataFrame, results: Results) -> dict[str, Any]:
     for name in names:
         _shade(units, translated, name)
     swept = _curves(by_label)
-    ranks = ranking_of(ranked(by_label)).metric
+    ranking = ranking_of(ranked(by_label))
+    across = [ranking.column] if ranking.grouped else []
     return {
         "domains": records[0].data.domains,
         "metrics": [
             *map(_metric, names),
-            {**_metric(ranks), "name": crossed(ranks), "label": column(crossed(ranks)).label},
+            *({**_metric(ranking.metric), "name": n, "label": column(n).label} for n in across),
         ],
         "perPair": names,
         "perImage": per_image(records),
         "extremes": EXTREMES,
         "start": _start(labels, by_label),
-        "methods": _methods(board, by_label, _knobs(swept), [*names, crossed(ranks)]),
+        "methods": _methods(board, by_label, _knobs(swept), [*names, *across]),
         "curves": [[labels.index(point.label) for point in curve.points] for curve in swept],
         "ids": [list(known) for known in ids],
         "units": units,
         # Without aligned views there is no true target to show.
         "aligned": any(METRICS[name].paired for name in names),
+        "bright": records[0].data.bone_bright,
     }
 
 

@@ -100,7 +100,7 @@ def gather(folder: Path, dataset: str = "") -> Content:
     board = board_of(by_label)
     records = [record for row in by_label.values() for record in row.records]
     shown = ranked(by_label)
-    hidden = {crossed(name) for name in RANKING if name != ranking_of(shown).metric}
+    hidden = {crossed(name) for name in RANKING if name != ranking_of(shown).between}
     numbers = [
         c
         for c in columns()

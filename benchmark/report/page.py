@@ -115,7 +115,9 @@ def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
     scopes = [
         (f"{s},{t}", arrow.join(data["domains"][place] for place in (s, t))) for s, t in pairs
     ]
-    complete = [method["means"] for method in data["methods"] if method["means"]]
+    whole = [method for method in data["methods"] if method["means"]]
+    # The floor of few images has no distances; they are still the axis of all other rows.
+    complete = [m["means"] for m in whole if not m["reference"]] or [m["means"] for m in whole]
     if complete:
         scopes.insert(0, ("means", "the means over all pairs"))
     # One axis for all rows, so a metric that every row has.

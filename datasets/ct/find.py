@@ -69,7 +69,7 @@ def find(folder: Path) -> Found:
     sources: list[Source] = []
     left_out: dict[str, list[str]] = defaultdict(list)
     rest: dict[str, list[str]] = defaultdict(list)
-    files = sorted(walk(folder))
+    files = sorted(walk(folder, left_out))
     parts = set(_data_files(folder, files))
     for file in files:
         suffix = next((s for s in SUFFIXES if file.lower().endswith(s)), None)

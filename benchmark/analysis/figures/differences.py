@@ -25,6 +25,7 @@ def differences(result: "Comparison", rows: Sequence[Panels], to: Path) -> Path:
     """
     heads = ["source", f"A: {result.a}", f"B: {result.b}", "|A − B|"]
     heads += ["true target"] * result.aligned
+    colours = "gray_r" if result.bright else "gray"
     size = 1.9 * len(heads) + 0.6, 2.15 * len(rows) + 1.1
     with style.panels(len(rows), len(heads), size) as (figure, grid):
         gaps = [np.abs(row.a.astype(float) - row.b) / WHITE for row in rows]
@@ -32,11 +33,12 @@ def differences(result: "Comparison", rows: Sequence[Panels], to: Path) -> Path:
         for line, row, gap in zip(grid, rows, gaps, strict=True):
             view, digits = row.view, METRICS[row.view.metric].decimals
             for axes, image in zip(line, (row.source, row.a, row.b), strict=False):
-                style.show_image(axes, image, "not there", top=WHITE)
+                style.show_image(axes, image, "not there", colours, top=WHITE)
             style.show_image(line[3], gap, colours="magma", top=largest)
             if result.aligned:
-                style.show_image(line[4], row.target, "not there", top=WHITE)
-            line[0].set_ylabel(f"{view.source}\n→ {view.target}\n{view.id}", fontsize=7)
+                style.show_image(line[4], row.target, "not there", colours, top=WHITE)
+            names = (style.shown(n, 30) for n in (view.source, f"→ {view.target}", view.id))
+            line[0].set_ylabel("\n".join(names), fontsize=7)
             line[1].set_xlabel(f"{view.a:.{digits}f}", fontsize=8)
             line[2].set_xlabel(f"{view.b:.{digits}f}", fontsize=8)
         for axes, head in zip(grid[0], heads, strict=True):
@@ -47,5 +49,6 @@ def differences(result: "Comparison", rows: Sequence[Panels], to: Path) -> Path:
         bar.set_label("share of the grey range", fontsize=7)
         place.tick_params(labelsize=7)
         label = METRICS[rows[0].view.metric].label
-        figure.suptitle(f"Where {label} of A and B differs most", fontsize=10)
+        title = f"Where {label} of A and B differs most ({style.polarity(result.bright)})"
+        figure.suptitle(title, fontsize=10)
         return style.save(figure, to)

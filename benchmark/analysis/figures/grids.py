@@ -12,7 +12,7 @@ from xbench.analysis.figures import style
 from xbench.analysis.results import Results, read_image
 from xbench.analysis.selection import crossing
 from xbench.core.pairs import parse_pairs
-from xbench.core.pixels import to_pixels
+from xbench.core.pixels import bone_bright, to_pixels
 from xbench.core.settings import name_of
 from xbench.records.images import spread, without_padding
 from xbench.records.schema import Record
@@ -50,7 +50,8 @@ def samples(
     heads = ["source", *rows, "true target" if results.aligned else "target, another view"]
     step = 2 if difference and results.aligned else 1
     lines = len(shown) * step
-    size = 1.75 * len(heads) + 0.4, 1.8 * lines + 0.5
+    size = 1.75 * len(heads) + 0.4, 1.8 * lines + 0.7
+    bright = results.records[0].data.bone_bright
     with style.panels(lines, len(heads), size) as (figure, grid):
         store = Store(results.folder)
         for i, (source, target) in enumerate(shown):
@@ -61,12 +62,14 @@ def samples(
             ]
             pictures = [_view(strip, i) for strip in strips]
             for axes, picture in zip(grid[step * i], pictures, strict=True):
-                style.show_image(axes, picture)
-            grid[step * i][0].set_ylabel(f"{source}\n→ {target}", fontsize=9)
+                style.show_image(axes, picture, colours=_colours(bright))
+            pair = style.shown(source, 20), style.shown(target, 18)
+            grid[step * i][0].set_ylabel("\n→ ".join(pair), fontsize=9)
             if step == 2:
                 _differences(grid[2 * i + 1], pictures)
         for axes, title in zip(grid[0], heads, strict=True):
             axes.set_title(style.wrapped(title, 22), fontsize=10)
+        figure.supxlabel(style.polarity(bright), fontsize=8)
         if step == 2:
             _difference_scale(figure, list(grid[1::2].flat))
         name = "samples-difference.png" if step == 2 else "samples.png"
@@ -138,22 +141,33 @@ def contact_sheet(dataset: "Dataset", to: Path, views: int = 6) -> Path:
     ids = {domain: dataset.ids("test", domain) for domain in domains}
     chosen = _alike_many(list(map(len, ids.values())), views)
     views = len(chosen[0])
-    size = 2 * views + 1, 2.1 * len(domains) + 0.3
+    size = 2 * views + 1, 2.1 * len(domains) + 0.5
+    bright = _bone_bright(dataset)
     with style.panels(len(domains), views, size) as (figure, grid):
         for row, domain, indices in zip(grid, domains, chosen, strict=True):
             images = dataset.images("test", domain)
             values = images[:].numpy()
             inside = values[values < 0.9] if (values < 0.9).any() else values
             for axes, index in zip(row, indices, strict=True):
-                style.show_image(axes, _shown(images, index))
+                style.show_image(axes, _shown(images, index), colours=_colours(bright))
                 if domain == domains[0] or not dataset.aligned("test"):
-                    axes.set_title(ids[domain][index], fontsize=8)
+                    axes.set_title(style.shown(ids[domain][index], 26), fontsize=8)
             row[0].set_ylabel(
-                f"{domain}\nmean {values.mean():.2f}, std {values.std():.2f}\n"
+                f"{style.shown(domain, 26)}\nmean {values.mean():.2f}, std {values.std():.2f}\n"
                 f"inside {inside.mean():.2f}",
                 fontsize=8,
             )
+        figure.supxlabel(f"{style.polarity(bright)}; numbers: bone dark, 0 to 1", fontsize=8)
         return style.save(figure, to)
+
+
+def _bone_bright(dataset: "Dataset") -> bool:
+    """See `pixels.bone_bright`."""
+    return bone_bright(getattr(dataset.config, "polarity", None), dataset.domains)
+
+
+def _colours(bright: bool) -> str:
+    return "gray_r" if bright else "gray"
 
 
 def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
@@ -166,7 +180,8 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     images = {name: dataset.images("test", name) for name in names}
     chosen = _alike_many(list(map(len, images.values())), views)
     views = len(chosen[0])
-    shades = {name: _greys(images[name][:].numpy()) for name in names}
+    bright = _bone_bright(dataset)
+    shades = {name: _greys(images[name][:].numpy())[:: -1 if bright else 1] for name in names}
     highest = max(float(np.sort(shade)[-2]) for shade in shades.values())
     width = max(style.PAGE, 1.15 * len(names))
     size = width, (views + 0.75) * (width - 0.5) / len(names) + 0.6
@@ -174,10 +189,12 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
     with style.panels(views + 1, len(names), size, height_ratios=heights) as (figure, grid):
         for column, (name, colour) in enumerate(zip(names, style.colours(len(names)), strict=True)):
             for axes, index in zip(grid[:, column], chosen[column], strict=False):
-                style.show_image(axes, _shown(images[name], index))
-            group, head = dataset.domain_groups[name], style.wrapped(name, 18)
+                style.show_image(axes, _shown(images[name], index), colours=_colours(bright))
+            group, head = dataset.domain_groups[name], style.wrapped(style.shown(name, 34), 18)
             grid[0][column].set_title(
-                head if name.startswith(group) or group == "all" else f"{group}\n{head}"
+                head
+                if name.startswith(group) or group == "all"
+                else f"{style.wrapped(group, 18)}\n{head}"
             )
             axes = grid[-1][column]
             for shade in shades.values():
@@ -186,7 +203,7 @@ def domains(dataset: "Dataset", to: Path, views: int = 3) -> Path:
             axes.plot(_MIDDLES, shades[name], color=colour)
             axes.set(xlim=(0, 1), ylim=(0, 1.15 * highest), yticks=[], xticks=[0, 0.5, 1])
         grid[-1][0].set_ylabel("share of pixels")
-        figure.supxlabel("grey value (air bright, bone dark)", fontsize=8)
+        figure.supxlabel(f"grey value ({style.polarity(bright)})", fontsize=8)
         return style.save(figure, to)
 
 

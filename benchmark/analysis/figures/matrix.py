@@ -43,6 +43,8 @@ def pairs(
     )
     shown, remark = style.at_most(list(ranked))
     tables = {label: _table(rows[label], metric) for label in shown}
+    # Of few images the floor has no distances: an empty panel says nothing.
+    tables = {n: table for n, table in tables.items() if table.notna().any(axis=None)} or tables
     # The floor differs so much that, with it, all other rows would have one colour.
     others = [table for label, table in tables.items() if name_of(label) != FLOOR]
     finite = np.concatenate([table.to_numpy().ravel() for table in others or tables.values()])
@@ -102,7 +104,7 @@ def _panels(
     colours: str,
     columns: int,
 ) -> None:
-    domains = [str(name) for name in next(iter(tables.values())).columns]
+    domains = [style.shown(str(name), 20) for name in next(iter(tables.values())).columns]
     for place, (axes, (label, table)) in enumerate(zip(grid, tables.items(), strict=False)):
         # Not seaborn's heat map: it draws the whole figure once for each panel.
         _cells(axes, axes.imshow(table, cmap=colours, norm=norm))

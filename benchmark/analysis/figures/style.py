@@ -1,10 +1,15 @@
 """What figures share: which rows they draw, sizes, colours, and files with the same bytes."""
 
+import re
 import textwrap
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib
 import numpy as np
@@ -25,6 +30,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 #: Red, green and blue, or a grey as text.
@@ -33,6 +40,7 @@ Colour = str | tuple[float, float, float]
 Grey = NDArray[np.floating] | NDArray[np.unsignedinteger]
 
 DPI = 150
+FONT = "DejaVu Sans"
 #: Width of a paper's page in inches.
 PAGE = 7.0
 #: Width of one of its two columns.
@@ -140,9 +148,68 @@ def where(results: Results) -> str:
     return f"{record.data.label}, {record.profile}, {record.data.split} split"
 
 
+def polarity(bright: bool) -> str:
+    """What a caption says of the grey values."""
+    return "bone bright, air dark, as in the files" if bright else "bone dark, air bright"
+
+
+def shown(text: str, width: int = 0) -> str:
+    """A name for a figure: letters that no font has as their numbers, and cut in the middle.
+
+    Ends of long names tell images apart, as patients and running numbers stand there.
+
+    Args:
+        text: the name.
+        width: letters that it may have, where a Chinese one counts twice; 0 for any number.
+    """
+    signs = [c if _font_of(c) is not None else f"\\u{ord(c):04x}" for c in text]
+    if not width or sum(map(_width, signs)) <= width:
+        return "".join(signs)
+    half = (width - 1) // 2
+    return f"{_start(signs, half)}…{_start(signs[::-1], half, back=True)}"
+
+
+def _start(signs: Sequence[str], width: int, *, back: bool = False) -> str:
+    """As many of the signs as fit, in their order; those of a list that runs `back` too."""
+    ends = list(accumulate(map(_width, signs)))
+    kept = signs[: bisect_right(ends, width)]
+    return "".join(kept[::-1] if back else kept)
+
+
+def _width(sign: str) -> int:
+    return 2 if east_asian_width(sign[0]) in "WF" else len(sign)
+
+
+@cache
+def _font_of(letter: str) -> str | None:
+    """The first font with a letter: the usual one, or another of this machine; None without."""
+    if not letter.strip():
+        return FONT
+    # Fonts of last resort have a box for every letter.
+    others = {font.name: font.fname for font in fontManager.ttflist if "Last" not in font.name}
+    paths = {FONT: findfont(FONT), **dict(sorted(others.items()))}
+    return next((n for n, path in paths.items() if _has(path, ord(letter))), None)
+
+
+def _has(path: str, number: int) -> bool:
+    try:
+        return bool(get_font(path).get_char_index(number))
+    except (OSError, RuntimeError):  # a font that cannot be read
+        return False
+
+
+def _choose_fonts(figure: Figure) -> None:
+    """Let every text use the fonts that have its letters."""
+    for text in figure.findobj(Text):
+        letters = dict.fromkeys(text.get_text()) if isinstance(text, Text) else {}
+        fonts = [font for c in letters if ord(c) > 126 and (font := _font_of(c)) and font != FONT]
+        if fonts and isinstance(text, Text):
+            text.set_fontfamily([FONT, *dict.fromkeys(fonts)])
+
+
 def wrapped(text: str, width: int) -> str:
     """A label in lines of at most `width` letters, which may end at commas and brackets too."""
-    breakable = text.replace(",", ", ").replace("[", " [")
+    breakable = re.sub(r",(?! )", ", ", shown(text)).replace("[", " [")
     return "\n".join(textwrap.wrap(breakable, width)) or text
 
 
@@ -158,6 +225,7 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> Path:
             f"expected: a file name that ends in {', '.join(UNDATED)}",
             f"try: --to {quoted(path.with_suffix('.png'))}",
         )
+    _choose_fonts(figure)
     with atomic(path) as part, matplotlib.rc_context({"svg.hashsalt": "xbench"}):
         figure.savefig(part, dpi=dpi, metadata=UNDATED[path.suffix.lower()])
     plt.close(figure)
@@ -186,7 +254,10 @@ def plain_log(axes: Axes) -> None:
 def show_image(
     axes: Axes, image: Grey | None, absent: str = "not run", colours: str = "gray", top: float = 255
 ) -> None:
-    """An image of values from 0 to `top`, without axes, or a word where there is none."""
+    """An image of values from 0 to `top`, without axes, or a word where there is none.
+
+    The colours `gray_r` show bone bright.
+    """
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -240,6 +240,10 @@ async function paint(canvas, picture) {
   const [width, height] = [image.width / count, image.height];
   const context = Object.assign(canvas, { width, height }).getContext("2d", { willReadFrequently: true });
   context.drawImage(image, place * width, 0, width, height, 0, 0, width, height);
+  if (data.bright) { // as in the files; stored pictures have bone dark
+    Object.assign(context, { globalCompositeOperation: "difference", fillStyle: "white" });
+    context.fillRect(0, 0, width, height);
+  }
   return true;
 }
 
@@ -279,10 +283,13 @@ async function drawViewer() {
     ? `${name} minus ${against.text}: ${mean} % of the grey range on average` : "a picture is not stored";
 }
 
+// A long name keeps both its ends, which tell images apart; pointing at it shows all.
+const short = (text) => (text.length > 30 ? `${text.slice(0, 14)}…${text.slice(-14)}` : text);
+
 function thumb(picture, lines, chosen, changes, goTo) {
   const image = picture ? make("canvas") : make("span", { className: "absent" }, "not stored");
   if (picture) paint(image, picture);
-  const texts = lines.map((line) => make("span", {}, line));
+  const texts = lines.map((line) => make("span", { title: line }, short(line)));
   const button = make("button", { type: "button", className: chosen ? "chosen" : "" }, image, ...texts);
   button.addEventListener("click", () => choose(changes, goTo));
   return button;
