@@ -1,5 +1,6 @@
 """A world of its own for every test session: no network, an empty cache, smoke-sized runs."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     assert not stopped.value.code
     return out / "phantom" / "smoke"
+
+
+@pytest.fixture
+def real_set() -> Callable[[str], Path]:
+    """Real images by name, in `XBENCH_REAL` or in `shared/real` beside the checkout; else a skip.
+
+    They are not part of the project.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "real"
+    root = Path(os.environ.get("XBENCH_REAL", beside))
+
+    def find(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"no real images in {root / name} (set XBENCH_REAL)")
+        return root / name
+
+    return find
 
 
 @pytest.fixture

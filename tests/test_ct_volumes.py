@@ -1,7 +1,6 @@
 """CT volumes of heads: any file and orientation gives the same head; what is no head is refused."""
 
 import gzip
-import os
 import runpy
 import struct
 import sys
@@ -373,17 +372,8 @@ def test_without_simpleitk_the_extra_is_named(
         load(tmp_path)
 
 
-@pytest.fixture
-def real() -> Path:
-    """The folder of real heads: `XBENCH_REAL`, or `shared/real` beside the checkout."""
-    beside = Path(__file__).parents[2] / "shared/real"
-    folder = Path(os.environ.get("XBENCH_REAL", beside)) / "headct"
-    if not folder.is_dir():
-        pytest.skip(f"no real heads in {folder} (set XBENCH_REAL)")
-    return folder
-
-
-def test_real_heads_are_upright(real: Path) -> None:
+def test_real_heads_are_upright(real_set: Callable[[str], Path]) -> None:
+    real = real_set("headct")
     sources = {source.name: source for source in find(real).sources}
     # The template is in Cormack units (Rorden et al., NeuroImage 61, 2012).
     template = load_head(
