@@ -190,9 +190,10 @@ def test_one_row_on_one_pair_has_a_heat_map_and_no_trade_off(xbench: Xbench) -> 
     write(FOLDER, [record("one", ("sim", "real_a"), {"ssim": 0.5, "ftd": None})])
     (picture,) = plot(xbench, "pairs", "--metric", "ssim", "--to", "one.png")
     assert Image.open(picture).width > 200
+    assert "pairs-ssim" in xbench("plot", "pairs", *SMOKE).out  # FTD, where it has values
     for command, wrong in (
         (("tradeoff",), "no method has all pairs"),
-        (("pairs",), "FTD is empty in every record"),
+        (("pairs", "--metric", "ftd"), "FTD is empty in every record"),
         (("pairs", "--metric", "ssim", "--row", "two"), "finished row called 'two'"),
         (("pairs", "--metric", "ssim", "--to", "one.gif"), "cannot be written as one.gif"),
         (("training",), "no log of a training"),
