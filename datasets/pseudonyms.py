@@ -22,7 +22,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from xbench.core.errors import UserError
-from xbench.core.files import atomic, home, write_private
+from xbench.core.files import home, write_private
 from xbench.core.hashing import digest
 from xbench.datasets.describe import FILE
 from xbench.datasets.index import Item
