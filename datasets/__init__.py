@@ -8,6 +8,7 @@
   by the decoders in `decoding/`, `encode` writes such files; `prepare` turns images into squares
   in [0, 1];
   `folder_labels` reads the masks, landmarks and angles in `labels/`.
+  `patients` finds ids that may tell who a patient is, `pseudonyms` hashes ids.
 - Looking at images: `quality` finds faulty ones with `similarity`, `stats` measures domains.
 - `export` writes any data set as a folder of PNG files.
 - `phantom/` generates heads; `ct/` reads real ones from CT volumes; `importers/` downloads public

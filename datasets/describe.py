@@ -71,6 +71,7 @@ class Description(BaseModel):
         fit: `pad` to a square by reflection, `crop` its middle, `stretch`, or `align`: cut all
             domains to the part that all show, at the place and in the size of the first.
         alignment: `id` if equal ids of two domains show the same view, else `none`.
+        ids: `names` of files, or `hashed` where these tell who a patient is: see `pseudonyms`.
         split: see `SplitRule`.
         mapping: the patterns by which an importer recognised domains.
         notes: how an importer chose ids and groups.
@@ -86,6 +87,7 @@ class Description(BaseModel):
     window: Window | dict[str, Window] | None = None
     fit: Literal["pad", "crop", "stretch", "align"] = "pad"
     alignment: Literal["id", "none"] = "id"
+    ids: Literal["names", "hashed"] = "names"
     split: SplitRule = SplitRule()
     mapping: tuple[tuple[str, str], ...] = ()
     notes: str | None = None

@@ -17,6 +17,7 @@ from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels
 from xbench.core.processes import cores
 from xbench.core.profiles import Profile
+from xbench.datasets import pseudonyms
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
 from xbench.datasets.decode import DECODER, Grey, Undecodable, read
 from xbench.datasets.describe import (
@@ -115,6 +116,8 @@ class Folder(Dataset):
     def layout(self) -> Layout:
         """The images with their domains, splits and ids."""
         layout = find(self.root, self.description)
+        if self.description.ids == "hashed":  # after the split, which follows the names
+            layout.items = pseudonyms.hashed(self.root, layout.items)
         present = layout.present
         for key, value in (("polarity", self.config.polarity), ("window", self.config.window)):
             if isinstance(value, dict):
@@ -159,6 +162,7 @@ class Folder(Dataset):
                 f"xbench data init {quoted(self.root)}"
             )
         lines += left_out_lines(self.layout.left_out)
+        lines += pseudonyms.notes(self.root, self.layout.items, self.description.ids)
         if self.layout.aligned["test"] and "alignment" not in self.description.model_fields_set:
             lines.append(
                 "test: equal names are taken for equal views of all domains; if they are running "

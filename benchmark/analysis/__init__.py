@@ -4,7 +4,8 @@
 `selection` chooses pairs and the column that ranks, `leaderboard` and `breakdowns` make frames,
 `tables` writes them as CSV, Markdown and LaTeX through `typeset` with `footnotes`, `terminal`
 prints them. `tradeoffs`, `compare`, `differing` and `latents` compute what `figures` draws.
-`publish` copies results, `reproduce` prints the commands behind them.
+`publish` copies results, `identifying` says what in them tells who somebody is, `reproduce` prints
+the commands behind them.
 
 May import `records`, `datasets`, `metrics` and `core`; no method is run here. Importing a module
 from here imports neither torch nor, outside of `figures`, a plotting library.

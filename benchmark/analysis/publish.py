@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xbench.analysis import leaderboard, rows, tables, tuning
+from xbench.analysis.identifying import identifying
 from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.files import atomic, within
@@ -21,6 +22,8 @@ LIMIT_MB = 30
 
 def publish(out: Path, to: Path) -> list[Path]:
     """Copy every data set and profile below `out`, and make the views there.
+
+    Warnings say before what in the records may identify people or machines.
 
     Returns:
         The folders written, one per data set and profile.
@@ -37,15 +40,17 @@ def publish(out: Path, to: Path) -> list[Path]:
     folders = profile_folders(out)
     if not folders:
         raise nothing_finished(out, "a folder that xbench run wrote")
+    stored = {f: (Store(f).record_files(), UtilityStore(f).record_files()) for f in folders}
+    for line in identifying([r for own in stored.values() for files in own for _, r in files]):
+        warnings.warn(line, stacklevel=2)
     published = []
-    for folder in folders:
+    for folder, (files, utility_files) in stored.items():
         target = to / folder.relative_to(out)
-        files = Store(folder).record_files()
         pictured = _pictured([record for _, record in files])
         for path, record in files:
             strip = pictured.get(record.method.label) == record.seed
             _copy_unit(folder, target, path, strip=strip)
-        for path, _ in UtilityStore(folder).record_files():
+        for path, _ in utility_files:
             _copy_unit(folder, target, path, strip=False)
         if (folder / tuning.FILE).exists():
             _copy(folder, target, Path(tuning.FILE))

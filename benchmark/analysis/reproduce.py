@@ -4,17 +4,24 @@ Nothing is run or imported here: records may come from strangers and name code o
 """
 
 import math
+import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 from xbench.core.pairs import FLOOR
+from xbench.core.places import address
 from xbench.datasets import registry as datasets
 from xbench.records.schema import EXTERNAL, Finished, Record
 
 
 def commands(records: Sequence[Record]) -> list[str]:
-    """The command lines that make these records; every run makes the reference rows, too."""
+    """The command lines that make these records; every run makes the reference rows, too.
+
+    Above one that would run a file of theirs stands a comment line, which says so.
+    """
     rows: dict[tuple[str, tuple[str, ...]], list[Record]] = {}
     external: dict[tuple[str, int], list[Record]] = {}
     for record in records:
@@ -22,7 +29,7 @@ def commands(records: Sequence[Record]) -> list[str]:
         if method.version == EXTERNAL:
             external.setdefault((method.label, record.seed), []).append(record)
         elif not method.reference or method.given:  # every run makes the other references
-            name = method.given or method.name
+            name = address(method.given) or method.name
             rows.setdefault((name, tuple(method.assignments)), []).append(record)
     # Rows that differ in the method alone share a line.
     lines: dict[Line, list[str]] = {}
@@ -32,12 +39,20 @@ def commands(records: Sequence[Record]) -> list[str]:
         in_order = tuple(sorted(assignments, key=lambda text: not text.startswith("budget.")))
         lines.setdefault(Line(in_order, seeds, _pairs(own)), []).append(name)
     return [
-        *(shlex.join(words) for words in _sweeps(records[0], lines)),
+        *(text for words in _sweeps(records[0], lines) for text in _warned(words)),
         *(
             shlex.join(_scoring(own[0], label, seed, _pairs(own)))
             for (label, seed), own in external.items()
         ),
     ]
+
+
+def _warned(words: Sequence[str]) -> Iterator[str]:
+    """A command line, below a comment if it would run code that the records name."""
+    methods = words[words.index("--method") + 1]
+    if files := re.findall(r"[^,]*\.py(?=:)", methods):
+        yield f"# runs code of its own: {', '.join(files)}, look at it first"
+    yield shlex.join(words)
 
 
 class Line(NamedTuple):
@@ -95,6 +110,18 @@ def method_name(record: Finished) -> str:
     """What `--method` takes; of the floor `identity`, since every run makes the floor, too."""
     method = record.method
     return "identity" if method.name == FLOOR else method.given or method.name
+
+
+def absent(method: str) -> str:
+    """What to say of a plug-in's file that is not where `--method` looks; empty if it is there.
+
+    Records name such a file relative to the folder that the run was started in, or by its name.
+    """
+    file, _, attribute = method.rpartition(":")
+    if not file.endswith(".py") or os.path.isfile(file):
+        return ""
+    place = shlex.quote(f"path/to/{PurePath(file).name}:{attribute}")
+    return f"{file} is not in this folder: say where it lies, with --method {place}"
 
 
 def _pairs(records: Sequence[Record]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def rerun(
     """Print the command that makes a record again; --run runs it."""
     import shlex
 
-    from xbench.analysis.reproduce import command
+    from xbench.analysis.reproduce import absent, command, method_name
     from xbench.records.schema import Record
     from xbench.records.store import Store
 
@@ -81,6 +81,8 @@ def rerun(
         if Store(plan.folder).record_path(wanted.unit).exists():
             words.append("--force")
     print(shlex.join(words), file=sys.stderr if run else sys.stdout)
+    if note := absent(method or method_name(wanted)):
+        print(note, file=sys.stderr)
     if run:
         from xbench.cli import main
 

@@ -147,6 +147,14 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically, which nobody but its owner may read."""
+    with atomic(path) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+
 def read_text(path: Path) -> str:
     """The text of a file that people edit: UTF-8 or UTF-16, with or without a byte order mark.
 

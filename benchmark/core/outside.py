@@ -38,6 +38,12 @@ def load(path: Path, version: str) -> ModuleType:
     )
 
 
+def folders() -> list[Path]:
+    """The folders of the files that are loaded."""
+    packages = [n for n in sys.modules if n.startswith(PREFIX) and "." not in n[len(PREFIX) :]]
+    return [Path(_plain(name.partition("%")[2])) for name in packages]
+
+
 def in_words(text: str) -> str:
     """A message without the long names of these modules."""
     return re.sub(re.escape(PREFIX) + r"[^.]*\.", "", text)

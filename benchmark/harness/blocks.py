@@ -17,7 +17,9 @@ from xbench.core import processes
 from xbench.core.errors import UserError, full_disk
 from xbench.core.files import home, sweep_parts
 from xbench.core.locks import POLL, Busy, Locks
+from xbench.core.outside import in_words
 from xbench.core.pairs import PAIRED
+from xbench.core.places import without_folders
 from xbench.core.settings import file_name
 from xbench.datasets.registry import check_names
 from xbench.harness import facts, pending
@@ -232,7 +234,7 @@ def store_failure(store: Records[Any], display: Display, unit: UnitId, key: str)
     full = full_disk(sys.exc_info()[1])
     if full:
         raise full
-    text = traceback.format_exc()
+    text = without_folders(in_words(traceback.format_exc()))
     failure = Failure(key=key, **unit._asdict(), traceback=text, finished=facts.now())
     store.write_failure(unit, failure)
     display.failed(unit, text)

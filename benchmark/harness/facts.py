@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from xbench.core.pixels import Pixels, pixels_digest
+from xbench.core.places import address
 from xbench.harness.plan import Entry, Plan
 from xbench.methods.base import Cost
 from xbench.records.provenance import provenance
@@ -70,7 +71,7 @@ def method_facts(entry: Entry, logs: Mapping[str, TrainingLog], cost: Cost) -> M
         train_images=entry.train_images,
         train_seconds=sum(log.seconds for log in logs.values()),
         weights_sha256={name: log.weights_sha256 for name, log in logs.items()},
-        given=entry.given,
+        given=address(entry.given),
         assignments=list(entry.assignments),
     )
 

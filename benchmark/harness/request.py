@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xbench.analysis.reproduce import method_name
+from xbench.analysis.reproduce import absent, method_name
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.settings import in_short, name_of, parse
 from xbench.datasets import registry as datasets
@@ -57,7 +57,7 @@ def _unnamed(kind: str, name: str) -> UserError:
     return UserError(
         f"the record names the {kind} '{name}', which is not built in",
         f"expected: --{kind} from you, as code that a record names is never run",
-        f"if you trust it: --{kind} {shlex.quote(name)}, or where it lies here",
+        absent(name) or f"if you trust it: --{kind} {shlex.quote(name)}, or where it lies here",
     )
 
 

@@ -74,7 +74,8 @@ def verify_record(
     try:
         todo, unit = _planned(record, folder, method, dataset)
     except (_Not, UserError) as reason:
-        note = str(reason).splitlines()[0]
+        wrong, *rest = str(reason).splitlines()
+        note = "; ".join([wrong, *rest[1:]])  # what is wrong, and what to give
         return [*checks, *(Check(c, "not verified", note) for c in ("translation", "metrics"))]
     fix_numerics(device, todo.profile.threads)
     scorer = Scorer(todo.dataset, todo.split, device)

@@ -23,6 +23,7 @@ from xbench.analysis.typeset import Table, marked
 from xbench.core.columns import RANKING, Column, crossed
 from xbench.core.errors import nothing_finished
 from xbench.core.pairs import Pair, parse_pairs
+from xbench.core.places import without_folders
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Failure, Record
 from xbench.records.store import Store
@@ -128,10 +129,10 @@ def gather(folder: Path, dataset: str = "") -> Content:
         numbers,
         lines,
         page_data(board, results),
-        [failure for _, failure in Store(folder).failures()],
+        [_in_short(failure) for _, failure in Store(folder).failures()],
         bool(sweeps(by_label)),
         bool(other_budgets(by_label)),
-        notes,
+        list(map(without_folders, notes)),
         tables.utility(folder).text if results.trials.pairs else None,
         predictions(folder, results, dataset),
     )
@@ -155,6 +156,11 @@ def extremes(records: Sequence[Record]) -> dict[tuple[str, Pair], set[str]]:
         for _, name, pair in (*ranked[:EXTREMES], *ranked[-EXTREMES:]):
             ids.setdefault((label, pair), set()).add(name)
     return ids
+
+
+def _in_short(failure: Failure) -> Failure:
+    """A failure that shows no paths of people, whichever version wrote it."""
+    return failure.model_copy(update={"traceback": without_folders(failure.traceback)})
 
 
 def _cell(row: Mapping[Hashable, Any], column: Column, marks: Mapping[str, Mark]) -> Cell:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from xbench.core.places import address, without_folders
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Provenance, Record
 
@@ -47,7 +48,7 @@ def _facts(records: Sequence[Record]) -> dict[str, str]:
     """Facts about the records of one row; where records differ, all values of a fact."""
     facts = {
         "method": _all(records, lambda r: f"{r.method.name}, version {r.method.version}"),
-        "given": _all(records, lambda r: r.method.given),
+        "given": _all(records, lambda r: address(r.method.given)),
         "settings given": _all(records, lambda r: text(r.method.assignments)),
         "configuration": _all(records, lambda r: text(r.method.config)),
         "seeds": _all(records, lambda r: str(r.seed)),
@@ -60,7 +61,7 @@ def _facts(records: Sequence[Record]) -> dict[str, str]:
     for key in Provenance.model_fields:
         values = [getattr(record.provenance, key) for record in records]
         facts[key] = "; ".join(dict.fromkeys(filter(None, map(text, values))))
-    return {name: value for name, value in facts.items() if value}
+    return {name: without_folders(value) for name, value in facts.items() if value}
 
 
 def _all(records: Iterable[Record], of: Callable[[Record], str]) -> str:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from xbench.core.errors import Unavailable
 from xbench.core.isolation import undisturbed
+from xbench.core.places import without_folders
 from xbench.datasets.base import Images
 from xbench.metrics.base import Metric
 from xbench.metrics.extractors import Extractor
@@ -114,7 +115,8 @@ def _mean_of(per_image: NDArray[np.float64]) -> Statistic:
 
 def empty(metric: Metric, reason: str, *, pending: bool = False) -> Value:
     """The value of a metric that has none; `pending` where weights may come."""
-    return Value(identity=metric.identity, value=None, reason=reason, pending=pending)
+    short = without_folders(reason)
+    return Value(identity=metric.identity, value=None, reason=short, pending=pending)
 
 
 def lacking(metric: Metric, case: Case) -> str | None:
