@@ -185,7 +185,7 @@ def _load(path: Path) -> FeatureStatistics | None:
         return None
     try:
         return FeatureStatistics.load(path, hashed=True)
-    except Exception as error:
+    except ValueError as error:
         aside = set_aside(path)
         warnings.warn(f"{path} is damaged ({error}); moved to {aside.name}", stacklevel=2)
         return None
@@ -197,6 +197,6 @@ def _load_array(path: Path) -> NDArray[np.float64] | None:
         return load_deviations(path, hashed=True)
     except FileNotFoundError:
         return None
-    except Exception as error:
+    except ValueError as error:
         warnings.warn(f"{path} is damaged ({error}); moved to {set_aside(path).name}", stacklevel=2)
         return None
