@@ -30,10 +30,7 @@ def file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[
         UserError: a file cannot be read.
     """
     path = home() / "folders" / f"{kind}-{digest(str(root.resolve()))}.json"
-    try:
-        known = read_json(path)
-    except (OSError, ValueError):
-        known = {}
+    known = _known(path)
 
     def stamped(file: str) -> tuple[str, list[object]]:
         now = time.time()
@@ -55,5 +52,15 @@ def file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[
     with ThreadPoolExecutor(cores()) as pool:  # hashing releases Python's lock
         entries = dict(pool.map(stamped, files))
     if entries != known:
-        write_text(path, json.dumps(entries))
+        write_text(path, json.dumps([entries, digest(entries, 64)]))
     return {file: str(entry[-1]) for file, entry in entries.items()}
+
+
+def _known(path: Path) -> dict[str, list[Any]]:
+    """What was stored by file; nothing if it is not there, or changed since."""
+    try:
+        entries, expected = read_json(path)
+        known: dict[str, list[Any]] = entries if digest(entries, 64) == expected else {}
+        return known
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -1,6 +1,5 @@
 """A data set in a folder: images of two or more domains, decoded once and cached."""
 
-import json
 from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -11,7 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from xbench.core.errors import UserError
-from xbench.core.files import atomic, home, write_text
+from xbench.core.files import atomic, home
 from xbench.core.hashing import digest
 from xbench.core.names import plain, quoted
 from xbench.core.pixels import Pixels
@@ -19,6 +18,7 @@ from xbench.core.processes import cores
 from xbench.core.profiles import Profile
 from xbench.datasets import pseudonyms
 from xbench.datasets.base import Box, Dataset, DatasetConfig, Images, Progress, Split
+from xbench.datasets.cached import is_whole, write_sidecar
 from xbench.datasets.decode import DECODER, Grey, Undecodable, read
 from xbench.datasets.describe import (
     FILE,
@@ -213,8 +213,6 @@ class Folder(Dataset):
             UserError: files cannot be used; raised at the end, to count all of them.
         """
         wanted = [part for part in sorted(self._by_part) if splits is None or part[0] in splits]
-        todo = [part for part in wanted if not _is_whole(*self._files(*part))]
-        total = sum(len(self._items(*part)) for part in todo)
         broken: list[tuple[str, str]] = []
         done = 0
 
@@ -224,7 +222,10 @@ class Folder(Dataset):
             if progress and (done % 10 == 0 or done == total):
                 progress(done, total, "images")
 
-        with ThreadPoolExecutor(cores()) as pool:  # Pillow releases Python's lock
+        with ThreadPoolExecutor(cores()) as pool:  # Pillow and hashing release Python's lock
+            whole = pool.map(is_whole, [self._files(*part)[0] for part in wanted])
+            todo = [part for part, kept in zip(wanted, whole, strict=True) if not kept]
+            total = sum(len(self._items(*part)) for part in todo)
             for part in todo:
                 broken += self._decode(part, pool, count)
         if broken:
@@ -361,7 +362,7 @@ class Folder(Dataset):
     ) -> list[tuple[str, str]]:
         """Decode one (split, domain) into the cache; return (file, reason) of unusable files."""
         items, size, view = self._items(*part), self.config.size, self.views.get(part[1])
-        array, sidecar = self._files(*part)
+        array, _ = self._files(*part)
         boxes: list[Box | None] = [None] * len(items)
         with atomic(array) as target:
             shape = (len(items), size, size)
@@ -381,14 +382,5 @@ class Folder(Dataset):
             pixels.flush()
         broken = [(item.file, why) for item, why in zip(items, reasons, strict=True) if why]
         if not broken:
-            write_text(sidecar, json.dumps({"shape": shape, "boxes": boxes}) + "\n")
+            write_sidecar(array, {"boxes": boxes})
         return broken
-
-
-def _is_whole(array: Path, sidecar: Path) -> bool:
-    """Whether a cached array has the shape in its sidecar, which is written last."""
-    try:
-        shape = read_json(sidecar)["shape"]
-        return bool(list(np.load(array, mmap_mode="r").shape) == shape)
-    except (OSError, ValueError, KeyError):
-        return False

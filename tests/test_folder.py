@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from PIL import Image
 
 from xbench.core.errors import UserError
+from xbench.core.files import home
+from xbench.core.hashing import digest, file_digest
 from xbench.core.profiles import get_profile
 from xbench.datasets import registry
 from xbench.datasets.base import Dataset
@@ -347,3 +350,50 @@ def test_a_folder_called_like_a_built_in_data_set_needs_a_name(tmp_path: Path) -
         registry.get(str(root))
     (root / "dataset.toml").write_text('name = "heads"')
     assert registry.get(str(root)).name == "heads"
+
+
+def flip(path: Path, place: int, bit: int = 1) -> None:
+    """Change one bit of a file, as a failing disk does."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= bit
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_a_flipped_bit_in_the_cache_is_found_at_the_next_use(tmp_path: Path, suffix: str) -> None:
+    root = pair_of_domains(tmp_path / "mine")
+    data = opened(root)
+    arrays = sorted((data.cache() or root).glob("*.npy"))
+    before = {array: array.read_bytes() for array in arrays}
+    damaged = arrays[0].with_suffix(suffix)
+    # In the pixels, or in a digit of the first image's place.
+    flip(damaged, -100 if suffix == ".npy" else damaged.read_text().index("[[0") + 2)
+    with pytest.warns(UserWarning, match="damaged"):
+        again = opened(root)
+    assert {array: array.read_bytes() for array in arrays} == before
+    assert damaged.with_name(f"{damaged.name}.corrupt").exists()
+    assert torch.equal(again.train("hard")[:], data.train("hard")[:])
+    assert again.content("train", "hard") is None
+
+
+def test_hashes_of_files_are_not_believed_when_they_changed(tmp_path: Path) -> None:
+    root = pair_of_domains(tmp_path / "mine")
+    key = opened(root).key
+    for file in root.rglob("*.png"):
+        os.utime(file, (1, 1))
+    time.sleep(2.1)  # hashes are kept once a file is that old
+    assert opened(root).key == key
+    (kept,) = [
+        file
+        for file in (home() / "folders").glob("hashes-*.json")
+        if "view00" in file.read_text() and digest(str(root.resolve())) in file.name
+    ]
+    text = kept.read_text()
+    digit = file_digest(root / "hard" / "view00.png")[0]
+    flip(
+        kept,
+        text.index(file_digest(root / "hard" / "view00.png")),
+        ord(digit) ^ ord("0" if digit != "0" else "1"),
+    )
+    assert kept.read_text() != text
+    assert opened(root).key == key

@@ -205,9 +205,11 @@ def test_space_survives_the_disk(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["space.safetensors"]
     with pytest.raises(FileNotFoundError):
         FeatureStatistics.load(tmp_path / "none.safetensors")
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"space\.safetensors: no statistics of features"):
-        FeatureStatistics.load(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-40], whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"space\.safetensors: no statistics of features"):
+            FeatureStatistics.load(path)
 
 
 def test_wrong_spaces_are_refused() -> None:

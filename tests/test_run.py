@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from xbench.core.files import home
 from xbench.core.hashing import file_digest
 from xbench.core.weights import WEIGHTS, path_of
 
@@ -256,6 +257,24 @@ def test_damaged_weights_are_moved_aside_and_trained_anew(xbench: Xbench) -> Non
     assert names == {key, f"{key}.corrupt"}
     assert xbench(*arguments, "--set", "medshift.tau=0.5", "--dry-run").code == 0
     assert {path.name for path in FOLDER.glob("trainings/*")} == names
+
+
+def test_flipped_bits_in_kept_statistics_change_no_value(xbench: Xbench) -> None:
+    arguments = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", PAIR)
+    assert xbench(*arguments).code == 0
+    name = "histogram/seed0/synthetic_low--real_normal"
+    before = records(FOLDER)[name]
+    kept = list((home() / "features" / before["data"]["key"]).glob("*.safetensors"))
+    contents = {file: file.read_bytes() for file in kept}
+    assert len(contents) > 1
+    for file, content in contents.items():
+        file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    result = xbench(*arguments, "--force")
+    assert result.code == 0
+    assert {file: file.read_bytes() for file in kept} == contents
+    assert records(FOLDER)[name]["metrics"] == before["metrics"]
+    for file in kept:
+        file.with_name(f"{file.name}.corrupt").unlink()
 
 
 def test_when_memory_runs_out_smaller_batches_give_the_same_images(xbench: Xbench) -> None:

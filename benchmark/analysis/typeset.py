@@ -215,7 +215,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "[": "{[}",  # after \\ it would be an option
+    **{"[": "{[}", "*": "{*}"},  # after \\ they would be options
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "→": r"$\rightarrow$",
@@ -224,6 +224,7 @@ _LATEX = {
     "†": r"\textdagger{}",
     "–": "--",
     "\n": " ",
+    "\0": "{}",
 }
 
 
@@ -294,4 +295,5 @@ def in_latex(text: str) -> str:
     >>> print(in_latex("50 %"))
     50 \%
     """
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    apart = re.sub(r"([-`'?!])(?=[-`'])", "\\1\0", text)  # fonts make one sign of two
+    return "".join(_LATEX.get(sign, sign) for sign in apart)

@@ -28,8 +28,9 @@ from xbench.cli.tune import tune
 from xbench.cli.utility import utility
 from xbench.cli.views import leaderboard, plot_app
 from xbench.core.console import show_anything
-from xbench.core.errors import Unavailable, UserError, full_disk, read_only
+from xbench.core.errors import Unavailable, UserError, full_disk, no_memory, read_only
 from xbench.core.files import FOLLOW, READ_ONLY
+from xbench.core.text import visible
 from xbench.plugins import loading as plugins
 
 app = typer.Typer(
@@ -75,21 +76,29 @@ def main(arguments: list[str] | None = None) -> None:
                 error.show()
                 sys.exit(error.exit_code)
             _complain(_misused(error))
-        except UserError as error:
-            if debug:
+        except Exception as error:
+            text = _explained(error)
+            if debug or not text:
                 raise
-            _complain(str(error))
-        except OSError as error:
-            # Failures of units are recorded; what gets here is about a path of the user's.
-            if debug:
-                raise
-            denied = read_only(error) if error.errno in READ_ONLY else None
-            _complain(
-                str(full_disk(error) or denied or "")
-                or f"{error.filename or 'a file'}: {error.strerror or error}\n"
-                "expected: files and folders that can be read and written\n"
-                "look at --out, --to and XBENCH_HOME, or see more with --debug"
-            )
+            _complain(text)
+
+
+def _explained(error: Exception) -> str:
+    """The three lines for an error of the user or the machine; empty for one of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if short := no_memory(error):
+        return str(short)
+    if not isinstance(error, OSError):
+        return ""
+    # Failures of units are recorded; what gets here is about a path of the user's.
+    denied = read_only(error) if error.errno in READ_ONLY else None
+    return (
+        str(full_disk(error) or denied or "")
+        or f"{error.filename or 'a file'}: {error.strerror or error}\n"
+        "expected: files and folders that can be read and written\n"
+        "look at --out, --to and XBENCH_HOME, or see more with --debug"
+    )
 
 
 def _misused(error: Any) -> str:
@@ -103,7 +112,7 @@ def _misused(error: Any) -> str:
 
 def _complain(text: str) -> None:
     """Print the three lines and exit with code 2."""
-    print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
+    print("error: " + visible(text, keep="\n").replace("\n", "\n  "), file=sys.stderr)
     sys.exit(2)
 
 
@@ -130,7 +139,7 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", module=r"xbench(\.|$)")
             warnings.showwarning = lambda message, *_, **__: print(
-                f"warning: {message}", file=sys.stderr
+                visible(f"warning: {message}", keep="\n"), file=sys.stderr
             )
         yield
 

@@ -3,7 +3,6 @@
 Outcomes: `ok`; `warn`: something that not every run needs is missing; `fail`: does not work.
 """
 
-import json
 import os
 import platform
 import re
@@ -14,13 +13,10 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xbench.core import weights
 from xbench.core.checks import Check
 from xbench.core.errors import UserError
 from xbench.core.files import home, leftover_parts
-from xbench.core.hashing import file_digest
 from xbench.records.provenance import package_version
 
 #: GB of free space below which a run will soon stop, and below which it may stop at once.
@@ -109,23 +105,14 @@ def _caches() -> Iterator[Check]:
 
 
 def damage(folder: Path) -> list[str]:
-    """Names of the arrays in a cache folder that differ from what their sidecars say.
+    """Names of the files in a cache folder that differ from what was written.
 
     An array without a sidecar is unfinished, not damaged.
     """
-    damaged = []
-    for sidecar in sorted(folder.glob("[!.]*.json")):
-        array = sidecar.with_suffix(".npy")
-        try:
-            facts: dict[str, Any] = json.loads(sidecar.read_text(encoding="utf-8"))
-            shape = np.load(array, mmap_mode="r").shape
-            whole = list(shape) == facts.get("shape", list(shape))
-            whole &= "sha256" not in facts or file_digest(array) == facts["sha256"]
-        except (OSError, ValueError, AttributeError):
-            whole = False
-        if not whole:
-            damaged.append(array.name)
-    return damaged
+    from xbench.datasets.cached import damage as of_array
+
+    arrays = [sidecar.with_suffix(".npy") for sidecar in sorted(folder.glob("[!.]*.json"))]
+    return [found.name for array in arrays if (found := of_array(array))]
 
 
 def _disks(out: Path) -> Iterator[Check]:

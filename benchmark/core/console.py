@@ -4,6 +4,8 @@ import codecs
 import sys
 from typing import TYPE_CHECKING
 
+from xbench.core.text import code
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -37,10 +39,5 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     """In place of what an encoding lacks: a plain sign, or its number; of a name, its bytes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_sign, error.object[error.start : error.end])), error.end
-
-
-def _sign(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte in a file's name that is no UTF-8
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign) or code(sign) for sign in lacking), error.end

@@ -37,6 +37,23 @@ def full_disk(error: BaseException | None) -> UserError | None:
     )
 
 
+def no_memory(error: BaseException | None) -> UserError | None:
+    """The error for the user if an exception says that memory ran out, else None."""
+    # Python has a type for it; torch, threads and libraries that are loaded have but texts.
+    texts = r"(allocate|enough|out of) memory|failed to map segment|can't start new thread"
+    first, seen = error, set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or re.search(texts, str(error), re.IGNORECASE):
+            return UserError(
+                f"memory ran out: {(str(first).splitlines() or ['no more was given'])[0]}",
+                "expected: room for the images and networks of the profile (limits: ulimit -a)",
+                "try: a smaller --profile, fewer programs at a time, or more memory",
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def read_only(error: OSError) -> UserError:
     """The error of a place that the user may only read."""
     place = Path(str(error.filename or "a folder"))

@@ -22,14 +22,17 @@ def visible(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(sign if _is_seen(sign) or sign in keep else _code(sign) for sign in text)
+    return "".join(sign if _is_seen(sign) or sign in keep else code(sign) for sign in text)
 
 
 def _is_seen(sign: str) -> bool:
     return unicodedata.category(sign) not in UNSEEN or sign in JOINERS
 
 
-def _code(sign: str) -> str:
+def code(sign: str) -> str:
+    """What stands for a sign: its number, or, of a file's name that is no UTF-8, its byte."""
+    if "\udc80" <= sign <= "\udcff":
+        return f"\\x{ord(sign) - 0xDC00:02x}"
     return sign.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from xbench.core import processes
 from xbench.core.console import make_console
+from xbench.core.text import visible
 from xbench.methods import base as methods
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record, UtilityRecord
@@ -114,7 +115,7 @@ class Display:
     def failed(self, unit: UnitId, traceback: str) -> None:
         """A unit failed."""
         self._cell(unit, "failed")
-        reason = traceback.strip().splitlines()[-1]
+        reason = visible(traceback.strip().splitlines()[-1])
         self.console.print(f"failed: {unit}: {reason}", style="red", soft_wrap=True)
 
     def _cell(self, unit: UnitId, text: str) -> None:

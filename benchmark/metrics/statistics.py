@@ -6,10 +6,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
 
-from xbench.core.files import atomic
+from xbench.core.arrays import load_arrays, save_arrays
 from xbench.metrics.frechet import Features, feature_matrix
 
 Array = NDArray[np.float64]
@@ -100,22 +98,20 @@ class FeatureStatistics:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, whole or not at all."""
-        arrays = {"mean": self.mean, "std": self.std, "axes": self.axes}
-        with atomic(path) as part:
-            save_file(arrays, part)
+        save_arrays(path, {"mean": self.mean, "std": self.std, "axes": self.axes})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+    def load(cls, path: Path, *, hashed: bool = False) -> Self:
+        """Read what `save` wrote; `hashed`: also refuse a file without a hash.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged or holds something else.
         """
         try:
-            arrays = load(path.read_bytes())
+            arrays = load_arrays(path, hashed=hashed)
             return cls(arrays["mean"], arrays["std"], arrays["axes"])
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise ValueError(f"{path.name}: no statistics of features ({error})") from error
 
 

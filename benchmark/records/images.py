@@ -73,7 +73,7 @@ def read_png(path: Path, most: int = MOST_PIXELS) -> Pixels:
                     what = f"{image.size[0]} x {image.size[1]} pixels of the kind {image.mode}"
                     raise OSError(errno.EINVAL, f"has {what}, not at most {most} of grey", path)
                 return np.asarray(image).astype(np.uint16)
-        except OSError:
+        except (OSError, MemoryError):
             raise
         except Exception as error:  # for damaged files Pillow raises errors of any type
             raise OSError(errno.EINVAL, f"is no picture ({error})", path) from error

@@ -1,5 +1,7 @@
 """The page: template, styles, scripts, data and pictures in one file."""
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,8 @@ class _Page:
         }
         self.template = environment.get_template("report.html.j2")
         records = content.records
+        libraries = [_inlined(HERE / "vendor" / name) for name in SCRIPTS]
+        script = _inlined(HERE / "page" / "report.js")
         self.values: dict[str, Any] = {
             "content": content,
             "first": records[0],
@@ -84,8 +88,9 @@ class _Page:
             "data_facts": data_facts(records[0]),
             "definitions": definitions(records),
             "commands": commands(records),
-            "libraries": [_inlined(HERE / "vendor" / name) for name in SCRIPTS],
-            "script": _inlined(HERE / "page" / "report.js"),
+            "libraries": libraries,
+            "script": script,
+            "scripts": [_allowed(text) for text in (*libraries, script)],
             "styles": [
                 *(_inlined(HERE / "vendor" / name) for name in STYLES),
                 _inlined(HERE / "page" / "report.css"),
@@ -146,3 +151,9 @@ def _inlined(path: Path) -> Markup:
     """A style or script without its pointer to a source map, which the page has not."""
     lines = path.read_text("utf-8").splitlines()
     return Markup("\n".join(line for line in lines if not line.startswith("//# sourceMapping")))
+
+
+def _allowed(script: str) -> Markup:
+    """What a page's policy says of a script that may run; no other one does."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return Markup("'sha256-{}'").format(base64.b64encode(digest).decode())

@@ -17,11 +17,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
 from torch import Tensor
 
+from xbench.core.arrays import load_arrays, save_arrays
 from xbench.core.errors import UserError
-from xbench.core.files import atomic, set_aside
+from xbench.core.files import set_aside
 from xbench.core.pixels import Pixels, from_pixels, to_pixels
 from xbench.metrics.extractors import Extractor
 from xbench.metrics.images import check_images
@@ -120,24 +120,16 @@ def _compute(
     return torch.stack([found[place] for place in range(len(wanted))])
 
 
-def _checksum(features: Tensor) -> Tensor:
-    data = hashlib.sha256(features.contiguous().numpy().tobytes()).digest()
-    return torch.tensor(list(data), dtype=torch.uint8)
-
-
 def _read(path: Path, count: int) -> Tensor | None:
     """Stored features; None where there are none or the file is damaged."""
     try:
-        data = path.read_bytes()
-    except OSError:  # not there, or not to be read
-        return None
-    try:
-        stored = load(data)
-        features = stored["features"]
-        if len(features) != count or not torch.equal(stored["sha256"], _checksum(features)):
+        features = torch.from_numpy(load_arrays(path)["features"])
+        if len(features) != count:
             raise ValueError("contents changed")
         return features
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except OSError:  # not there, or not to be read
+        return None
+    except (KeyError, ValueError, TypeError) as error:
         with suppress(FileNotFoundError):  # another process was faster
             set_aside(path)
         warnings.warn(
@@ -152,7 +144,6 @@ def _write(path: Path, features: Tensor) -> None:
     short = features.float()
     kept = short if torch.equal(short.double(), features) else features
     try:
-        with atomic(path) as part:
-            save_file({"features": kept.contiguous(), "sha256": _checksum(kept)}, part)
+        save_arrays(path, {"features": kept.numpy()})
     except (OSError, SafetensorError) as error:  # the features are still returned
         warnings.warn(f"features are not kept for the next time: {error}", stacklevel=3)

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
 
+from xbench.core.arrays import load_arrays, save_arrays
 from xbench.core.errors import Unavailable
-from xbench.core.files import atomic, home, set_aside
+from xbench.core.files import home, set_aside
 from xbench.core.weights import WEIGHTS, obtain, path_of
 from xbench.metrics import extractors
 from xbench.metrics.base import Metric
@@ -128,8 +127,7 @@ class Spaces:
                 parts = [part for sample in self._pool() for part in describe(metric, sample)]
                 kept = _deviations(np.concatenate([x.reshape(-1, x.shape[-1]) for x in parts]))
                 if path:
-                    with atomic(path) as part:
-                        save_file({"deviations": kept}, part)
+                    save_arrays(path, {"deviations": kept})
             self._deviations[metric.name] = kept
         return self._deviations[metric.name]
 
@@ -154,16 +152,16 @@ def deviations_file(metric: Metric) -> str:
     return f"{metric.identity}.safetensors"
 
 
-def load_deviations(path: Path) -> NDArray[np.float64]:
-    """Read the deviations of descriptors, `[d]`.
+def load_deviations(path: Path, *, hashed: bool = False) -> NDArray[np.float64]:
+    """Read the deviations of descriptors, `[d]`; `hashed`: also refuse a file without a hash.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or holds something else.
     """
     try:
-        array: NDArray[np.float64] = load(path.read_bytes())["deviations"]
-    except (SafetensorError, KeyError, ValueError) as error:
+        array: NDArray[np.float64] = load_arrays(path, hashed=hashed)["deviations"]
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path.name}: no deviations of descriptors ({error})") from error
     if array.ndim != 1 or not np.isfinite(array).all() or array.min(initial=0) < 0:
         raise ValueError(f"{path.name}: the deviations are not finite, or below 0")
@@ -186,8 +184,8 @@ def _load(path: Path) -> FeatureStatistics | None:
     if not path.exists():
         return None
     try:
-        return FeatureStatistics.load(path)
-    except Exception as error:
+        return FeatureStatistics.load(path, hashed=True)
+    except ValueError as error:
         aside = set_aside(path)
         warnings.warn(f"{path} is damaged ({error}); moved to {aside.name}", stacklevel=2)
         return None
@@ -196,9 +194,9 @@ def _load(path: Path) -> FeatureStatistics | None:
 def _load_array(path: Path) -> NDArray[np.float64] | None:
     """Stored deviations; damaged ones are moved aside with a warning and recomputed."""
     try:
-        return load_deviations(path)
+        return load_deviations(path, hashed=True)
     except FileNotFoundError:
         return None
-    except Exception as error:
+    except ValueError as error:
         warnings.warn(f"{path} is damaged ({error}); moved to {set_aside(path).name}", stacklevel=2)
         return None

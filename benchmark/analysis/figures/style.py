@@ -71,7 +71,7 @@ def paper() -> Iterator[None]:
         **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
         **{"axes.linewidth": 0.6, "grid.linewidth": 0.6, "lines.linewidth": 1.2},
         **{"axes.edgecolor": "0.3", "grid.color": "0.9"},
-        "text.parse_math": False,
+        **{"text.parse_math": False, "text.usetex": False},
         "svg.hashsalt": "xbench",
     }
     with matplotlib.rc_context(settings):
