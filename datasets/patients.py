@@ -52,7 +52,7 @@ LONG = re.compile(r"\d{6,}")
 SIGNIFICANT = 6
 #: As some countries number their people.
 PERSONAL = re.compile(r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)")
-AFTER_WORD = re.compile(rf"(?:^|[^a-z]){NUMBERS}[ _.:#-]?0*[1-9]\d{{3,}}", re.I)
+AFTER_WORD = re.compile(rf"(?:^|[^a-z]){NUMBERS}[ _.:#-]?0*[1-9]\d{{4,}}", re.I)
 #: The words of `HansMueller`, `MUELLER` and `mueller`.
 WORD = re.compile(r"[^\W\d_a-zß-ÿ]+(?![a-zß-ÿ])|[^\W\d_]?[a-zß-ÿ]+|[^\W\d_]+")
 #: Sounds of names, which codes of letters seldom have; and letters that are not Latin.
@@ -84,6 +84,22 @@ def suspicious(ids: Iterable[str]) -> list[str]:
     single = {own[0].lower() for own in words.values() if len(own) == 1 and len(own[0]) > 2}
     several = len(single) >= DIFFERENT
     return [n for n in names if _is_name(plain[n], words[n], several) or _is_number(plain[n])]
+
+
+def remarks(ids: Iterable[str], fix: str) -> list[str]:
+    """A sentence on ids that look like names or numbers of patients; none if none do.
+
+    Args:
+        ids: and names of groups, of one data set.
+        fix: what to do about it.
+    """
+    found = suspicious(sorted(set(ids)))
+    if not found:
+        return []
+    return [
+        f"{len(found)} names of files or groups look like names or numbers of patients, such as "
+        f"{masked(found[0])}; they are the ids, which results show and publish; {fix}"
+    ]
 
 
 def masked(name: str) -> str:
@@ -121,8 +137,8 @@ def _words(text: str) -> list[str]:
 def _is_ordinary(part: str) -> bool:
     """Whether a word, or the two that it is made of, name what images show."""
     word = part.lower()
-    cuts = range(len(word) + 1)
-    return any({word[:cut], word[cut:]} - {""} <= ORDINARY for cut in cuts)
+    cuts = range(1, len(word))
+    return word in ORDINARY or any(word[:k] in ORDINARY and word[k:] in ORDINARY for k in cuts)
 
 
 def _is_number(text: str) -> bool:

@@ -7,6 +7,8 @@ domains and data sets, so aligned images stay aligned.
 With another secret, such as on another machine, ids and names of groups differ, the order of
 the images, the key of the data set, and with them all that is drawn by chance. Images, domains,
 groups and splits are the same: they follow from the names. For equal results copy the secret.
+
+Other programs are given the images under their hashes: `xbench data export`.
 """
 
 import csv
@@ -24,9 +26,10 @@ from uuid import uuid4
 from xbench.core.errors import UserError
 from xbench.core.files import home, write_private
 from xbench.core.hashing import digest
+from xbench.core.text import in_csv
 from xbench.datasets.describe import FILE
 from xbench.datasets.index import Item
-from xbench.datasets.patients import masked, suspicious
+from xbench.datasets.patients import remarks
 
 #: In the cache: the secret, and what the hashes stand for.
 FOLDER = "pseudonyms"
@@ -57,7 +60,7 @@ def hashed(root: Path, items: Sequence[Item]) -> list[Item]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("id", "group", "file", "group_name"))
     for item, plain in zip(done, items, strict=True):
-        writer.writerow((item.id, item.group, item.file, plain.group))
+        writer.writerow((item.id, item.group, in_csv(item.file), in_csv(plain.group)))
     _keep(place(root), text.getvalue())
     return done
 
@@ -72,14 +75,8 @@ def notes(root: Path, items: Sequence[Item], ids: str) -> list[str]:
     """
     if ids == "hashed":
         return [f"ids are hashed; what they stand for is kept on this machine: {place(root)}"]
-    found = suspicious(sorted({name for item in items for name in (item.id, item.group)}))
-    if not found:
-        return []
-    return [
-        f"{len(found)} names of files or groups look like names or numbers of patients, such as "
-        f"{masked(found[0])}; they are the ids, which results show and publish; to hash them, put "
-        f'ids = "hashed" at the top of {root / FILE}'
-    ]
+    names = (name for item in items for name in (item.id, item.group))
+    return remarks(names, f'to hash them, put ids = "hashed" at the top of {root / FILE}')
 
 
 def place(root: Path) -> Path:

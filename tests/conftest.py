@@ -31,7 +31,8 @@ def _world(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XBENCH_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("XBENCH_OFFLINE", "1")
-        if not pytestconfig.getoption("benchmark_enable", False):
+        on_gpu = pytestconfig.getoption("markexpr") == "gpu"
+        if not (on_gpu or pytestconfig.getoption("benchmark_enable", False)):
             patch.setattr(torch.cuda, "is_available", lambda: False)  # `auto` is the CPU
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

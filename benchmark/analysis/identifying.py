@@ -50,8 +50,8 @@ def _on_ids(records: Sequence[Finished]) -> list[str]:
     example = next(names[0] for names in found.values() if names)
     return [
         f"{number} of {len(records)} records hold file names, as ids, that look like names or "
-        f"numbers of patients, such as {masked(example)}: to publish hashes instead, put "
-        'ids = "hashed" at the top of dataset.toml, and run again'
+        f"numbers of patients, such as {masked(example)}: to publish others, put "
+        'ids = "hashed" at the top of dataset.toml, or rename the files, and run again'
     ]
 
 

@@ -16,6 +16,7 @@ from xbench.analysis.leaderboard import ranked
 from xbench.analysis.results import Results
 from xbench.core.errors import UserError
 from xbench.core.pixels import to_pixels
+from xbench.core.places import without_folders
 from xbench.records.images import make_strip
 from xbench.records.schema import UtilityRecord
 from xbench.records.store import UtilityStore
@@ -89,7 +90,7 @@ def predictions(folder: Path, results: Results, dataset: str = "") -> Prediction
     try:
         made = utility.make(request(rows[shown[0]].records, Path(), "identity", dataset))
     except UserError as error:
-        return Predictions({}, str(error).splitlines()[0])
+        return Predictions({}, without_folders(str(error).splitlines()[0]))
     record, cache = rows[shown[0]].records[0], made.dataset.cache()
     if (made.dataset.key, made.dataset.labels_key) != (record.data.key, record.labels):
         return Predictions({}, "the data set or its labels are others today")

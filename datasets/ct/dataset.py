@@ -18,6 +18,7 @@ from xbench.core.profiles import Profile
 from xbench.datasets.base import Progress
 from xbench.datasets.ct.find import Found, Source, find
 from xbench.datasets.ct.heads import CtHead, check_enough, load_head
+from xbench.datasets.patients import remarks
 from xbench.datasets.phantom.anatomy import Variation
 from xbench.datasets.phantom.dataset import PROFILES
 from xbench.datasets.phantom.files import Job
@@ -162,6 +163,7 @@ class CtHeads(Rendered):
     def notes(self) -> list[str]:
         """See `Dataset`."""
         lines = self.found.lines()
+        lines += remarks((source.name for source in self.found.sources), "rename the files")
         if self.config.shared_heads:
             lines.append(
                 f"{len(self.found.sources)} heads are shared by all domains and splits, in other "
