@@ -103,6 +103,7 @@ class ContourDiff(SDEdit):
     config: ContourDiffConfig
     objective = "contour-denoising-v1"
     stochastic = True
+    factors: ClassVar = {}
     tuned: ClassVar = {
         "signal": SIGNALS,
         "eta": (0.0, 1.0),

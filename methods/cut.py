@@ -88,6 +88,7 @@ class FastCUT(CUT):
     name = "fastcut"
     version = 2
     about = "CUT without identity term, stronger contrast, flip-equivariant (arXiv 2007.15651)"
+    factors: ClassVar = {"quick": 2}
 
     @classmethod
     def configure(cls, profile: Profile) -> CUTConfig:

@@ -196,6 +196,7 @@ class DiffusionMethod(FlowMethod):
     config: DiffusionConfig
     objective = "denoising-v1"
     knob = "signal"
+    factors: ClassVar = {"quick": 2}
     tuned: ClassVar = {"signal": SIGNALS, "solver": TRIED_SOLVERS}
 
     @cached_property

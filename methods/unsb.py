@@ -169,6 +169,7 @@ class UnsbOfficial(Unsb):
     about = "UNSB as its authors' code computes it, blind to the time (their issue 29)"
     objective = "unsb-official-v1"
     official = True
+    factors: ClassVar = {"quick": 0.5}
     by_profile = SETTINGS | {"quick": OFFICIAL, "medium": OFFICIAL | CROPPED}
 
 
