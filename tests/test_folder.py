@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,12 +204,32 @@ def test_links_in_a_circle_are_followed_once(tmp_path: Path) -> None:
     assert opened(root).key == clean
 
 
-def test_linked_folders_are_read(tmp_path: Path) -> None:
+def linked(tmp_path: Path) -> Path:
+    """A data set whose domains are links to folders outside."""
     pair_of_domains(tmp_path / "disk")
     (tmp_path / "mine").mkdir()
     for domain in ("hard", "soft"):
         (tmp_path / "mine" / domain).symlink_to(tmp_path / "disk" / domain)
-    assert len(opened(tmp_path / "mine").train("hard")) == 14
+    return tmp_path / "mine"
+
+
+def test_links_out_of_a_folder_are_followed_on_request_alone(
+    tmp_path: Path, xbench: Callable[..., Any]
+) -> None:
+    root = linked(tmp_path)
+    refused = xbench("data", "verify", root)
+    assert refused.code == 2
+    assert "--follow-links" in refused.err
+    assert xbench("data", "verify", root, "--follow-links").code == 0
+    with pytest.raises(UserError, match="outside"):
+        opened(root)
+
+
+def test_links_within_a_folder_are_read(tmp_path: Path) -> None:
+    root = pair_of_domains(tmp_path / "mine")
+    (root / "soft").rename(root / ".store")
+    (root / "soft").symlink_to(root / ".store")
+    assert len(opened(root).train("soft")) == 14
 
 
 def test_names_with_spaces_and_any_alphabet_work(tmp_path: Path) -> None:

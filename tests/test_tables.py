@@ -124,7 +124,7 @@ def test_filters_change_what_is_shown_and_no_file(xbench: Xbench) -> None:
     assert [r["method"] for r in by_ssim] == ["identity", "one", "some", "floor"]
     shown = board(xbench, *one_pair, "--metrics", "ssim").out
     assert "SSIM ↑" in shown
-    assert "FTD" not in shown
+    assert "FTD ↓" not in shown
     assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before
 
 
