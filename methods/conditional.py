@@ -163,14 +163,14 @@ class ConditionalMethod(JointMethod):
         )
 
     def predict(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-        """The network's output, in bfloat16 on CUDA.
+        """The network's output, in bfloat16 on GPUs that have it.
 
         Args:
             x: what it works on, `[B, C, h, w]`.
             time: `[B]`, on the scale from 0 to 1000 that its embedding is made for.
             labels: indices of domains `[B]`.
         """
-        with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+        with torch.autocast("cuda", torch.bfloat16, enabled=training.has_bfloat16(x.device)):
             output: Tensor = self.net(x, time, class_labels=labels).sample
         return output.to(x.dtype)
 

@@ -21,6 +21,8 @@ from xbench.records.provenance import package_version
 
 #: GB of free space below which a run will soon stop, and below which it may stop at once.
 LITTLE_GB, LEAST_GB = 5.0, 0.5
+#: GB of free memory of a GPU below which one image of 256 px may not fit beside a network.
+LITTLE_MEMORY_GB = 1.5
 
 
 def examine(out: Path) -> list[Check]:
@@ -46,18 +48,63 @@ def _torch() -> Iterator[Check]:
     """Torch, and each GPU with its memory."""
     try:
         import torch
-
-        yield Check("torch", "ok", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}")
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        for index in range(count):
-            free, total = torch.cuda.mem_get_info(index)
-            name = torch.cuda.get_device_name(index)
-            note = f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-            yield Check(f"gpu {index}", "ok", note)
-        if not count:
-            yield Check("gpu", "warn", "none; profiles smoke, quick and medium need none")
     except (ImportError, RuntimeError, OSError) as error:
         yield Check("torch", "fail", _line(error), "install torch again")
+        return
+    yield Check("torch", "ok", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(count):
+        try:
+            yield _gpu(index)
+        except RuntimeError as error:  # of a card that is gone, or too old for this torch
+            fix = "run nvidia-smi; until it works: --device cpu"
+            yield Check(f"gpu {index}", "fail", f"does not work: {_line(error)}", fix)
+    if not count:
+        yield _no_gpu(torch.version.cuda, [str(warning.message) for warning in said])
+
+
+def _gpu(index: int) -> Check:
+    """One card, on which something is computed.
+
+    Raises:
+        RuntimeError: nothing can be computed on it.
+    """
+    import torch
+
+    name, (major, minor) = (
+        torch.cuda.get_device_name(index),
+        torch.cuda.get_device_capability(index),
+    )
+    free, total = torch.cuda.mem_get_info(index)
+    torch.zeros(1, device=f"cuda:{index}").add(1).item()
+    note = f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    if free < LITTLE_MEMORY_GB * 1e9:
+        fix = "nvidia-smi shows what holds its memory; end that, or --device cpu"
+        return Check(f"gpu {index}", "warn", f"{note}: too little for large images", fix)
+    with torch.cuda.device(index):
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            note += f", no bfloat16 (compute capability {major}.{minor}, 8.0 has it)"
+            return Check(f"gpu {index}", "warn", f"{note}: float32 is used, which is slower")
+    return Check(f"gpu {index}", "ok", note)
+
+
+def _no_gpu(cuda: str | None, said: list[str]) -> Check:
+    """Why there is none: `cuda` is what torch is built for, `said` what it warned of."""
+    if cuda is None:
+        return Check("gpu", "warn", "none; profiles smoke, quick and medium need none")
+    old = [line for line in said if "driver" in line and "too old" in line]
+    if old:
+        version = re.search(r"version (\d+)", old[0])  # 12040 is CUDA 12.4
+        number = int(version[1]) if version else 0
+        found = f" (made for CUDA {number // 1000}.{number % 1000 // 10})" if number else ""
+        note = f"the NVIDIA driver{found} is too old for this torch (built for CUDA {cuda})"
+        return Check("gpu", "fail", note, "update the driver, or install a torch for its CUDA")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    why = "" if hidden is None else f", CUDA_VISIBLE_DEVICES='{hidden}'"
+    note = f"none seen, though torch is built for CUDA {cuda}{why}; the CPU is used"
+    return Check("gpu", "warn", f"{note}: profiles smoke, quick and medium need no GPU")
 
 
 def _packages() -> Iterator[Check]:
