@@ -5,7 +5,7 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import regex
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -82,7 +82,7 @@ class Description(BaseModel):
     name: str | None = None
     domains: tuple[str, ...] | None = None
     domain_groups: dict[str, str] = {}
-    index: str | None = None
+    index: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None = None
     polarity: Polarity | dict[str, Polarity] = "bone-dark"
     window: Window | dict[str, Window] | None = None
     fit: Literal["pad", "crop", "stretch", "align"] = "pad"

@@ -98,6 +98,7 @@ def test_one_file_holds_every_row_and_asks_for_nothing_else(xbench: Xbench, runs
     policy = next(a["content"] for _, a in page.tags if "http-equiv" in a)
     assert policy is not None
     assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2], "only the page's scripts run"
     assert "xbench run --method histogram" in page.text
     assert "ftd-v1" in page.text
 

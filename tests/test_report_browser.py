@@ -359,3 +359,17 @@ def test_provenance_opens(visit: Callable[..., Any]) -> None:
     details.locator("summary").click()
     assert "torch" in details.locator("dl").inner_text()
     assert details.locator("tbody tr").count() == 20
+
+
+def test_a_label_runs_no_script(visit: Callable[..., Any], tmp_path: Path) -> None:
+    """The library of the table reads what it searches as HTML, and the page as text."""
+    evil = "&<img src=x onerror=\"document.title='run'\">"
+    folder = tmp_path / "phantom" / "smoke"
+    made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
+    rows = [*made["references"](), *made["row"](evil, {"ssim": 0.5, "ltd": 5.0})]
+    page = visit(report.write(made["write"](folder, rows)))
+    page.get_by_label("filter rows").fill("onerror")
+    page.wait_for_timeout(300)
+    assert page.locator("#board tbody tr").count() == 1
+    assert page.locator("#board img").count() == 0
+    assert page.title() != "run"

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -248,3 +250,56 @@ def test_no_label_is_a_formula_to_a_spreadsheet(xbench: Xbench, label: str) -> N
         cells = [cell for row in csv.reader(file.open()) for cell in row]
         assert not any(cell.startswith(label) for cell in cells)
     assert f"'{label}" in Path("runs/phantom/quick/leaderboard.csv").read_text()
+
+
+def test_a_name_that_moves_what_is_shown_is_escaped(xbench: Xbench) -> None:
+    put(RECORD)
+    for name in ("a\u202eb.json", "c\x1b[2Jd.json"):
+        put(RECORD, PLACE.with_name(name))
+    result = xbench("leaderboard")
+    assert result.code == 0
+    assert r"a\u202eb.json" in result.err
+    assert not any(sign in result.out + result.err for sign in ("\u202e", "\x1b"))
+    result = xbench("verify", "c\x1b[2Jd.json")
+    assert result.code == 2
+    assert "\x1b" not in result.err
+
+
+def test_a_label_is_no_mathematics(xbench: Xbench) -> None:
+    """Neither in figures, where a half formula would be an error, nor in LaTeX."""
+    label = r"*$x_{1 \frac --``%"
+    put(edited("method.label", label), PLACE.parents[2] / file_name(label) / "seed0" / PLACE.name)
+    for command in ("leaderboard", "plot samples", "plot pairs", "report"):
+        assert xbench(*command.split()).code == 0, command
+    (table,) = Path("runs/phantom/quick/tables").glob("leaderboard.tex")
+    assert r"{*}\$x\_\{1 \textbackslash{}frac -{}-{}`{}`\%" in table.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no address space")
+def test_too_little_memory_is_said_in_words(xbench: Xbench) -> None:
+    import resource
+
+    limit = 350 * 2**20  # the command line starts, torch cannot be loaded
+    done = subprocess.run(
+        [sys.executable, "-m", "xbench.cli", "run", "--method", "identity", "--profile", "smoke"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: memory ran out")
+    assert len(done.stderr.strip().splitlines()) == 3
+
+
+def test_memory_that_runs_out_later_is_said_in_words(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xbench.analysis import results
+
+    put(RECORD)
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: x")):
+        monkeypatch.setattr(results, "read", lambda _, e=error: (_ for _ in ()).throw(e))
+        result = xbench("leaderboard")
+        assert result.code == 2
+        assert result.err.startswith("error: memory ran out")
+        assert len(result.err.strip().splitlines()) == 3
