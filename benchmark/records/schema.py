@@ -114,7 +114,7 @@ class DataFacts(Stored):
     split: Component
     assignments: list[Line] = []
     domains: list[Component]
-    domain_groups: dict[str, Name]
+    domain_groups: dict[Component, Name]
     ids: list[Component] = Field(min_length=1)
     groups: list[Name]
     content: Sequence[Extent] | None = None
