@@ -79,7 +79,7 @@ step() {
 declare -A found=([a]=machine.json [b]=tests.xml [c]=timings.json [d]=runs.json [e]=gpu.md)
 for name in $STEPS; do rm -f "$OUT/$name.json" "$OUT/$name.log" "$OUT/${found[$name]:-none}"; done
 step a "$PYTHON" tests/benchmarks/gpu_machine.py "$OUT/machine.json"
-step b "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider --junitxml="$OUT/tests.xml" \
+step b "$PYTHON" -P -m pytest -m gpu -q -p no:cacheprovider --junitxml="$OUT/tests.xml" \
   "${chosen[@]}" tests/test_gpu.py
 step c "$PYTHON" tests/benchmarks/gpu_timings.py "$OUT/timings.json"
 step d "$PYTHON" tests/benchmarks/gpu_runs.py "$OUT" "$OUT.work" LIMIT
