@@ -16,12 +16,13 @@
 # before the next one starts, so whatever stops the script leaves what was found. Step e also runs
 # after each other step: gpu.md is always there. A step that failed (code 1) or ran out of time (code
 # 124) stops no other; the exit code is 1 then. Started again, steps are done anew, but finished runs
-# of step d are kept in OUT.work. PYTHON names the interpreter (default: python).
+# of step d are kept in OUT.work. PYTHON names the interpreter (default: python), PATIENCE a factor
+# on all limits, for a machine that is busy.
 #
 # Without a network: tests/gpu_pack.sh makes the archive that such a machine needs. torch 2.8 or
 # later is enough. Steps a, c and d ask for CUDA; nothing is fetched (XBENCH_OFFLINE=1), so metrics on
 # pretrained weights stay empty where there are no weights.
-# In a rehearsal, step b runs three methods of all and leaves out two processes at once. All of it:
+# In a rehearsal, step b runs three methods and leaves out two processes at once. All of it:
 #   XBENCH_GPU_REHEARSAL=1 pytest -m gpu
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -29,19 +30,27 @@ OUT=${OUT:-gpu-results}
 STEPS=${STEPS:-a b c d e}
 PYTHON=${PYTHON:-python}
 export XBENCH_OFFLINE=1 REHEARSE=${REHEARSE:-}
+
+sees='import sys, torch; sys.exit(not torch.cuda.is_available())'
+if [ -z "$REHEARSE" ] && ! "$PYTHON" -c "$sees"; then
+  echo "no GPU that torch can use (or no torch): $PYTHON -m xbench.cli doctor says why" >&2
+  echo "on a CPU: REHEARSE=1 bash tests/gpu.sh" >&2
+  exit 2
+fi
 mkdir -p "$OUT" || exit 1
 OUT=$(cd "$OUT" && pwd)
 failed=0
 
 if [ -n "$REHEARSE" ]; then
   export XBENCH_GPU_REHEARSAL=1 OMP_NUM_THREADS=1
-  total=170 a=30 b=60 c=50 d=70 e=10
-  chosen=(-k "(medshift or cyclegan or ddib or histogram or halved or images or features) and not two_processes")
+  total=170 a=30 b=60 c=55 d=80 e=5
+  chosen=(-k "(medshift or cyclegan or histogram or halved or metrics or features) and not two_proc")
 else
   unset XBENCH_GPU_REHEARSAL
-  total=470 a=40 b=130 c=120 d=190 e=10
+  total=470 a=30 b=110 c=110 d=210 e=10
   chosen=()
 fi
+for limit in total a b c d e; do printf -v "$limit" %d $((${!limit} * ${PATIENCE:-1})); done
 
 page() { timeout -k 5 "$e" "$PYTHON" tests/gpu_report.py "$OUT" >"$OUT/e.log" 2>&1; }
 
@@ -70,7 +79,7 @@ step() {
 declare -A found=([a]=machine.json [b]=tests.xml [c]=timings.json [d]=runs.json [e]=gpu.md)
 for name in $STEPS; do rm -f "$OUT/$name.json" "$OUT/$name.log" "$OUT/${found[$name]:-none}"; done
 step a "$PYTHON" tests/benchmarks/gpu_machine.py "$OUT/machine.json"
-step b "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider --junitxml="$OUT/tests.xml" \
+step b "$PYTHON" -P -m pytest -m gpu -q -p no:cacheprovider --junitxml="$OUT/tests.xml" \
   "${chosen[@]}" tests/test_gpu.py
 step c "$PYTHON" tests/benchmarks/gpu_timings.py "$OUT/timings.json"
 step d "$PYTHON" tests/benchmarks/gpu_runs.py "$OUT" "$OUT.work" LIMIT

@@ -173,3 +173,14 @@ def test_a_gpu_without_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     assert has_bfloat16(torch.device("cuda"))
     assert not has_bfloat16(torch.device("cpu"))
+
+
+def test_without_torch_every_method_is_a_failure_of_its_own() -> None:
+    from xbench.cli.doctor import _registry
+
+    def get(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    (check,) = _registry("methods", {"medshift": ""}, ["medshift"], get)
+    assert (check.check, check.outcome) == ("method medshift", "fail")
+    assert "No module named 'torch'" in check.note

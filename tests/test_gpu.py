@@ -314,7 +314,7 @@ def test_two_processes_on_one_card_end_with_equal_weights(
     )
     command = [sys.executable, "-m", "xbench.cli", *arguments, "--out"]
     running = [
-        subprocess.Popen([*command, str(tmp_path / name)], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, name], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         for name in ("one", "two")
     ]
     ended = [(process.communicate(timeout=200)[1], process.returncode) for process in running]

@@ -25,6 +25,7 @@ def rehearse(out: Path, steps: str) -> Any:
         "STEPS": steps,
         "OUT": str(out),
         "PYTHON": sys.executable,
+        "PATIENCE": "5",
     }
     return subprocess.run(
         ["bash", str(HERE / "gpu.sh")], env=environment, check=False, capture_output=True, text=True
@@ -75,6 +76,21 @@ def test_a_step_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert json.loads((tmp_path / "a.json").read_text())["code"] == 127
     assert not (tmp_path / "gpu.md").exists()
+
+
+def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
+    environment = os.environ | {"OUT": str(tmp_path / "out"), "PYTHON": sys.executable}
+    done = subprocess.run(
+        ["bash", str(HERE / "gpu.sh")],
+        env=environment | {"REHEARSE": "", "CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "no GPU that torch can use" in done.stderr
+    assert "REHEARSE=1" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_page_of_an_empty_folder_claims_nothing(tmp_path: Path) -> None:

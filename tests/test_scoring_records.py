@@ -20,8 +20,9 @@ Metrics = dict[str, dict[str, Any]]
 
 def data_set(images: Array, test: Array | None = None, group: str = "^(head[0-9])") -> Path:
     """Two domains of the same views, one at half the contrast; heads are the groups."""
+    others = [f"other{name}" for name in world["names"](len(images))]
     for domain, gain in {"dim": 0.5, "lit": 1.0}.items():
-        write(f"heads/train/{domain}", gain * images)
+        write(f"heads/train/{domain}", gain * images, others)
         write(f"heads/test/{domain}", gain * (images if test is None else test))
     Path("heads/dataset.toml").write_text(f"[split]\ngroup = '{group}'\n")
     return Path("heads")

@@ -199,7 +199,7 @@ def _registry(
                 warnings.simplefilter("ignore")
                 get(name)
             loaded.append(name)
-        except UserError as error:
+        except (UserError, ImportError) as error:  # torch itself may be missing
             yield Check(f"{kind[:-1]} {name}", "fail" if name in built_in else "warn", _line(error))
     if loaded:
         yield Check(kind, "ok", ", ".join(loaded))

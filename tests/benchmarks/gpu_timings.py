@@ -5,7 +5,8 @@
 The plain loop is a script as one writes it: the same network, float32, eager, AdamW and gradient
 clipping as they come, an average of weights by diffusers; translating, every pair encodes its own
 images, and every step asks for both velocities of guidance. It is timed as torch comes (TF32 in
-convolutions) and with TF32 switched off; it is given batches drawn before, ours draws its own.
+convolutions, no deterministic algorithms, which a run asks for) and with TF32 switched off; it is
+given batches drawn before, ours draws its own.
 
 Every number is written when it is there, so that running out of time loses only the later ones.
 """
@@ -13,6 +14,7 @@ Every number is written when it is there, so that running out of time loses only
 import copy
 import inspect
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -169,13 +171,15 @@ def plain_translation(method: MedShift, images: dict[str, Tensor], pairs: list[A
 
 
 @contextmanager
-def without_tf32() -> Iterator[None]:
-    """Convolutions in true float32."""
-    torch.backends.cudnn.allow_tf32 = False
+def as_torch_comes(*, tf32: bool = True) -> Iterator[None]:
+    """No deterministic algorithms, and convolutions in TF32 or in true float32."""
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.allow_tf32 = tf32
     try:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = True
+        fix_numerics(DEVICE, PROFILE.threads)
 
 
 class Sheet(dict[str, Any]):
@@ -214,13 +218,9 @@ def train_medshift(sheet: Sheet, data: Data) -> None:
     share = flops / ours / best
     sheet.note(train_flops=flops, peak_tflops=best / 1e12, train_share_of_peak=share)
     batches = [learner.draw(drawing) for _ in range(4)]
-    for name, switch in (("", None), ("_true_float32", without_tf32)):
-        step = plain_trainer(learner)
-        if switch is None:
-            theirs = plain_step_seconds(step, batches)
-        else:
-            with switch():
-                theirs = plain_step_seconds(step, batches)
+    for name, tf32 in (("", True), ("_true_float32", False)):
+        with as_torch_comes(tf32=tf32):
+            theirs = plain_step_seconds(plain_trainer(learner), batches)
         sheet.note(**{f"plain_step{name}_s": theirs, f"train_ratio{name}": theirs / ours})
     learner.networks["net"].to(memory_format=torch.channels_last)
     last = step_seconds(learner, STEPS)
@@ -249,14 +249,12 @@ def translate_medshift(sheet: Sheet, data: Data) -> None:
     pairs = list(permutations(DOMAINS, 2))
     mine = seconds(ours, rounds=2)
     sheet.note(translate_s=mine, translate_images=COUNT, translate_pairs=len(pairs))
-    plain_translation(method, images, pairs[:1])
-    factor = len(pairs) / PLAIN_PAIRS
-    theirs = factor * seconds(lambda: plain_translation(method, images, pairs[:PLAIN_PAIRS]))
-    sheet.note(plain_translate_s=theirs, translate_ratio=theirs / mine)
-    with without_tf32():
-        plain_translation(method, images, pairs[:1])
-        exact = factor * seconds(lambda: plain_translation(method, images, pairs[:PLAIN_PAIRS]))
-    sheet.note(plain_translate_true_float32_s=exact, translate_ratio_true_float32=exact / mine)
+    for name, tf32 in (("", True), ("_true_float32", False)):
+        with as_torch_comes(tf32=tf32):
+            plain_translation(method, images, pairs[:1])
+            some = seconds(lambda: plain_translation(method, images, pairs[:PLAIN_PAIRS]))
+        theirs = some * len(pairs) / PLAIN_PAIRS
+        sheet.note(**{f"plain_translate{name}_s": theirs, f"translate_ratio{name}": theirs / mine})
 
 
 def whole_job(sheet: Sheet) -> None:
@@ -333,6 +331,7 @@ def main(path: Path) -> int:
     """All parts, what step d needs first; 1 if one failed."""
     training.CURVE_POINTS = 1  # a real training, too, looks at its losses only now and then
     sheet = Sheet(path)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as a run does
     fix_numerics(DEVICE, PROFILE.threads)
     with tempfile.TemporaryDirectory() as folder:
         data = Data(Path(folder), PROFILE.size)
