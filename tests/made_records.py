@@ -43,7 +43,7 @@ def record(
     Among the changes: `seconds` of the translation, and `provenance`.
     """
     name = label.partition("[")[0]
-    provenance = changes.pop("provenance", {})
+    provenance = changes.pop("provenance", Provenance())
     seconds = changes.pop("seconds", 0.032)
     facts: dict[str, Any] = {
         **{"name": name, "label": label, "version": "1", "config": {}, "given": name},
@@ -80,7 +80,7 @@ def record(
         },
         images_sha256="0" * 64,
         seconds={"translate": seconds},
-        provenance=Provenance(**provenance),
+        provenance=provenance,
         finished=f"2026-01-01T00:00:{seed:02d}+00:00",
     )
 

@@ -102,7 +102,7 @@ def test_inverted_greys_are_flagged(xbench: Xbench) -> None:
     assert pairs.polarity["inverting"] == pytest.approx(-1, abs=1e-3)
     assert pairs.polarity["identity"] == pytest.approx(1, abs=1e-3)
     board = (FOLDER / "leaderboard.md").read_text()
-    assert "inverted polarity: inverting seed 0, synthetic_low → real_normal" in board
+    assert r"inverted polarity: inverting seed 0, synthetic\_low → real\_normal" in board
 
 
 def test_the_time_of_a_row_adds_up_its_trainings_once(xbench: Xbench) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from xbench.metrics.base import METRICS
-from xbench.records.schema import Record, Value
+from xbench.records.schema import Provenance, Record, Value
 
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))
@@ -307,7 +307,7 @@ def test_of_missing_weights_the_newest_record_gives_the_reason(xbench: Xbench) -
 
 
 def test_times_are_of_the_quickest_machine_of_a_row_and_machines_are_named(xbench: Xbench) -> None:
-    one, two = ({"provenance": {"threads": count}} for count in (1, 2))
+    one, two = ({"provenance": Provenance(threads=count)} for count in (1, 2))
     slow, quick = ({"seconds": s, "train_seconds": s} for s in (16.0, 1.6))
     values = {"ssim": 0.5, "ftd": 9.0}
     write(

@@ -26,6 +26,8 @@ from xbench.core.hashing import digest, file_digest
 PREFIX = f"{__name__}."
 #: Folders in a path that a plug-in puts together from texts.
 DEEPEST = 3
+#: Calls that write the file that they name.
+WRITERS = frozenset({"write_text", "write_bytes", "touch", "savetxt", "to_csv"})
 #: Import finds nothing here by itself: see `_Finder`.
 __path__: list[str] = []
 
@@ -53,8 +55,8 @@ def version(path: Path) -> str:
     """Hash of a Python file and of what it needs of its folder; of the file alone if it can.
 
     Counted are the modules beside it that it imports, wherever an `import` stands, and the data
-    files beside it whose names stand in it or in these modules as texts. Names that are put
-    together at run time are not seen.
+    files beside it whose names stand in it or in these modules as texts, but for those that it
+    writes. Names that are put together at run time are not seen.
     """
     files = sorted(_needed(path))
     if files == [path]:
@@ -74,8 +76,8 @@ def _needed(path: Path) -> set[Path]:
             continue  # the import says why
         modules = {module for top in _imported(tree) for module in _modules(folder, top)}
         left += sorted(modules - found)
-        texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
-        names = {text for text in texts if isinstance(text, str) and _is_name(text)}
+        texts = _texts(tree) - _written(tree)
+        names = set(filter(_is_name, texts))
         found |= modules | _data(folder, names) | _data(file.parent, names)
     return found
 
@@ -89,6 +91,25 @@ def _imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             names = [node.module] if node.module else [alias.name for alias in node.names]
         yield from (name.partition(".")[0] for name in names)
+
+
+def _texts(tree: ast.AST) -> set[str]:
+    """All texts in code."""
+    constants = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant))
+    return {text for text in constants if isinstance(text, str)}
+
+
+def _written(tree: ast.AST) -> set[str]:
+    """Texts in calls that write a file: what a plug-in writes makes no other version of it."""
+    found = set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        modes = (text for part in given for text in _texts(part) if len(text) <= 3)
+        opens = name == "open" and any(set(mode) & set("wax+") for mode in modes)
+        if opens or name in WRITERS:
+            found |= _texts(call)
+    return found
 
 
 def _modules(folder: Path, top: str) -> list[Path]:
