@@ -183,6 +183,26 @@ def test_a_whole_folder_that_is_a_link_is_not_entered(xbench: Xbench, stranger: 
     assert xbench("publish", "--to", "public").code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("trainings", "run --method medshift --pairs real_low:real_normal"),
+        ("utility", "leaderboard"),
+        ("records", "status --method histogram"),
+    ],
+)
+def test_no_folder_of_results_is_a_link(
+    xbench: Xbench, stranger: Path, name: str, command: str
+) -> None:
+    Path("private").mkdir()
+    shutil.rmtree(stranger / name, ignore_errors=True)
+    (stranger / name).symlink_to(Path("private").resolve())
+    result = xbench(*command.split(), "--profile", "smoke")
+    assert result.code == 2
+    assert "is a link" in result.err
+    assert not list(Path("private").iterdir())
+
+
 def test_pipes_are_never_opened(xbench: Xbench, stranger: Path) -> None:
     """A reader of a named pipe would wait for ever."""
     for place in (f"strips/{UNIT}.png", f"images/{UNIT}", f"records/{UNIT}.json"):

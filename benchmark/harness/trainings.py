@@ -12,7 +12,7 @@ import torch
 
 from xbench.core import processes
 from xbench.core.errors import UserError
-from xbench.core.files import set_aside, write_text
+from xbench.core.files import set_aside, within, write_text
 from xbench.core.hashing import digest, file_digest, seed_from
 from xbench.core.isolation import undisturbed
 from xbench.core.locks import Busy, Locks
@@ -154,9 +154,14 @@ def make_method(plan: Plan, entry: Entry, device: torch.device) -> Method:
 def folders(
     plan: Plan, entry: Entry, method: Method, pairs: Sequence[Pair], seed: int
 ) -> list[tuple[Training, Path]]:
-    """The trainings that a method needs for some pairs, and where each lies."""
+    """The trainings that a method needs for some pairs, and where each lies.
+
+    Raises:
+        OSError: a link leads out of the folder of the results.
+    """
+    root = plan.trainings.parent
     return [
-        (training, plan.trainings / training_key(plan, entry, training, seed))
+        (training, within(root, plan.trainings / training_key(plan, entry, training, seed)))
         for training in method.trainings(pairs)
     ]
 

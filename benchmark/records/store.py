@@ -194,7 +194,7 @@ class UtilityStore(Records[UtilityRecord]):
     name = "utility"
 
     def __init__(self, run: Path) -> None:
-        super().__init__(run / self.name)
+        super().__init__(within(run, run / self.name))
 
     def masks_path(self, unit: UnitId) -> Path:
         """The masks that a unit's networks saw in the test images, one below the other."""

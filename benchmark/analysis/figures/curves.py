@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from xbench.analysis.figures import style
 from xbench.analysis.results import Results
 from xbench.core.errors import UserError
+from xbench.core.files import within
 from xbench.records.schema import Record, TrainingLog
 from xbench.records.store import read
 
@@ -56,7 +57,7 @@ def _logs(folder: Path, records: Sequence[Record]) -> dict[str, list[TrainingLog
     for record in records:
         for key in record.method.weights_sha256:
             if key not in logs:
-                path = folder / "trainings" / Path(key).name / "training.json"
+                path = within(folder, folder / "trainings" / Path(key).name / "training.json")
                 logs[key] = read(path, TrainingLog) if path.is_file() else None
             if log := logs[key]:
                 by_label.setdefault(record.method.label, {})[key] = log
