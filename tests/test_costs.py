@@ -1,5 +1,7 @@
 """Quality against cost: which rows are joined, on which pairs, at which cost; and the numbers."""
 
+import base64
+import re
 import runpy
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -252,3 +254,17 @@ def test_publishing_draws_both_where_there_are_rows(xbench: Xbench) -> None:
     before = {file: file.read_bytes() for file in published.rglob("*") if file.is_file()}
     assert xbench("publish").code == 0
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_the_report_has_the_figures_of_costs(xbench: Xbench) -> None:
+    write(FOLDER, references())
+    page = Path(xbench("report", *SMOKE).out.strip())
+    assert "<img" not in page.read_text()
+    write(FOLDER, budgets())
+    plot(xbench, "budget")
+    for ending in ("csv", "png"):
+        (FOLDER / f"budget.{ending}").rename(FOLDER / f"budget-val.{ending}")
+    text = Path(xbench("report", *SMOKE).out.strip()).read_text()
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', text)
+    assert [base64.b64decode(picture)[:4] for picture in pictures] == [b"\x89PNG"] * 2
+    assert re.findall(r"<code>([\w-]+)\.csv</code>", text) == ["budget", "budget-val"]

@@ -37,9 +37,10 @@ filter,0.0876,0,b
 """
 
 
-@pytest.mark.parametrize(
-    ("page", "everywhere"), [("README.md", False), ("results/FINDINGS.md", True)]
-)
+PAGES = [("README.md", False), ("results/FINDINGS.md", True)]
+
+
+@pytest.mark.parametrize(("page", "everywhere"), PAGES)
 def test_numbers_on_pages_are_those_of_the_results(page: str, everywhere: bool) -> None:
     text = (ROOT / page).read_text("utf-8")
     assert problems(text, ROOT / "results", everywhere=everywhere) == []

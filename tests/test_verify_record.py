@@ -161,6 +161,23 @@ def test_what_cannot_be_verified_is_said(xbench: Xbench, record: Path) -> None:
     assert "phantom-v0-cafe" in result.out
 
 
+def test_some_records_of_a_folder_are_verified_the_same_each_time(
+    xbench: Xbench, record: Path
+) -> None:
+    folder = record.parents[3]
+    result = xbench("verify", folder, "--sample", 3, "--json")
+    assert result.code == 0
+    first = [entry["record"] for entry in json.loads(result.out)]
+    assert len({*first}) == 3
+    assert all("translation" in {c["check"] for c in e["checks"]} for e in json.loads(result.out))
+    edit(Path(first[1]), lambda r: r["metrics"]["ssim"].update(value=0.99))
+    result = xbench("verify", folder, "--sample", 2)
+    assert result.code == 1
+    assert [name for name in first if name in result.out] == first[:2]
+    shutil.rmtree(folder / "records")
+    assert "no finished units" in xbench("verify", folder).err
+
+
 def test_what_is_no_record_is_a_mistake(xbench: Xbench) -> None:
     Path("note.json").write_text("{}")
     for name in ("note.json", "nothing.json"):

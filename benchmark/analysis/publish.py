@@ -54,7 +54,7 @@ def publish(out: Path, to: Path) -> list[Path]:
             _copy_unit(folder, target, path, strip=False)
         if (folder / tuning.FILE).exists():
             _copy(folder, target, Path(tuning.FILE))
-        make_views(read(target))
+        all_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
             warnings.warn(f"{target} has {size / 1e6:.0f} MB, more than {LIMIT_MB}", stacklevel=2)
@@ -117,6 +117,16 @@ def make_views(results: Results) -> list[Path]:
         made += plots.tuning(folder)
     if results.records:
         made.append(plots.samples(results))
+    return made
+
+
+def all_views(results: Results) -> list[Path]:
+    """The same, and a heat map of the metric that ranks, which takes too long for every run."""
+    from xbench.analysis import figures as plots
+
+    made = make_views(results)
+    with suppress(UserError):  # no metric has a value
+        made += plots.pairs(results)
     return made
 
 

@@ -19,6 +19,7 @@ from xbench.core.errors import UserError
 from xbench.core.profiles import PROFILES
 
 if TYPE_CHECKING:
+    from xbench.analysis.results import Results
     from xbench.harness.plan import Request
 
 Out = Annotated[Path, typer.Option(help="Folder of the results.")]
@@ -50,6 +51,16 @@ class Place:
         from xbench.records.folders import results_folder
 
         return results_folder(self.dataset, self.profile, self.split, self.out)
+
+    def results(self) -> "Results":
+        """The records of the results folder.
+
+        Raises:
+            UserError: it has none.
+        """
+        from xbench.analysis.results import read
+
+        return read(self.folder())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Looking after runs: `xbench status`, `verify`, `rerun`, `doctor` and `clean`."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,10 +9,13 @@ import typer
 
 from xbench.cli.answers import answer, listing, show_checks
 from xbench.cli.options import Device, Json, Out, Part, Place, expanded, listed, own_dataset
+from xbench.core.checks import Check
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.names import quoted
 
 if TYPE_CHECKING:
+    import torch
+
     from xbench.records.store import FinishedT
 
 RecordPath = Annotated[Path, typer.Argument(help="A file below a folder `records`.")]
@@ -90,7 +94,12 @@ def rerun(
 
 
 def verify(
-    record: RecordPath,
+    record: Annotated[
+        Path, typer.Argument(help="A file below a folder `records`, or a results folder.")
+    ],
+    sample: Annotated[
+        int, typer.Option(min=1, help="How many records of a folder, chosen by their hash.")
+    ] = 10,
     images: Annotated[int, typer.Option(min=1, help="How many to translate again.")] = 4,
     method: MethodOf = "",
     dataset: DatasetOf = "",
@@ -99,32 +108,66 @@ def verify(
 ) -> None:
     """Make some images of a record again, and its metrics, and compare them.
 
-    Of a record of xbench utility: measure its stored predictions again.
+    Of a record of xbench utility: measure its stored predictions again. Of a results folder, such
+    as runs/phantom/quick: some of its records, the same ones each time.
 
     Exit code 0: what could be compared agrees; 1: something differs; 2: neither images nor values
-    could be compared.
+    of a record could be compared.
     """
     from xbench.harness.runner import pick_device
+
+    whole, place = record.is_dir(), pick_device(device)
+    found: dict[Path, list[Check]] = {}
+    for path in _sampled(record, sample) if whole else [record]:
+        found[path] = _checked(path, images, place, method, dataset)
+        if whole and not json:
+            print(f"\n{path}", flush=True)
+        if not json:
+            show_checks(found[path], json=False)
+    if json and whole:
+        answer([{"record": str(p), "checks": list(map(asdict, own))} for p, own in found.items()])
+    elif json:
+        show_checks(found[record], json=True)
+    if any(check.outcome == "differs" for own in found.values() for check in own):
+        raise typer.Exit(1)
+    if empty := [path for path, own in found.items() if not any(map(_compares, own))]:
+        raise UserError(
+            f"nothing of {empty[0]} could be verified"
+            + f", nor of {len(empty) - 1} others" * (len(empty) > 1),
+            "expected: its images, or its method, training and data",
+            "the reasons stand above; to make it again: xbench rerun RECORD --run",
+        )
+
+
+def _checked(
+    path: Path, images: int, place: "torch.device", method: str, dataset: str
+) -> list[Check]:
+    """The checks of one record, also of xbench utility."""
     from xbench.harness.verify import verify_record
     from xbench.harness.verify_utility import verify_utility
     from xbench.records.schema import Record, UtilityRecord
     from xbench.records.store import UtilityStore
 
-    if UtilityStore.name in record.resolve().parts[-5:-4]:
-        checks = verify_utility(record, _read(record, UtilityRecord), method, dataset)
-    else:
-        wanted, place = _read(record, Record), pick_device(device)
-        checks = verify_record(record, wanted, images, place, method, dataset)
-    show_checks(checks, json=json)
-    if any(check.outcome == "differs" for check in checks):
-        raise typer.Exit(1)
-    shown = [check for check in checks if check.check not in ("method", "data", "training")]
-    if not any(check.outcome == "same" for check in shown):
-        raise UserError(
-            f"nothing of {record} could be verified",
-            "expected: its images, or its method, training and data",
-            "the reasons stand above; to make it again: xbench rerun RECORD --run",
-        )
+    if UtilityStore.name in path.resolve().parts[-5:-4]:
+        return verify_utility(path, _read(path, UtilityRecord), method, dataset)
+    return verify_record(path, _read(path, Record), images, place, method, dataset)
+
+
+def _compares(check: Check) -> bool:
+    """Whether a check compared images or values, and they agreed."""
+    return check.outcome == "same" and check.check not in ("method", "data", "training")
+
+
+def _sampled(folder: Path, number: int) -> list[Path]:
+    """The records of a results folder whose keys have the least hashes."""
+    from xbench.core.hashing import seed_from
+    from xbench.records.store import Store
+
+    files = Store(folder).record_files()
+    if not files:
+        raise nothing_finished(folder, fix="try: xbench verify runs/phantom/quick")
+    files.sort(key=lambda file: seed_from("verify", file[1].key))
+    return [path for path, _ in files[:number]]
 
 
 def doctor(out: Out = Path("runs"), json: Json = False) -> None:

@@ -1,19 +1,28 @@
 """`xbench leaderboard` and `xbench plot …`: tables and figures, made from the records."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xbench.cli.answers import answer, frame_rows
-from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, To, listed
+from xbench.cli.options import (
+    DatasetName,
+    Json,
+    Out,
+    Pairs,
+    Place,
+    ProfileName,
+    SplitName,
+    To,
+    expanded,
+    listed,
+)
 from xbench.core.errors import UserError, choice
-from xbench.records.folders import results_folder
 
 if TYPE_CHECKING:
-    from xbench.analysis.results import Results
     from xbench.datasets.base import Dataset
 
 plot_app = typer.Typer(help="Draw figures from the records.", no_args_is_help=True)
@@ -28,7 +37,6 @@ TableName = Annotated[
 GroupName = Annotated[
     str, typer.Option("--group", help="cross, within, or two groups as synthetic:real")
 ]
-Pairs = Annotated[str, typer.Option("--pairs", help="SRC:TGT[,SRC:TGT]; all by default")]
 SharedPairs = Annotated[
     str, typer.Option("--pairs", help="SRC:TGT[,SRC:TGT]; by default those that the rows share")
 ]
@@ -39,11 +47,10 @@ ToTable = Annotated[
 ]
 
 
+@expanded
 def leaderboard(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
+    *,
+    place: Place,
     table: TableName = "leaderboard",
     group: GroupName = "",
     pairs: Pairs = "",
@@ -65,7 +72,7 @@ def leaderboard(
     from xbench.core.console import make_console
 
     choice("table", table, tables.TABLES)
-    results = _results(dataset, profile, split, out)
+    results = place.results()
     made = tables.write(results)
     whole = table == "leaderboard" and not (group or pairs or metrics or sort)
     shown: list[tables.Made] = []
@@ -99,44 +106,40 @@ def leaderboard(
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, e.g. data.noise=off")
 ]
-Rows = Annotated[
-    list[str] | None, typer.Option("--row", help="Label of a row to draw; may be repeated.")
-]
 
 
-def _results(dataset: str, profile: str, split: str, out: Path) -> "Results":
-    """The records of a results folder."""
-    from xbench.analysis.results import read
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Place):
+    """Options of a figure that is drawn from the records."""
 
-    return read(results_folder(dataset, profile, split, out))
+    row: Annotated[
+        list[str] | None, typer.Option("--row", help="Label of a row to draw; may be repeated.")
+    ] = None
+    to: To = None
+
+    @property
+    def rows(self) -> list[str]:
+        """The labels of the rows to draw."""
+        return self.row or []
 
 
 @plot_app.command("all")
-def plot_all(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-) -> None:
+@expanded
+def plot_all(*, place: Place) -> None:
     """All tables and figures that need only records and strips, as `xbench publish` makes them."""
-    from xbench.analysis import figures as plots
-    from xbench.analysis.publish import make_views
+    from xbench.analysis.publish import all_views
 
-    results = _results(dataset, profile, split, out)
-    print(*make_views(results), *plots.pairs(results), sep="\n")
+    print(*all_views(place.results()), sep="\n")
 
 
 @plot_app.command("tradeoff")
+@expanded
 def plot_tradeoff(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    row: Rows = None,
+    *,
     plane: Annotated[
         str, typer.Option(help="tradeoff or perception-distortion; both by default")
     ] = "",
-    to: To = None,
+    drawn: Drawn,
 ) -> None:
     """Structure against realism (the paper's Figure 3), and distortion against realism."""
     from xbench.analysis import figures as plots
@@ -144,101 +147,72 @@ def plot_tradeoff(
 
     if plane:
         choice("plane", plane, tuple(PLANES))
-    results = _results(dataset, profile, split, out)
-    print(*plots.tradeoff(results, to, row or [], plane), sep="\n")
+    print(*plots.tradeoff(drawn.results(), drawn.to, drawn.rows, plane), sep="\n")
 
 
 @plot_app.command("budget")
-def plot_budget(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    pairs: SharedPairs = "",
-    row: Rows = None,
-    to: To = None,
-) -> None:
+@expanded
+def plot_budget(*, pairs: SharedPairs = "", drawn: Drawn) -> None:
     """Quality against training time: a line for each method through its training budgets.
 
     xbench sweep --method medshift --set budget.factor=1,2,4 makes the rows.
     """
     from xbench.analysis import figures as plots
 
-    results = _results(dataset, profile, split, out)
-    print(*plots.budget(results, to, row or [], listed(pairs)), sep="\n")
+    print(*plots.budget(drawn.results(), drawn.to, drawn.rows, listed(pairs)), sep="\n")
 
 
 @plot_app.command("evaluations")
-def plot_evaluations(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    pairs: SharedPairs = "",
-    row: Rows = None,
-    to: To = None,
-) -> None:
+@expanded
+def plot_evaluations(*, pairs: SharedPairs = "", drawn: Drawn) -> None:
     """Quality against network evaluations per image: a line for each method.
 
     xbench sweep --method medshift --set evaluations=4,8,16 makes the rows.
     """
     from xbench.analysis import figures as plots
 
-    results = _results(dataset, profile, split, out)
-    print(*plots.evaluations(results, to, row or [], listed(pairs)), sep="\n")
+    print(*plots.evaluations(drawn.results(), drawn.to, drawn.rows, listed(pairs)), sep="\n")
 
 
 @plot_app.command("pairs")
+@expanded
 def plot_pairs(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
+    *,
     metric: Annotated[
-        str, typer.Option(help="ftd by default, or another; see: xbench list metrics")
+        str, typer.Option(help="By default what ranks; or another, see: xbench list metrics")
     ] = "",
-    row: Rows = None,
-    to: To = None,
+    drawn: Drawn,
 ) -> None:
     """Source × target heat maps of one metric."""
     from xbench.analysis import figures as plots
 
-    print(*plots.pairs(_results(dataset, profile, split, out), metric, to, row or []), sep="\n")
+    print(*plots.pairs(drawn.results(), metric, drawn.to, drawn.rows), sep="\n")
 
 
 @plot_app.command("samples")
+@expanded
 def plot_samples(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
+    *,
     pairs: Pairs = "",
-    row: Rows = None,
     difference: Annotated[
         bool, typer.Option(help="Add the difference of each image from the true target.")
     ] = False,
-    to: To = None,
+    drawn: Drawn,
 ) -> None:
-    """Source, translations and true target side by side."""
+    """Source, translations of the best six methods (or --row) and true target side by side."""
     from xbench.analysis import figures as plots
 
-    results = _results(dataset, profile, split, out)
-    print(plots.samples(results, listed(pairs), to, row or [], difference=difference))
+    shown = (listed(pairs), drawn.to, drawn.rows)
+    print(plots.samples(drawn.results(), *shown, difference=difference))
 
 
 @plot_app.command("utility")
-def plot_utility(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    row: Rows = None,
-    to: To = None,
-) -> None:
+@expanded
+def plot_utility(*, drawn: Drawn) -> None:
     """Which metric predicts utility: a panel each, and rank correlations; see: xbench utility."""
     from xbench.analysis import figures as plots
 
-    print(*plots.utility(_results(dataset, profile, split, out), to, row or []), sep="\n")
+    print(*plots.utility(drawn.results(), drawn.to, drawn.rows), sep="\n")
 
 
 @plot_app.command("tuning")
@@ -256,35 +230,21 @@ def plot_tuning(
 
 
 @plot_app.command("training")
-def plot_training(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    row: Rows = None,
-    to: To = None,
-) -> None:
+@expanded
+def plot_training(*, drawn: Drawn) -> None:
     """Losses during training, one panel per row; needs the trainings, which are not published."""
     from xbench.analysis import figures as plots
 
-    print(*plots.training(_results(dataset, profile, split, out), to, row or []), sep="\n")
+    print(*plots.training(drawn.results(), drawn.to, drawn.rows), sep="\n")
 
 
 @plot_app.command("spectra")
-def plot_spectra(
-    dataset: DatasetName = "phantom",
-    profile: ProfileName = "quick",
-    split: SplitName = "test",
-    out: Out = Path("runs"),
-    pairs: Pairs = "",
-    row: Rows = None,
-    to: To = None,
-) -> None:
+@expanded
+def plot_spectra(*, pairs: Pairs = "", drawn: Drawn) -> None:
     """Power spectra and edge profiles against the true target; needs images/, not published."""
     from xbench.analysis import figures as plots
 
-    results = _results(dataset, profile, split, out)
-    print(*plots.spectra(results, listed(pairs), to, row or []), sep="\n")
+    print(*plots.spectra(drawn.results(), listed(pairs), drawn.to, drawn.rows), sep="\n")
 
 
 @plot_app.command("domains")

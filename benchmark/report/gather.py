@@ -28,6 +28,7 @@ from xbench.metrics.base import METRICS
 from xbench.records.schema import Failure, Record
 from xbench.records.store import Store
 from xbench.report.data import EXTREMES, finite, page_data, per_image
+from xbench.report.drawings import Drawing, drawings
 from xbench.report.predictions import Predictions, predictions
 
 
@@ -63,6 +64,7 @@ class Content:
         swept: whether there are rows of sweeps.
         budgets: whether there are rows of other budgets than the usual one.
         notes: what was left out, what is empty and why, what looks wrong.
+        drawings: figures of costs, settings and utility.
         utility: the table of `xbench utility`; None if there is none.
         seen: what its networks saw in test images.
     """
@@ -75,6 +77,7 @@ class Content:
     swept: bool
     budgets: bool
     notes: list[str]
+    drawings: list[Drawing]
     utility: Table | None
     seen: Predictions
 
@@ -133,6 +136,7 @@ def gather(folder: Path, dataset: str = "") -> Content:
         bool(sweeps(by_label)),
         bool(other_budgets(by_label)),
         list(map(without_folders, notes)),
+        drawings(results),
         tables.utility(folder).text if results.trials.pairs else None,
         predictions(folder, results, dataset),
     )

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xbench.analysis.figures import style
+from xbench.analysis.leaderboard import board_of
 from xbench.analysis.results import Results, read_image
 from xbench.analysis.selection import crossing
 from xbench.core.pairs import parse_pairs
@@ -22,6 +23,9 @@ from xbench.records.units import UnitId
 if TYPE_CHECKING:
     from xbench.datasets.base import Dataset, Images
 
+#: Methods of the usual sheet of samples, and inches of each view.
+BEST, SIDE = 6, 1.35
+
 
 def samples(
     results: Results,
@@ -33,8 +37,8 @@ def samples(
 ) -> Path:
     """Source, every method's translation, and the true target, one line per pair and view.
 
-    By default a pair into each domain, and the plain rows (others where none is plain) without
-    references, the oldest first. The 8-bit strips are shown.
+    By default a pair into each domain, and the best `BEST` plain rows (others where none is plain)
+    without references. The 8-bit strips are shown.
 
     Args:
         results: what to draw.
@@ -43,14 +47,14 @@ def samples(
         labels: rows.
         difference: add |translation − true target| below each line of images.
     """
-    rows, _ = style.at_most(list(style.chosen_rows(results, labels)) if labels else _plain(results))
+    rows, left = _rows(results, labels)
     domains = results.records[0].data.domains
     shown = list(parse_pairs(chosen, domains)) if chosen else _pairs_into(results.records[0])
     seeds = {label: results.by_label[label].records[0].seed for label in rows}
     heads = ["source", *rows, "true target" if results.aligned else "target, another view"]
     step = 2 if difference and results.aligned else 1
     lines = len(shown) * step
-    size = 1.75 * len(heads) + 0.4, 1.8 * lines + 0.7
+    size = SIDE * len(heads) + 0.4, (SIDE + 0.05) * lines + 0.7
     bright = results.records[0].data.bone_bright
     with style.panels(lines, len(heads), size) as (figure, grid):
         store = Store(results.folder)
@@ -69,21 +73,26 @@ def samples(
                 _differences(grid[2 * i + 1], pictures)
         for axes, title in zip(grid[0], heads, strict=True):
             axes.set_title(style.wrapped(title, 22), fontsize=10)
-        figure.supxlabel(style.polarity(bright), fontsize=8)
+        figure.supxlabel(style.polarity(bright) + left, fontsize=8)
         if step == 2:
             _difference_scale(figure, list(grid[1::2].flat))
         name = "samples-difference.png" if step == 2 else "samples.png"
         return style.save(figure, to or results.folder / name)
 
 
-def _plain(results: Results) -> list[str]:
-    """Labels without settings, of all rows but references, the oldest first; others if none is."""
-    there = style.translated(style.chosen_rows(results))
-    oldest = sorted(results.records, key=lambda record: record.finished)
-    order = dict.fromkeys(record.method.label for record in oldest)
-    labels = [label for label in order if label in there]
-    # Images of the same method with another budget look nearly the same.
-    return [label for label in labels if label == name_of(label)] or labels
+def _rows(results: Results, labels: Sequence[str]) -> tuple[list[str], str]:
+    """The labels, or the best plain ones; and a remark on the others.
+
+    Images of one method with another budget look nearly the same.
+    """
+    if labels:
+        return style.at_most(list(style.chosen_rows(results, labels)))
+    there = [n for n in style.chosen_rows(results) if not results.by_label[n].reference]
+    there = there or style.translated(style.chosen_rows(results))
+    order = [label for label in board_of(results.by_label).method if label in there]
+    plain = [label for label in order if label == name_of(label)] or order
+    left = f"; the best {BEST} of {len(plain)} methods" if len(plain) > BEST else ""
+    return plain[:BEST], left
 
 
 def _differences(line: Sequence[Axes], pictures: Sequence[style.Grey | None]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xbench.analysis.columns import known_metric
 from xbench.analysis.figures import style
-from xbench.analysis.leaderboard import board_of
+from xbench.analysis.leaderboard import board_of, ranked, ranking_of
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.core.errors import UserError
@@ -30,7 +30,7 @@ def pairs(
 ) -> list[Path]:
     """One colour scale for all panels; references first, then by rank, or in the order of labels.
 
-    The default metric is FTD, or the first that has values where the images are too few for it.
+    The default metric is the one that ranks, or the first that has values where it has none.
 
     Raises:
         UserError: an unknown metric or label, or a metric without any value.
@@ -38,10 +38,8 @@ def pairs(
     rows = style.chosen_rows(results, labels)
     metric = metric or _default(results)
     facts = known_metric(metric)
-    ranked = (
-        labels or board_of(rows).sort_values("reference", ascending=False, kind="stable").method
-    )
-    shown, remark = style.at_most(list(ranked))
+    order = labels or board_of(rows).sort_values("reference", ascending=False, kind="stable").method
+    shown, remark = style.at_most(list(order))
     tables = {label: _table(rows[label], metric) for label in shown}
     # Of few images the floor has no distances: an empty panel says nothing.
     tables = {n: table for n, table in tables.items() if table.notna().any(axis=None)} or tables
@@ -63,7 +61,8 @@ def pairs(
     with style.panels(lines, columns, size, len(tables)) as (figure, grid):
         # The brighter, the better.
         colours = "cividis" if facts.higher_is_better else "cividis_r"
-        _panels(list(grid.flat), tables, _scale(finite, facts), colours, columns)
+        norm = _scale(finite, facts)
+        _panels(list(grid.flat), tables, norm, colours, columns, facts.decimals)
         figure.suptitle(
             f"{facts.label} by pair ({arrow} is better): {style.where(results)}{remark}", fontsize=8
         )
@@ -73,10 +72,11 @@ def pairs(
 
 
 def _default(results: Results) -> str:
-    """FTD, or the first metric that has values."""
+    """The metric that ranks, or FTD, or the first metric that has values."""
     stored = [value for record in results.records for value in record.metrics.items()]
     there = {name for name, value in stored if value.value is not None}
-    return next((name for name in ("ftd", *METRICS) if name in there), "ftd")
+    ranks = ranking_of(ranked(results.by_label)).metric
+    return next((name for name in (ranks, "ftd", *METRICS) if name in there), "ftd")
 
 
 def _table(row: Row, metric: str) -> pd.DataFrame:
@@ -103,11 +103,12 @@ def _panels(
     norm: Normalize,
     colours: str,
     columns: int,
+    decimals: int,
 ) -> None:
     domains = [style.shown(str(name), 20) for name in next(iter(tables.values())).columns]
     for place, (axes, (label, table)) in enumerate(zip(grid, tables.items(), strict=False)):
         # Not seaborn's heat map: it draws the whole figure once for each panel.
-        _cells(axes, axes.imshow(table, cmap=colours, norm=norm))
+        _cells(axes, axes.imshow(table, cmap=colours, norm=norm), decimals)
         axes.set_xticks(range(len(domains)), domains)
         axes.set_yticks(range(len(domains)), domains)
         for spine in axes.spines.values():
@@ -122,19 +123,21 @@ def _panels(
             axes.set_xticks([])
 
 
-def _cells(axes: Axes, image: AxesImage) -> None:
+def _cells(axes: Axes, image: AxesImage, decimals: int) -> None:
     """Write each value into its cell, dark on bright and bright on dark."""
     values = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), math.nan)
     size = min(5.5, 28 / len(values))
     brightness = np.asarray(image.to_rgba(values))[..., :3] @ (0.2126, 0.7152, 0.0722)
     for (y, x), value in np.ndenumerate(values):
         colour = "0.15" if brightness[y, x] > 0.5 else "white"
-        text = axes.text(x, y, _short(value), ha="center", va="center", size=size, color=colour)
+        shown = _short(value, decimals)
+        text = axes.text(x, y, shown, ha="center", va="center", size=size, color=colour)
         text.set_in_layout(False)  # it lies within its cell; measuring it takes long
 
 
-def _short(value: float) -> str:
-    """A number in four characters where possible; nothing for NaN."""
+def _short(value: float, decimals: int) -> str:
+    """A number in few characters, below 1 with so many decimals; nothing for NaN."""
     if not math.isfinite(value):
         return ""
-    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+    size = abs(value)
+    return f"{value:.{decimals if size < 1 else 2 if size < 10 else 1 if size < 100 else 0}f}"
