@@ -13,7 +13,7 @@ from xbench.core.text import visible
 #: Words that name images and what they show, and nobody.
 _ORDINARY = """
 abdomen acq acquisition adult after air ankle ant anterior aorta ap arm arteries artery augmented
-axial back base baseline before bone bones brain bright cardiac case cases center centre chest
+axial back base baseline before bone bones brain bright caldwell cardiac case cases center centre chest
 child clean control copy coronal covid covid-19 cr cranium crop cropped ct cxr dark data dataset
 day dcm dental detector dicom digital domain drr dsa dx edge elbow empty exam example exposure
 face fake female file final finding foot fracture frame frames front frontal full gen generated
