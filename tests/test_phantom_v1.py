@@ -1,4 +1,4 @@
-"""Version 1 of the phantom: its published results need the same keys and pixels."""
+"""Version 1 of the phantom: results in the history of `results/` need its keys and pixels."""
 
 from pathlib import Path
 
