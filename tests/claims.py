@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from xbench.analysis.compare import compare
+from xbench.core.errors import UserError
 
 COMMENTS = re.compile(r"(?:<!-- (?:from|given) .*?-->\s*)+", re.DOTALL)
 COMMENT = re.compile(r"<!-- (from|given) (.*?)\s*-->", re.DOTALL)
@@ -197,8 +198,11 @@ def _number(text: str, name: str) -> float:
 
 
 def _compared(folder: Path, words: list[str], wanted: list[str]) -> dict[str, float]:
-    """Numbers of `xbench compare A B [METRIC]`."""
-    result = _comparison(folder, *words)
+    """Numbers of `xbench compare A B --metric METRIC --group GROUP`."""
+    try:
+        result = _comparison(folder, *words)
+    except UserError as error:
+        raise Wrong(str(error)) from error
     found = {}
     for name in wanted:
         if not isinstance(value := getattr(result, name, None), int | float):

@@ -1,6 +1,7 @@
 """`xbench compare A B`: who is better, on which pairs, and whether it may be chance."""
 
 import json
+import runpy
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, permutations, product
 from pathlib import Path
@@ -26,6 +27,7 @@ Pair = tuple[str, str]
 #: Pair → value of each image.
 Numbers = Mapping[Pair, np.ndarray]
 
+made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 DOMAINS = ("low", "normal", "high")
 PAIRS = list(permutations(DOMAINS, 2))
 GROUPS = [f"head{image // 2:02}" for image in range(24)]
@@ -410,3 +412,17 @@ def test_where_the_metric_has_sets_the_images_are_those_of_ssim(tmp_path: Path) 
     write_row(tmp_path, "two", numbers(2))
     view = compare(tmp_path, "one", "two", "ftd").views[0]
     assert (view.metric, view.source, view.target, view.id) == ("ssim_ref", "low", "high", "view03")
+
+
+def test_pairs_of_one_group_can_be_compared_alone(xbench: Xbench) -> None:
+    across = [pair for pair in made["PAIRS"] if "sim" in pair]
+    records = [
+        made["record"]("a", pair, {"ftd": 9.0 if pair in across else 5.0}) for pair in made["PAIRS"]
+    ]
+    made["write"](Path("runs/phantom/smoke"), [*records, *made["row"]("b", {"ftd": 6.0})])
+    place = ("compare", "a", "b", "--profile", "smoke", "--json")
+    every, cross = (json.loads(xbench(*place, *more).out) for more in ((), ("--group", "cross")))
+    assert [len(found["pairs"]) for found in (every, cross)] == [6, 4]
+    assert every["difference"] == pytest.approx((4 * 3 - 2) / 6)
+    assert cross["difference"] == pytest.approx(3)
+    assert xbench(*place, "--group", "crossed").code == 2

@@ -11,8 +11,9 @@ A paragraph, list item or table that quotes results is followed by comments that
   columns whose values stand in the text. The same column named twice chooses both rows
   (`method=medshift method=filter`); a value with a space stands in quotes. In a table the values
   of one row stand in one line.
-- `from phantom/quick compare A B [METRIC]: difference ci_low ci_high`: what
-  `xbench compare A B --out results` says; also `wins`, `ties` and `losses`.
+- `from phantom/quick compare A B [METRIC [GROUP]]: difference ci_low ci_high`: what
+  `xbench compare A B --metric METRIC --group GROUP --out results` says; also `wins`, `ties`
+  and `losses`.
 - `given`: numbers of the setup, such as 20 pairs or the 95 of "95 %".
 
 Values are compared as they are rounded in the text. `99 %`, `1.13 M`, `5 min` and `2 h` are

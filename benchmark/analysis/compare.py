@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from xbench.analysis.columns import known_metric
 from xbench.analysis.differing import View, views
 from xbench.analysis.leaderboard import compared
 from xbench.analysis.results import Results, read
-from xbench.analysis.rows import Row, first
+from xbench.analysis.rows import Row
+from xbench.analysis.selection import chosen_pairs
 from xbench.core.errors import Unavailable, UserError, unknown
-from xbench.core.pairs import Pair
+from xbench.core.pairs import Pair, parse_pairs
 from xbench.metrics.base import Metric
 from xbench.metrics.paired import (
     ALPHA,
@@ -150,7 +150,7 @@ class _Difference:
 DEFAULTS = ("ltd", "ssim_ref", "ftd")
 
 
-def compare(folder: Path, a: str, b: str, metric: str = "") -> Comparison:
+def compare(folder: Path, a: str, b: str, metric: str = "", group: str = "") -> Comparison:
     """Compare two rows on all pairs that both have.
 
     Tests count groups, since images of one group resemble one another. For a metric with a value
@@ -163,16 +163,18 @@ def compare(folder: Path, a: str, b: str, metric: str = "") -> Comparison:
         a: label of a finished row.
         b: label of another.
         metric: see `xbench list metrics`; by default one of `DEFAULTS`.
+        group: of pairs, see `chosen_pairs`; all by default.
 
     Raises:
-        UserError: an unknown label or metric, rows that share no pair with a value, or whose
+        UserError: an unknown label, metric or group, rows that share no pair with a value, or whose
             images differ.
     """
     named = known_metric(metric) if metric else None
     results = _results(folder, a, b)
     facts = named or known_metric(_default(results.by_label[a], results.by_label[b]))
     notes, record = list(results.notes), results.records[0]
-    units = _shared(results.by_label, (a, b), facts, notes)
+    over = chosen_pairs(record, group) or parse_pairs((), record.data.domains)
+    units = _shared([results.by_label[label] for label in (a, b)], facts, notes, over)
     differences = {pair: _difference(*both) for pair, both in units.items()}
     pairs = _pairs(units, differences, (a, b), facts)
     notes += _power(pairs)
@@ -233,26 +235,24 @@ def _results(folder: Path, a: str, b: str) -> Results:
 
 
 def _shared(
-    by_label: Mapping[str, Row], labels: tuple[str, str], metric: Metric, notes: list[str]
+    rows: Sequence[Row], metric: Metric, notes: list[str], pairs: Sequence[Pair]
 ) -> dict[Pair, Both]:
-    """Both rows on each pair where both have a value; notes say why other pairs are left out."""
+    """Both rows on each pair with a value of both; notes say why other pairs are left out."""
     reasons: Counter[str] = Counter()
     units: dict[Pair, Both] = {}
-    for pair in permutations(first(by_label).data.domains, 2):
-        both = [
-            [r for r in by_label[label].records if (r.source, r.target) == pair] for label in labels
-        ]
+    for pair in pairs:
+        both = [[r for r in row.records if (r.source, r.target) == pair] for row in rows]
         if not any(both):
             continue
         _same_images([record for own in both for record in own])
         try:
-            a, b = (_unit(*row, metric.name) for row in zip(labels, both, strict=True))
+            a, b = (_unit(row.label, r, metric.name) for row, r in zip(rows, both, strict=True))
             units[pair] = a, b
         except Unavailable as empty:
             reasons[str(empty)] += 1
     if not units:
         raise UserError(
-            f"'{labels[0]}' and '{labels[1]}' share no pair with a value of {metric.name}: "
+            f"'{rows[0].label}' and '{rows[1].label}' share no pair with a value of {metric.name}: "
             + "; ".join(reasons),
             "expected: a pair that both have translated, and a metric that was computed",
             f"see: xbench leaderboard, or try: --metric {'ssim' if metric.paired else 'ftd'}",

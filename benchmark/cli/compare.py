@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xbench.cli.answers import answer
-from xbench.cli.options import DatasetName, Json, Out, ProfileName, SplitName, To
+from xbench.cli.options import DatasetName, GroupName, Json, Out, ProfileName, SplitName, To
 from xbench.metrics.base import METRICS
 from xbench.records.folders import results_folder
 
@@ -24,6 +24,7 @@ def compare(
     metric: Annotated[
         str, typer.Option(help="By default ltd, or what both rows have; see: xbench list metrics")
     ] = "",
+    group: GroupName = "",
     dataset: DatasetName = "phantom",
     profile: ProfileName = "quick",
     split: SplitName = "test",
@@ -39,7 +40,7 @@ def compare(
     from xbench.core.settings import file_name
 
     folder = results_folder(dataset, profile, split, out)
-    result = comparing.compare(folder, a, b, metric)
+    result = comparing.compare(folder, a, b, metric, group)
     panels = stored(folder, (a, b), result.views, aligned=result.aligned)
     path, notes = None, result.notes
     if missing := len(result.views) - len(panels):

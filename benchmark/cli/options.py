@@ -31,6 +31,9 @@ To = Annotated[Path | None, typer.Option(help="File to write.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Pairs = Annotated[str, typer.Option(help="SRC:TGT[,SRC:TGT]; all by default")]
 Seeds = Annotated[str, typer.Option("--seed", help="0 or 0,1,2")]
+GroupName = Annotated[
+    str, typer.Option("--group", help="cross, within, or two groups as synthetic:real")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

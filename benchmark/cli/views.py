@@ -10,6 +10,7 @@ import typer
 from xbench.cli.answers import answer, frame_rows
 from xbench.cli.options import (
     DatasetName,
+    GroupName,
     Json,
     Out,
     Pairs,
@@ -33,9 +34,6 @@ TableName = Annotated[
     typer.Option(
         "--table", help="leaderboard, pairs, groups, ablation, budgets, parameters or utility"
     ),
-]
-GroupName = Annotated[
-    str, typer.Option("--group", help="cross, within, or two groups as synthetic:real")
 ]
 SharedPairs = Annotated[
     str, typer.Option("--pairs", help="SRC:TGT[,SRC:TGT]; by default those that the rows share")
