@@ -17,10 +17,12 @@ from xbench.analysis.leaderboard import board_of, ranked, ranking_of
 from xbench.analysis.results import Results
 from xbench.analysis.rows import Row
 from xbench.core.errors import UserError
-from xbench.core.pairs import FLOOR
+from xbench.core.pairs import EXPECTED, FLOOR
 from xbench.core.settings import name_of
 from xbench.metrics.base import METRICS, Metric
 
+#: References that take no part in the scale of colours.
+BOUNDS = (FLOOR, EXPECTED)
 #: Inches of a panel.
 SIDE = 1.3
 
@@ -43,8 +45,8 @@ def pairs(
     tables = {label: _table(rows[label], metric) for label in shown}
     # Of few images the floor has no distances: an empty panel says nothing.
     tables = {n: table for n, table in tables.items() if table.notna().any(axis=None)} or tables
-    # The floor differs so much that, with it, all other rows would have one colour.
-    others = [table for label, table in tables.items() if name_of(label) != FLOOR]
+    # These differ so much that, with them, all other rows would have one colour.
+    others = [table for label, table in tables.items() if name_of(label) not in BOUNDS]
     finite = np.concatenate([table.to_numpy().ravel() for table in others or tables.values()])
     finite = finite[np.isfinite(finite)]
     if not len(finite):
