@@ -35,7 +35,7 @@ def samples(
     *,
     difference: bool = False,
 ) -> Path:
-    """Source, every method's translation, and the true target, one line per pair and view.
+    """Source, translations, and the true target, one line per pair and view.
 
     By default a pair into each domain, and the best `BEST` plain rows (others where none is plain)
     without references. The 8-bit strips are shown.
