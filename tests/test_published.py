@@ -8,6 +8,7 @@ import pytest
 from xbench import report
 from xbench.analysis.identifying import identifying
 from xbench.records.folders import profile_folders
+from xbench.records.provenance import code_state
 from xbench.records.schema import Finished
 from xbench.records.store import Store, UtilityStore
 
@@ -24,6 +25,13 @@ PICTURES = re.compile(
 
 def records(folder: Path) -> list[Finished]:
     return [*Store(folder).records(), *UtilityStore(folder).records()]
+
+
+@pytest.mark.skipif(not (RESULTS.parent / ".git").exists(), reason="this is no checkout")
+def test_a_record_made_in_a_checkout_names_its_commit() -> None:
+    state = code_state()
+    assert re.fullmatch("[0-9a-f]{40}", state["commit"])
+    assert state["dirty"] in (True, False)
 
 
 def test_the_tree_is_small() -> None:

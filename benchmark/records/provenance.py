@@ -35,12 +35,12 @@ def provenance(device: str) -> dict[str, Any]:
 
 def code_state() -> dict[str, Any]:
     """Commit of xbench's own checkout, if it runs from one, and whether its code was changed."""
-    source = Path(__file__).resolve().parent
-    if not (source.parent / ".git").exists():
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
     try:
-        commit = _git(source, "rev-parse", "HEAD").strip()
-        changes = _git(source.parent, "status", "--porcelain", "--", *CODE)
+        commit = _git(root, "rev-parse", "HEAD").strip()
+        changes = _git(root, "status", "--porcelain", "--", *CODE)
         return {"commit": commit, "dirty": bool(changes)}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
