@@ -147,13 +147,15 @@ def _label(
     heights: Mapping[str, float],
 ) -> None:
     """Names beside points, and of the lines."""
-    end = axes.get_xlim()[1]
+    ends = axes.get_xlim()
     for name, height in heights.items():
+        # Its line may lie near that of the source.
+        left = name == AUGMENTED
         axes.annotate(
-            *(name, (end, height)),
-            xytext=(-2, 1),
+            *(name, (ends[not left], height)),
+            xytext=(2 if left else -2, 1),
             textcoords="offset points",
-            ha="right",
+            ha="left" if left else "right",
             va="bottom",
             fontsize=5.5,
             color="0.4",
