@@ -25,6 +25,21 @@ class Result:
 Xbench = Callable[..., Result]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Give the whole suite all cores, and a few files this process, which starts sooner.
+
+    Plain `pytest` is `pytest -n auto --dist loadfile`, where pytest-xdist is. Files, `-m gpu` and
+    `--benchmark-enable` stay in one process; `-n` says otherwise.
+    """
+    option = config.option
+    alone = any(".py" in name for name in config.args) or option.markexpr == "gpu"
+    alone = alone or getattr(option, "benchmark_enable", False)
+    worker = hasattr(config, "workerinput")
+    if getattr(option, "numprocesses", 0) is None and not (alone or worker or option.usepdb):
+        option.numprocesses, option.dist = "auto", "loadfile"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _world(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[None]:
     """One cache folder for the session: the smoke phantom is rendered once."""

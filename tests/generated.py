@@ -11,9 +11,11 @@ from pathlib import Path
 def same(page: Path, name: str, text: str) -> bool:
     """Whether the block `<!-- name -->` … `<!-- end -->` of a page has this text."""
     block = re.compile(rf"(<!-- {re.escape(name)} -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
-    before = page.read_text()
-    if os.environ.get("XBENCH_REWRITE") == "1":
-        page.write_text(block.sub(lambda found: found[1] + text + found[3], before))
-        return True
+    before = page.read_text("utf-8")
     found = block.search(before)
-    return found is not None and found[2] == text
+    if found is None:
+        return False
+    if os.environ.get("XBENCH_REWRITE") == "1":
+        page.write_text(before[: found.start(2)] + text + before[found.end(2) :], "utf-8")
+        return True
+    return found[2] == text

@@ -1,6 +1,6 @@
-"""What differs from the official code stands in `methods/README.md`, all of it and with a reason.
+"""What differs from the official code stands on a page, all of it and with a reason.
 
-`XBENCH_REWRITE=1 pytest tests/test_official.py` writes the tables of that page anew.
+`XBENCH_REWRITE=1 pytest tests/test_official.py` writes `methods/official/README.md` anew.
 """
 
 import json
@@ -16,7 +16,7 @@ from xbench.methods import official, registry
 from xbench.methods.base import Method, MethodConfig, setting
 from xbench.methods.official import Official, Ours, sheet
 
-README = Path(__file__).parents[1] / "methods" / "README.md"
+README = Path(__file__).parents[1] / "methods" / "official" / "README.md"
 same = runpy.run_path(str(Path(__file__).with_name("generated.py")))["same"]
 TRAINED = {
     name: method

@@ -152,7 +152,7 @@ class Registry(Generic[T]):
             raise UserError(
                 f"{self.kind} '{name}' is not complete",
                 f"expected: it defines {', '.join(sorted(cls.__abstractmethods__))}",
-                "see the README, 'Plug-ins'",
+                self.fix,
             )
         if "name" not in vars(cls):
             # A parent's name will not do: a child of MedShift is another method.

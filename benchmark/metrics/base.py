@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import cleandoc
 from typing import Any, Literal, Protocol, TypeVar
 
 from xbench.core import outside
@@ -58,6 +59,7 @@ class Metric:
         label: how tables and plots head the column.
         identity: definition and version; two identities never share a table.
         about: one line for the user.
+        definition: how it is computed, for the page of metrics.
         kind: what the function is given.
         against: what outputs are compared with: what they were made of (`source`), images of the
             target domain, the aligned target image or, without alignment, the source (`anatomy`),
@@ -88,6 +90,7 @@ class Metric:
     label: str
     identity: str
     about: str
+    definition: str = ""
     kind: Kind = "per image"
     against: Against = "target"
     space: SpaceName = "pixels"
@@ -189,7 +192,8 @@ def metric(
             '''Mean absolute difference from the true target.'''
             return (output - target).abs().mean(dim=(1, 2, 3))
 
-    The first line of the docstring explains the column. Arguments are those of `Metric`, and:
+    The first line of the docstring explains the column, the rest defines it. Arguments are those
+    of `Metric`, and:
 
     Args:
         name: of the column in CSV files; the function's by default.
@@ -202,12 +206,13 @@ def metric(
 
     def add(function: FunctionT) -> FunctionT:
         called = name or str(getattr(function, "__name__", ""))
-        about = (function.__doc__ or "").strip().splitlines()
+        about, _, definition = cleandoc(function.__doc__ or "").partition("\n")
         declared = Metric(
             name=called,
             label=label,
             identity=identity or f"{called}-{version or _version(function)}",
-            about=about[0] if about else "A metric of a plug-in.",
+            about=about or "A metric of a plug-in.",
+            definition=" ".join(definition.split()),
             kind=kind,
             against=against,
             space=space,

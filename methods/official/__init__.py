@@ -2,7 +2,7 @@
 
 One dictionary per method, in the file of its family: `Official(value, source)` with a reason for
 each group of profiles where ours differs, or `Ours(why)` for a setting that the official code does
-not have. `tests/test_official.py` finds what is missing and writes the tables of the README.
+not have. `tests/test_official.py` finds what is missing and writes the tables of the page.
 """
 
 from xbench.core.profiles import Profile
