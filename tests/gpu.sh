@@ -47,7 +47,7 @@ if [ -n "$REHEARSE" ]; then
   chosen=(-k "(medshift or cyclegan or histogram or halved or metrics or features) and not two_proc")
 else
   unset XBENCH_GPU_REHEARSAL
-  total=470 a=30 b=110 c=110 d=210 e=10
+  total=470 a=30 b=110 c=140 d=180 e=10
   chosen=()
 fi
 for limit in total a b c d e; do printf -v "$limit" %d $((${!limit} * ${PATIENCE:-1})); done

@@ -166,7 +166,7 @@ def test_a_driver_that_is_too_old_is_named(xbench: Xbench, monkeypatch: pytest.M
 
 
 def test_a_gpu_without_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xbench.methods.training import has_bfloat16
+    from xbench.core.compute import has_bfloat16
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert not has_bfloat16(torch.device("cuda"))
