@@ -7,7 +7,7 @@
 #
 #   a  what the machine is: driver, torch, memory, measured peaks of matrix products → machine.json
 #   b  `pytest -m gpu` (tests/test_gpu.py)                                           → tests.xml
-#   c  timings as ratios (tests/benchmarks/gpu_timings.py)                           → timings.json
+#   c  timings as ratios, forms of networks too (tests/benchmarks/gpu_timings.py)    → timings.json
 #   d  MedShift, the diffusion model and CycleGAN on one pair at `standard` for a fixed time each,
 #      with budgets from c's timings (tests/benchmarks/gpu_runs.py)           → runs.json, results/
 #   e  the page (tests/gpu_report.py)                                                → gpu.md

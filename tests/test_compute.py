@@ -3,8 +3,10 @@
 No GPU is needed: what only a GPU does by itself is asked for, and cards are made up.
 """
 
+import copy
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,8 @@ from xbench.datasets.base import Images
 from xbench.datasets.resident import Resident, resident
 from xbench.harness import batches, verify
 from xbench.harness.translation import translate
-from xbench.methods import registry
-from xbench.methods.base import Method
+from xbench.methods import registry, training
+from xbench.methods.base import Log
 from xbench.methods.identity import Identity
 from xbench.methods.medshift import FlowLearner
 from xbench.plugins.conformance.bench import DOMAINS, PAIRS, Bench
@@ -68,11 +70,10 @@ def test_one_sweep_computes_alike(xbench: Xbench) -> None:
 def test_records_tell_how_networks_computed_and_keys_do_not(
     xbench: Xbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "BACKEND", "eager")  # making code takes a compiler, and minutes
-    given = settings(precision="bfloat16", channels_last="on", compile="on", batch=5)
+    given = settings(precision="bfloat16", channels_last="on", batch=5)
     assert xbench(*RUN, *given).code == 0
     (path,) = Path("runs").rglob("records/medshift*/*/*.json")
-    found = {"precision": "bfloat16", "compile": "net", "channels_last": "on"}
+    found = {"precision": "bfloat16", "compile": "off", "channels_last": "on"}
     trained = {f"training {name}": value for name, value in found.items()}
     assert json.loads(path.read_text())["provenance"]["compute"] == {**found, **trained}
     plan = json.loads(xbench(*RUN, "--dry-run", "--json").out)
@@ -107,8 +108,8 @@ def test_by_default_a_cpu_computes_as_ever_and_older_records_are_verified(
     assert translation(xbench("verify", path, "--json"))["outcome"] == "same"
 
 
-def trained(name: str, folder: Path, **given: Any) -> tuple[Method, dict[str, Tensor]]:
-    """A method after two steps under some settings, and its weights."""
+def trained(name: str, folder: Path, **given: Any) -> dict[str, Tensor]:
+    """The weights of a method after two steps under some settings."""
     bench = Bench(registry.get(name), get_profile("smoke"), CPU)
     method = bench.make()
     method.computing = Compute(**given)
@@ -118,7 +119,7 @@ def trained(name: str, folder: Path, **given: Any) -> tuple[Method, dict[str, Te
     log = one.fit(bench.visible(DOMAINS), 2 * batch, 0, folder, lambda *_: None)
     one.save(folder)
     assert log.compute["precision"] == "float32"
-    return method, load_file(folder / "weights.safetensors")
+    return load_file(folder / "weights.safetensors")
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -129,8 +130,8 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     "name", ["medshift", "cyclegan", "hierarchyflow", "stargan", "dsbm", "contourdiff"]
 )
 def test_images_on_the_device_train_the_same_weights(name: str, tmp_path: Path) -> None:
-    _, plain = trained(name, tmp_path / "plain")
-    _, near = trained(name, tmp_path / "near", resident="on")
+    plain = trained(name, tmp_path / "plain")
+    near = trained(name, tmp_path / "near", resident="on")
     assert equal(plain, near)
 
 
@@ -166,23 +167,102 @@ def test_images_of_other_values_stay_where_they_are() -> None:
     assert resident([Images([pixels])], wanted, CPU) is not None
 
 
+class Line(training.Learner):
+    """Fits a small network to points."""
+
+    batch = 4
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 1, 3, padding=1))
+        self.networks: dict[str, nn.Module] = {"net": net}
+        self.averages: dict[str, nn.Module] = {"net": copy.deepcopy(net)}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "net": torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
+        }
+
+    def draw(self, generator: torch.Generator) -> training.Batch:
+        return {"x": torch.randn(self.batch, 1, 6, 6, generator=generator)}
+
+    def losses(self, batch: training.Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        yield "net", {"loss": (self.networks["net"](batch["x"]) - 1).square().mean()}
+
+
+def line(folder: Path, steps: int = 6, **given: Any) -> tuple[dict[str, Tensor], Log]:
+    """The averaged weights after some steps under some settings, and the log."""
+    folder.mkdir(exist_ok=True)
+    learner, log = training.train(
+        Line,
+        images=steps * Line.batch,
+        seed=0,
+        device=CPU,
+        checkpoint=folder,
+        progress=lambda *_: None,
+        settings=Compute(**given),
+    )
+    return learner.averages["net"].state_dict(), log
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("no compiler here\nmore")
+
+
 def test_what_cannot_be_compiled_runs_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("no compiler here\nmore")
-
+    plain, _ = line(tmp_path / "plain")
     monkeypatch.setattr(forms, "BACKEND", broken)
-    _, plain = trained("medshift", tmp_path / "plain")
     words = r"torch.compile failed for net \(.*\); going on without \(--set compute.compile=off"
     with pytest.warns(UserWarning, match=words):
-        method, same = trained("medshift", tmp_path / "same", compile="on")
+        same, log = line(tmp_path / "same", compile="on")
     # The step that was tried left nothing behind.
     assert equal(plain, same)
-    pixels = np.zeros((2, 32, 32), np.uint16)
-    with pytest.warns(UserWarning, match=words):
-        translate(method, Images([pixels]), ["a", "b"], *DOMAINS[:1], DOMAINS[1:2], seed=0, batch=2)
-    assert method.form == Form()
+    assert log.compute == {"precision": "float32", "compile": "off", "channels_last": "off"}
+
+
+@pytest.mark.parametrize("given", [{"compile": "on"}, {"channels_last": "on"}])
+def test_another_form_trains_the_same_up_to_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    """What torch.compile traces is run as it is: making code takes a compiler, and longer."""
+    monkeypatch.setattr(forms, "BACKEND", "eager")
+    plain, _ = line(tmp_path / "plain")
+    other, log = line(tmp_path / "other", **given)
+    ((name, _),) = given.items()
+    assert log.compute[name] == {"compile": "net", "channels_last": "on"}[name]
+    for key, value in plain.items():
+        torch.testing.assert_close(other[key], value)
+
+
+class Little(Identity):
+    """One small network, which adds nothing."""
+
+    net: nn.Module
+
+    def busy_networks(self) -> dict[str, nn.Module]:
+        return {"net": self.net}
+
+    def translate(self, images: Tensor, *arguments: Any, **more: Any) -> Tensor:
+        with torch.inference_mode():
+            return images + 0 * self.net(images)
+
+
+@pytest.mark.parametrize("backend", ["eager", broken])
+def test_networks_that_translate_are_compiled_if_they_can_be(
+    monkeypatch: pytest.MonkeyPatch, backend: Any
+) -> None:
+    """Five images, two at once: the last one alone is not worth another compilation."""
+    monkeypatch.setattr(forms, "BACKEND", backend)
+    pixels = np.arange(5 * 16, dtype=np.uint16).reshape(5, 4, 4)
+    method = Little(Identity.Config(), ("a", "b"), 4, CPU)
+    method.net, method.computing = nn.Conv2d(1, 1, 3, padding=1), Compute(compile="on")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = translate(method, Images([pixels]), list("vwxyz"), "a", ["b"], seed=0, batch=2)
+    assert np.array_equal(made["b"], pixels)
+    assert method.form == Form(compiled=("net",) if backend == "eager" else ())
+    assert any("torch.compile failed" in str(w.message) for w in said) == (backend == broken)
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a compiler for C++")

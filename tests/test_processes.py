@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 Xbench = Callable[..., Any]
 
 ARGUMENTS = (
-    *("run", "--method", "medshift,sdedit,histogram", "--profile", "smoke"),
-    *("--pairs", "synthetic_low:real_normal,synthetic_low:real_low"),
-    *("--set", "budget.images=64", "--device", "cpu"),
+    *("run", "--method", "medshift,sdedit", "--profile", "smoke"),
+    *("--pairs", "synthetic_low:real_normal"),
+    *("--set", "budget.images=32", "--device", "cpu"),
 )
 #: Grey levels of 65535 by which a pixel may change with the batch that it is translated in.
 ROUNDING = 2

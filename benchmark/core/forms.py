@@ -51,12 +51,15 @@ class Form(NamedTuple):
 
 def give(nets: Networks, form: Form) -> None:
     """Give networks a form; what they compute stays the same up to rounding."""
+    if form.compiled:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
+        # It makes no more than a few versions of a function, and all networks share some.
+        torch.compiler.reset()
     layout = torch.channels_last if form.channels_last else torch.contiguous_format
     for name, net in nets.items():
         net.to(memory_format=layout)
         net._compiled_call_impl = None
         if name in form.compiled:
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
             net.compile(backend=BACKEND)
 
 

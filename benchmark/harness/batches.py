@@ -91,7 +91,7 @@ def in_batches(
     if not method.any_size:
         boxes = [Box(0, 0, *images[0].shape[1:])] * len(images)
     made: dict[Key, Pixels] = {}
-    batch, room = method.computing.batch or method.at_once or batch, room_of(method)
+    batch, room = method.at_once or method.computing.batch or batch, room_of(method)
     todo = _alike(boxes)
     while todo:
         rows = todo[0][:batch]
