@@ -57,13 +57,13 @@ def settle(
     identity = ["train", batch, *forms.identity(networks)]
     trial = Trial(step, device, names, identity, worth=left >= WORTH)
     if forms.asked(compute, names) == Form() and not forms.open_questions(compute, trial):
+        lay_out(optimizers)  # a checkpoint may come from another form
         return Form()
     turn = processes.first_before_others(device) if together else nullcontext()
     with turn, untouched(networks, averages, optimizers):
         form = forms.settle(networks, compute, trial)
     forms.give(averages, Form(form.channels_last))
-    for optimizer in optimizers.values():
-        lay_out(optimizer)
+    lay_out(optimizers)
     return form
 
 
@@ -81,9 +81,11 @@ def untouched(*kinds: Parts) -> Iterator[None]:
                 parts[name].load_state_dict(state)
 
 
-def lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Lay the moments of an optimiser out as its weights, which its fused form asks for."""
-    for weight, state in optimizer.state.items():
-        for name, value in state.items():
-            if torch.is_tensor(value) and value.shape == weight.shape and value.ndim == 4:
-                state[name] = torch.empty_like(weight).copy_(value)
+def lay_out(optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Lay the moments of optimisers out as their weights, which their fused form asks for."""
+    for optimizer in optimizers.values():
+        for weight, state in optimizer.state.items():
+            for name, value in state.items():
+                same = torch.is_tensor(value) and value.shape == weight.shape
+                if same and value.stride() != weight.stride():
+                    state[name] = torch.empty_like(weight).copy_(value)

@@ -44,7 +44,7 @@ failed=0
 if [ -n "$REHEARSE" ]; then
   export XBENCH_GPU_REHEARSAL=1 OMP_NUM_THREADS=1
   total=170 a=30 b=60 c=55 d=80 e=5
-  chosen=(-k "(medshift or cyclegan or histogram or halved or metrics or features) and not two_proc")
+  chosen=(-k "(medshift or cyclegan or histogram or halved or grows or same_values or metrics or features) and not two_proc")
 else
   unset XBENCH_GPU_REHEARSAL
   total=470 a=30 b=110 c=140 d=180 e=10

@@ -5,6 +5,7 @@ No GPU is needed: what only a GPU does by itself is asked for, and cards are mad
 
 import copy
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -189,16 +190,25 @@ class Line(training.Learner):
         yield "net", {"loss": (self.networks["net"](batch["x"]) - 1).square().mean()}
 
 
-def line(folder: Path, steps: int = 6, **given: Any) -> tuple[dict[str, Tensor], Log]:
-    """The averaged weights after some steps under some settings, and the log."""
+class Killed(Exception):
+    pass
+
+
+def line(folder: Path, kill: int = 0, **given: Any) -> tuple[dict[str, Tensor], Log]:
+    """The averaged weights after six steps under some settings, and the log."""
+
+    def progress(step: int, *_: object) -> None:
+        if step == kill:
+            raise Killed
+
     folder.mkdir(exist_ok=True)
     learner, log = training.train(
         Line,
-        images=steps * Line.batch,
+        images=6 * Line.batch,
         seed=0,
         device=CPU,
         checkpoint=folder,
-        progress=lambda *_: None,
+        progress=progress,
         settings=Compute(**given),
     )
     return learner.averages["net"].state_dict(), log
@@ -235,6 +245,22 @@ def test_another_form_trains_the_same_up_to_rounding(
         torch.testing.assert_close(other[key], value)
 
 
+@pytest.mark.parametrize("order", [("on", "off"), ("off", "on")])
+def test_a_training_goes_on_in_another_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    """The moments of its optimiser lie otherwise in memory, and are moved."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", 0)
+    plain, _ = line(tmp_path / "plain")
+    with pytest.raises(Killed):
+        line(tmp_path / "killed", kill=4, channels_last=order[0])
+    assert (tmp_path / "killed" / "checkpoint.pt").exists()
+    other, _ = line(tmp_path / "killed", channels_last=order[1])
+    for key, value in plain.items():
+        torch.testing.assert_close(other[key], value)
+
+
 class Little(Identity):
     """One small network, which adds nothing."""
 
@@ -265,7 +291,10 @@ def test_networks_that_translate_are_compiled_if_they_can_be(
     assert any("torch.compile failed" in str(w.message) for w in said) == (backend == broken)
 
 
-@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a compiler for C++")
+@pytest.mark.skipif(
+    "XBENCH_REHEARSAL" not in os.environ or not shutil.which("c++"),
+    reason="compiles C++ for half a minute; set XBENCH_REHEARSAL=1",
+)
 def test_compiled_networks_compute_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

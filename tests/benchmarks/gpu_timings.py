@@ -248,7 +248,7 @@ def train_medshift(sheet: Sheet, data: Data) -> None:
 
     def took(form: Form) -> float:
         forms.give(learner.averages, Form(form.channels_last))
-        settling.lay_out(learner.optimizers["net"])
+        settling.lay_out(learner.optimizers)
         return step_seconds(learner, STEPS)
 
     ours = in_all_forms(sheet, "train", learner.networks, took)
