@@ -54,8 +54,13 @@ def settle(
         for name, net in networks.items()
         if name not in eager and any(id(weight) in moved for weight in net.parameters())
     ]
+
+    def work() -> None:
+        lay_out(optimizers)
+        step()
+
     identity = ["train", batch, *forms.identity(networks)]
-    trial = Trial(step, device, names, identity, worth=left >= WORTH)
+    trial = Trial(work, device, names, identity, worth=left >= WORTH)
     if forms.asked(compute, names) == Form() and not forms.open_questions(compute, trial):
         lay_out(optimizers)  # a checkpoint may come from another form
         return Form()

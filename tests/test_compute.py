@@ -245,6 +245,27 @@ def test_another_form_trains_the_same_up_to_rounding(
         torch.testing.assert_close(other[key], value)
 
 
+@pytest.mark.parametrize("margin", [2.0, -100.0])
+def test_a_measurement_leaves_nothing_behind(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, margin: float
+) -> None:
+    """As a GPU measures: no form is fast enough, or each is."""
+    plain, _ = line(tmp_path / "plain")
+    monkeypatch.setattr(forms, "BACKEND", "eager")
+    monkeypatch.setattr(forms, "MARGIN", margin)
+    monkeypatch.setattr(forms, "open_questions", lambda *_: ["channels_last", "compile"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Card X")
+    other, log = line(tmp_path / "measured")
+    assert (log.compute["compile"], log.compute["channels_last"]) == (
+        ("off", "off") if margin > 0 else ("net", "on")
+    )
+    assert list((home / "compute").iterdir())
+    for key, value in plain.items():
+        if margin > 0:
+            assert torch.equal(other[key], value)
+        torch.testing.assert_close(other[key], value)
+
+
 @pytest.mark.parametrize("order", [("on", "off"), ("off", "on")])
 def test_a_training_goes_on_in_another_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
@@ -436,7 +457,7 @@ def test_bfloat16_is_refused_where_a_gpu_lacks_it(monkeypatch: pytest.MonkeyPatc
 
 
 PLUGIN = """
-from pathlib import Path
+import os
 
 import torch
 from xbench.methods.identity import Identity
@@ -447,7 +468,7 @@ class Full(Identity):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
 
     def translate(self, images, source, target, *, generators):
-        if source == "real_low" and Path("broken").exists():
+        if source == "real_low" and "NO_CARD" in os.environ:
             raise self.error
         return images.clone()
 
@@ -458,10 +479,12 @@ class Lost(Full):
 """
 
 
-def test_what_a_card_cannot_do_is_recorded_and_resumed(xbench: Xbench) -> None:
+def test_what_a_card_cannot_do_is_recorded_and_resumed(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two units one has failed, the other is done; later the one is done, too."""
     Path("card.py").write_text(PLUGIN)
-    Path("broken").touch()
+    monkeypatch.setenv("NO_CARD", "1")
     pairs = "synthetic_low:real_normal,real_low:real_normal"
     methods = "card.py:Full,card.py:Lost"
     command = ("run", "--method", methods, "--profile", "smoke", "--pairs", pairs)
@@ -473,7 +496,7 @@ def test_what_a_card_cannot_do_is_recorded_and_resumed(xbench: Xbench) -> None:
         (failure,) = Path("runs").rglob(f"failed/{name}/*/*.json")
         assert words in json.loads(failure.read_text())["traceback"]
         assert len(list(Path("runs").rglob(f"records/{name}/*/*.json"))) == 1
-    Path("broken").unlink()
+    monkeypatch.delenv("NO_CARD")
     assert xbench(*command, "--retry-failed").code == 0
     for name in ("full", "lost"):
         assert len(list(Path("runs").rglob(f"records/{name}/*/*.json"))) == 2

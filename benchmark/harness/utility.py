@@ -228,7 +228,8 @@ class UtilityRunner(Blocks):
                 undisturbed(),
             ):
                 sample = samples(images, labels.train)
-                net = learn(sample, steps, seed, self.device, Path(folder), progress)
+                place, compute = Path(folder), self.plan.compute
+                net = learn(sample, steps, seed, self.device, place, progress, compute)
                 found.append(predict(net, test, tested))
             values.append(measure(found[-1], tested, mm))
         masks = bits(found[0], len(test), size)

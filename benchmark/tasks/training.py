@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xbench.core.compute import Compute
 from xbench.core.hashing import seed_from
 from xbench.datasets.base import Images
 from xbench.datasets.labels import Labels
@@ -180,8 +181,9 @@ def learn(
     device: torch.device,
     checkpoint: Path,
     progress: TrainProgress,
+    settings: Compute | None = None,
 ) -> TaskNet:
-    """Train a network; the same seed gives the same weights."""
+    """Train a network, computed as the settings say; the same seed gives the same weights."""
     learner, _ = train(
         lambda: TaskLearner(known, seed, device),
         images=steps * BATCH,
@@ -190,6 +192,7 @@ def learn(
         checkpoint=checkpoint,
         progress=progress,
         alone=True,
+        settings=settings,
     )
     net = learner.averages["net"].eval()
     assert isinstance(net, TaskNet)

@@ -376,6 +376,7 @@ def main(path: Path) -> int:
     """All parts, what step d needs first; 1 if one failed."""
     if REHEARSAL:  # compiling for a CPU takes minutes, and needs a compiler for C++
         forms.BACKEND = "aot_eager"
+    training.CHECKPOINT_SECONDS = float("inf")  # nothing is resumed, however slow the machine
     training.CURVE_POINTS = 1  # a real training, too, looks at its losses only now and then
     sheet = Sheet(path)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as a run does
