@@ -9,7 +9,8 @@
   in [0, 1];
   `folder_labels` reads the masks, landmarks and angles in `labels/`.
   `patients` finds ids that may tell who a patient is, `pseudonyms` hashes ids.
-- Looking at images: `quality` finds faulty ones with `similarity`, `stats` measures domains.
+- Looking at images: `quality` finds faulty ones with `similarity` and `duplicates`, `stats`
+  measures domains.
 - `export` writes any data set as a folder of PNG files.
 - `phantom/` generates heads; `ct/` reads real ones from CT volumes; `importers/` downloads public
   data sets.

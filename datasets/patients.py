@@ -13,24 +13,24 @@ from xbench.core.text import visible
 #: Words that name images and what they show, and nobody.
 _ORDINARY = """
 abdomen acq acquisition adult after air ankle ant anterior aorta ap arm arteries artery augmented
-axial back base baseline before bone bones brain bright cardiac case cases center centre chest
-child clean control copy coronal covid covid-19 cr cranium crop cropped ct cxr dark data dataset
-day dcm dental detector dicom digital domain drr dsa dx edge elbow empty exam example exposure
-face fake female file final finding foot fracture frame frames front frontal full gen generated
-gray grey group hand head heads healthy heart high hip hospital human id im image images img imgs
-implant index input inverted jpeg jpg knee kopf kv label lao lat lateral left leg level lossless
-low lower lung lungs male mandible mask masks max mean medium metal mid middle min mix mixed model
-mono monochrome motion mouse mr mri neck negative new noise noisy normal npy number object oblique
-old orig original output overexposed pa page paired pano part pat patch patient patients pelvis
-person phantom photo pic pics picture pictures pid plane pneumonia png pos positive post posterior
-pre proc processed projection quality quick random rao raw real rec recon reference region
-registered repeat resized result right roi rot rotated row run sagittal sample samples scaled scan
-scans scene schaedel schädel second section seed seg segment segmentation sensor sequence series
-set shoulder side sim simulated single size skull skulls slice small soft source spine split
-standard step stud study subj subject subjects syn synth synthetic target teeth test tests thigh
-third thorax thumb tibia tif tiff time tissue tooth top train training translated transverse true
-tuberculosis tumor tumour type uid underexposed unknown upper val validation value version vessel
-vessels view views visit vol volume white window wrist xray xrays
+axial back base baseline before bone bones brain bright caldwell cardiac case cases center centre
+chest child clean control copy coronal covid covid-19 cr cranium crop cropped ct cxr dark data
+dataset day dcm dental detector dicom digital domain drr dsa dx edge elbow empty exam example
+exposure face fake female file final finding foot fracture frame frames front frontal full gen
+generated gray grey group hand head heads healthy heart high hip hospital human id im image images
+img imgs implant index input inverted jpeg jpg knee kopf kv label lao lat lateral left leg level
+lossless low lower lung lungs male mandible mask masks max mean medium metal mid middle min mix
+mixed model mono monochrome motion mouse mr mri neck negative new noise noisy normal npy number
+object obl oblique old orig original output overexposed pa page paired pano part pat patch patient
+patients pelvis person phantom photo pic pics picture pictures pid plane pneumonia png pos positive
+post posterior pre proc processed projection quality quick random rao raw real rec recon reference
+region registered repeat resized result right roi rot rotated row run sagittal sample samples
+scaled scan scans scene schaedel schädel second section seed seg segment segmentation sensor
+sequence series set shoulder side sim simulated single size skull skulls slice small soft source
+spine split standard step stud study subj subject subjects syn synth synthetic target teeth test
+tests thigh third thorax thumb tibia tif tiff time tissue tooth top towne train training translated
+transverse true tuberculosis tumor tumour type uid underexposed unknown upper val validation value
+version vessel vessels view views visit vol volume waters white window wrist xray xrays
 """
 ORDINARY = frozenset(_ORDINARY.split())
 #: Words before numbers of patients, by which shorter ones are known.

@@ -9,7 +9,7 @@ import numpy as np
 
 from xbench.core.errors import UserError
 from xbench.core.profiles import PROFILES, get_profile
-from xbench.datasets import similarity
+from xbench.datasets import duplicates, similarity
 from xbench.datasets.base import Dataset, Progress, Split
 from xbench.datasets.decode import Undecodable
 from xbench.datasets.facts import Loaded, Seen, files, is_empty, look_at, names, thumbnails
@@ -32,15 +32,6 @@ from xbench.datasets.problems import (
 
 #: Threads that decode: Pillow and zlib release Python's lock.
 THREADS = 2
-#: Duplicates differ in at most so many of 64 hash bits, and their details correlate at least so.
-#: Measured on the phantom: copies (JPEG, quality 75 and more) 2 bits and .91 to 1, distinct views
-#: down to 0 bits, but at most .85. Small copies (from a quarter of the side on): of their coarse
-#: details .95 to 1, distinct views at most .89.
-HASH_BITS, DUPLICATE = 8, 0.95
-#: More sets of equal images than this are one problem.
-MANY = 5
-#: Sides of thumbnails are below this share of those of their originals.
-THUMBNAIL = 0.67
 #: Of a domain, so many images say what its polarity is.
 VOTERS = 200
 #: Largest ratio of the brightest greys of two bit depths in a domain.
@@ -91,7 +82,7 @@ def check(
     filled = {name: [s for s in seen if not is_empty(s)] for name, seen in domains.items()}
     for domain, seen in filled.items():
         problems += _inverted(domain, seen)
-        problems += _duplicates(domain, seen)
+        problems += duplicates.find(domain, seen)
     problems += _polarity(filled, say)
     problems += _copies(filled)
     if aligned:
@@ -259,55 +250,6 @@ def _depths(domain: str, seen: Sequence[Seen]) -> Iterator[Problem]:
     yield problem("bit depths", domain, note, fix=fix)
 
 
-def _duplicates(domain: str, seen: list[Seen]) -> Iterator[Problem]:
-    """One problem for each set of equal images, or one for all of very many."""
-    if len(seen) < 2:
-        return
-    small = thumbnails(seen)
-    pairs = similarity.near_pairs(similarity.perceptual_hashes(small), HASH_BITS)
-    details, coarse = similarity.details(small), similarity.details(similarity.blurred(small))
-    sides = np.array([s.side for s in seen])[pairs]
-    # A small copy has lost the finest details.
-    resized = sides.min(axis=1) < THUMBNAIL * sides.max(axis=1)
-    links = [np.empty((0, 2), np.intp)]
-    for described, own in ((details, pairs[~resized]), (coarse, pairs[resized])):
-        for some in np.array_split(own, len(own) // 4096 + 1):
-            alike = (described[some[:, 0]] * described[some[:, 1]]).sum(axis=1) >= DUPLICATE
-            links += [p[None] for p in some[alike] if not _are_exposures(seen[p[0]], seen[p[1]])]
-    sets: dict[int, list[Seen]] = {}
-    labels = similarity.clusters(len(seen), np.concatenate(links))
-    for label, one in zip(labels.tolist(), seen, strict=True):
-        sets.setdefault(label, []).append(one)
-    found: dict[str, list[list[Seen]]] = {}
-    for same in sets.values():
-        if len(same) > 1:
-            check = "leakage" if len(set(map(_split, same))) > 1 else "duplicates"
-            found.setdefault(check, []).append(same)
-    for check, alike in found.items():
-        for group in alike if len(alike) <= MANY else [[s for same in alike for s in same]]:
-            splits = " and ".join(sorted(set(map(_split, group))))
-            many = f"{len(alike)} images are there more than once, in {splits}"
-            what = many if len(alike) > MANY else f"the same image in {splits}"
-            fix = "move small copies (thumbnails) out of the folder" if _sizes(alike) else ""
-            yield problem(check, domain, f"{what}: {names(group)}", files(group), fix)
-
-
-def _sizes(alike: list[list[Seen]]) -> bool:
-    """Whether most of the equal images differ in size."""
-    small = [min(s.side for s in same) < THUMBNAIL * max(s.side for s in same) for same in alike]
-    return sum(small) > len(small) / 2
-
-
-def _split(seen: Seen) -> str:
-    """The split of an image; that of the first exposures if it is a second exposure."""
-    return seen.item.split.removesuffix("_repeat")
-
-
-def _are_exposures(one: Seen, other: Seen) -> bool:
-    """Whether one of two images is a second exposure in the split of the other."""
-    return one.item.split != other.item.split and _split(one) == _split(other)
-
-
 def _copies(domains: _Domains) -> Iterator[Problem]:
     """Images that two domains share, pixel by pixel."""
     for (one, ours), (other, theirs) in combinations(domains.items(), 2):
@@ -336,11 +278,11 @@ def _alignment(domains: _Domains) -> Iterator[Problem]:
         shared = sorted(views[one].keys() & views[other].keys())
         if len(shared) < LEAST_VIEWS:
             continue
-        edges = [
-            similarity.edges(thumbnails([views[domain][name] for name in shared]))
+        outlines = [
+            similarity.outlines(thumbnails([views[domain][name] for name in shared]))
             for domain in (one, other)
         ]
-        wrong = similarity.misaligned(*edges)
+        wrong = similarity.misaligned(*outlines)
         if wrong is None:
             unaligned.append((one, other))
             continue

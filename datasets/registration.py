@@ -65,13 +65,36 @@ def extremes(
 
 def scaled(image: Grey, scale: float) -> Array:
     """A square image enlarged about its centre, NaN where it has no pixels."""
-    side = len(image)
+    return laid(image, Place(1, scale, 0, 0))
+
+
+def laid(moving: Grey, where: Place) -> Array:
+    """A square image at its place over another, NaN where it has no pixels."""
+    side = len(moving)
     centre = (side - 1) / 2
-    offset = centre - centre / scale
+    offset = [centre - (centre + shift * side) / where.scale for shift in (where.down, where.right)]
     out: Array = ndimage.affine_transform(
-        image.astype(np.float64), [1 / scale] * 2, offset, order=1, cval=np.nan
+        moving.astype(np.float64), [1 / where.scale] * 2, offset, order=1, cval=np.nan
     )
     return out
+
+
+def explained(fixed: Grey, moving: Grey, where: Place) -> float:
+    """Share of the variance of an image that the other explains, laid over it.
+
+    By a cubic curve of greys, of the one or of the other, whichever explains more.
+    """
+    over = laid(moving, where)
+    has = ~np.isnan(over)
+    one, other = (part[has] - part[has].mean() for part in (fixed.astype(np.float64), over))
+    if not (one.std() > 0 and other.std() > 0):
+        return 0.0
+    shares = []
+    for x, y in ((other, one), (one, other)):
+        powers = np.vander(x / x.std(), 4)
+        left = y - powers @ np.linalg.lstsq(powers, y, rcond=None)[0]
+        shares.append(1 - float(left.var() / y.var()))
+    return max(shares)
 
 
 def _surfaces(

@@ -75,6 +75,15 @@ def details(thumbnails: Grey) -> Grey:
     return standardise(thumbnails - ndimage.gaussian_filter(thumbnails, (0, 2, 2)))
 
 
+def finest(thumbnails: Grey) -> NDArray[np.float64]:
+    """Share of each thumbnail's variance in what a blur (sigma 1) takes away: float64 `[n]`."""
+    rest = thumbnails - ndimage.gaussian_filter(thumbnails, (0, 1, 1))
+    share: NDArray[np.float64] = rest.var(axis=(1, 2)) / np.maximum(
+        thumbnails.var(axis=(1, 2), dtype=np.float64), 1e-12
+    )
+    return share
+
+
 def edges(thumbnails: Grey) -> Grey:
     """Edges, which domains share: gradient magnitude after a blur (sigma 2), standardised.
 
@@ -84,6 +93,20 @@ def edges(thumbnails: Grey) -> Grey:
     smooth = ndimage.gaussian_filter(thumbnails, (0, 2, 2))
     along_y, along_x = np.gradient(smooth, axis=(1, 2))
     return standardise(np.sqrt(np.hypot(along_y, along_x)))
+
+
+def outlines(thumbnails: Grey) -> Grey:
+    """Edges, and edges relative to those around them, standardised together.
+
+    The second half (blur of sigma 1.5, surroundings of 6) keeps a strong edge that one domain alone
+    has, of soft tissue or a wedge filter, from outweighing all the others.
+    """
+    smooth = ndimage.gaussian_filter(thumbnails, (0, 1.5, 1.5))
+    along_y, along_x = np.gradient(smooth, axis=(1, 2))
+    steep = np.hypot(along_y, along_x)
+    around = ndimage.gaussian_filter(steep, (0, 6, 6))
+    relative = standardise(steep / (around + 1e-3))
+    return standardise(np.concatenate([edges(thumbnails), relative], axis=1))
 
 
 def are_partners(shares: NDArray[np.float64]) -> bool:

@@ -50,9 +50,9 @@ def test_data_sets_of_one_name_keep_their_results(xbench: Xbench) -> None:
     assert f"these go to r/{other}/smoke" in second.err
     assert not keys("data") & keys(other)
     # What the run says finds what it made.
-    advice = next(line for line in second.err.splitlines() if "look further" in line)
-    words = shlex.split(advice.partition(": xbench ")[2])
-    assert xbench(*words, "--to", "pairs.png").code == 0
+    advice = next(line for line in second.err.splitlines() if "xbench report" in line)
+    words = shlex.split(advice.partition("xbench ")[2], comments=True)
+    assert xbench(*words, "--to", "report.html").code == 0
     for name, place in (("one/data", "data"), ("two/data", other), (other, other)):
         found = results_folder(name, "smoke", "test", Path("r"))
         assert found == Path("r", place, "smoke")

@@ -87,6 +87,7 @@ def test_names_and_numbers_of_patients_are_found(name: str) -> None:
             "0012",
             "a1",
             "patient0001--view_4",
+            "test000-2-caldwell",
         ),
         *("chest_normal_1", "skull_phantom_7", "testimage7", "XRay12", "covid-19-pneumonia-2"),
         *("CHNCXR_0001_0", "JPCLN001", "00000013_005", "DSC_0001", "head03-v1", "lateralLeft2"),

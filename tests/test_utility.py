@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from xbench import run
 from xbench.analysis import utility as scores
@@ -17,12 +19,13 @@ from xbench.datasets.labels import Labels
 from xbench.records.schema import UtilityRecord
 from xbench.records.store import UtilityStore
 from xbench.tasks.measures import measure, surface_distance
+from xbench.tasks.randomise import grey_curves, randomised
 from xbench.tasks.training import learn, predict, samples
 
 from .conftest import Result, Xbench
 
 PAIR = "synthetic_low:real_normal"
-ROWS = {"source", "target", "shuffle", "nearest", "filter", "histogram"}
+ROWS = {"source", "target", "source-augmented", "shuffle", "nearest", "filter", "histogram"}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,8 @@ def test_every_row_is_tested_on_the_same_true_images(tested: Path) -> None:
         assert len(record.places) == 8
         assert {len(runs) for runs in record.measures.values()} == {2}  # seeds of the task
     assert found["source"].measures != found["target"].measures != found["filter"].measures
+    assert found["source"].measures != found["source-augmented"].measures
+    assert len({record.key for record in found.values()}) == len(ROWS)
 
 
 def test_the_same_command_gives_the_same_numbers(tested: Path, tmp_path: Path) -> None:
@@ -146,11 +151,9 @@ def test_mistakes_are_told_before_any_work(
 
 
 def test_a_folder_with_labels_gives_the_phantoms_numbers(
-    tested: Path, xbench: Xbench, tmp_path: Path
+    tested: Path, exported: Path, xbench: Xbench, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "heads"
-    assert xbench("data", "export", "phantom", folder, "--profile", "smoke").code == 0
-    arguments = ("--dataset", folder, *place(tmp_path / "runs"))
+    arguments = ("--dataset", exported, *place(tmp_path / "runs"))
     assert xbench("utility", "--method", "histogram", *arguments).code == 0
     own, theirs = records(tmp_path / "runs", "phantom-32px"), records(tested)
     for label in ("source", "target", "histogram"):
@@ -158,12 +161,59 @@ def test_a_folder_with_labels_gives_the_phantoms_numbers(
             assert own[label].measures[name] == theirs[label].measures[name]
 
 
-def test_a_folder_without_labels_is_refused(xbench: Xbench, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom as a folder with labels; tests work on copies."""
+    folder = tmp_path_factory.mktemp("exported") / "heads"
+    assert command("data", "export", "phantom", str(folder), "--profile", "smoke") == 0
+    return folder
+
+
+def other_size(labels: Path) -> None:
+    path = next((labels / "train/synthetic_low/dense_bone").iterdir())
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(path)
+
+
+def other_names(labels: Path) -> None:
+    for table in (labels / "train/synthetic_low").glob("*.csv"):
+        table.unlink()
+    for folder in list((labels / "train/synthetic_low").iterdir()):
+        folder.rename(folder.with_name(f"the_{folder.name}"))
+
+
+def stranger(labels: Path) -> None:
+    folder = labels / "test/real_normal/dense_bone"
+    next(folder.iterdir()).rename(folder / "stranger.png")
+
+
+def outside(labels: Path) -> None:
+    path = labels / "test/real_normal/landmarks.csv"
+    head, first, *rest = path.read_text().splitlines()
+    name, landmark, _, y = first.split(",")
+    path.write_text("\n".join([head, f"{name},{landmark},32.5,{y}", *rest]))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda r: shutil.rmtree(r / "test/real_normal"), "no labels of test images of 'real_no"),
+        (lambda r: shutil.rmtree(r / "train/real_normal"), "no labels of train images of 'real_no"),
+        (lambda r: shutil.rmtree(r / "train/synthetic_low"), "no labels of train images of 'synth"),
+        (other_size, "has 16 x 16 pixels, its image 32 x 32"),
+        (other_names, "the labels of 'synthetic_low' and 'real_normal' have nothing in common"),
+        (stranger, "stranger.png belongs to no image"),
+        (outside, "lies outside its image"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_told_before_any_work(
+    exported: Path, xbench: Xbench, tmp_path: Path, change: Callable[[Path], object], text: str
+) -> None:
     folder = tmp_path / "heads"
-    assert xbench("data", "export", "phantom", folder, "--profile", "smoke").code == 0
-    shutil.rmtree(folder / "labels" / "test" / "real_normal")
+    shutil.copytree(exported, folder)
+    change(folder / "labels")
     arguments = ("--dataset", folder, "--method", "histogram", *place(tmp_path / "runs"))
-    three_lines(xbench("utility", *arguments), "no labels of test images of 'real_normal'")
+    three_lines(xbench("utility", *arguments), text)
+    assert not list((tmp_path / "runs").rglob("*.json"))
 
 
 def discs(number: int, seed: int) -> tuple[Images, Labels]:
@@ -186,6 +236,40 @@ def test_networks_learn_what_labels_show(tmp_path: Path) -> None:
     assert np.mean(found["dice_disc"]) > 0.95
     assert np.mean(found["radial_px"]) < 0.7
     assert np.mean(found["angle_lao"]) < 5
+
+
+def test_randomised_images_keep_their_shapes_and_nothing_else() -> None:
+    images, _ = discs(16, seed=3)
+    made = [randomised(images[:], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    assert 0 <= float(made[0].min()) < float(made[0].max()) <= 1
+    inside = images[:] < 0.55
+    greys = [
+        (float(i[m].mean()), float(i[~m].mean())) for i, m in zip(made[0], inside, strict=True)
+    ]
+    assert all(dark < bright for dark, bright in greys), "curves rise"
+    assert np.std([bright - dark for dark, bright in greys]) > 0.05
+    curves = grey_curves(200, torch.Generator().manual_seed(4))
+    assert bool((curves.diff(dim=1) > 0).all())
+    assert float(curves.min()) >= 0
+    assert float(curves.max()) <= 1
+
+
+def test_with_randomised_images_networks_know_shapes_in_other_greys(tmp_path: Path) -> None:
+    images, labels = discs(64, seed=1)
+    unseen, true = discs(32, seed=2)
+    flat = 0.15 + 0.15 * unseen[:][:, 0].numpy()
+    other = Images([(flat * 65535).astype(np.uint16)])
+    found = []
+    for randomise in (False, True):
+        net = learn(
+            *(samples(images, labels), 100, 0, torch.device("cpu"), tmp_path / str(randomise)),
+            lambda *_: None,
+            randomise=randomise,
+        )
+        found.append(np.mean(measure(predict(net, other, true), true, None)["dice_disc"]))
+    assert found[1] > max(0.5, found[0] + 0.2)
 
 
 def test_measures_of_known_mistakes() -> None:

@@ -117,6 +117,7 @@ def test_the_figure_says_which_metric_orders_rows_as_utility_does(
         assert found.spearman == pytest.approx(spearmanr(metrics[name], utility).statistic)
         assert abs(found.spearman) == 1 or found.ci_low <= found.spearman <= found.ci_high
     assert "fid" not in table.index, "it has no values without its weights"
+    assert "source-augmented" in files[1].read_text()
 
 
 def test_rows_of_the_figure_can_be_chosen(xbench: Xbench, runs: Path) -> None:
@@ -182,6 +183,28 @@ def test_status_counts_failures_and_the_next_start_forgets_them(xbench: Xbench, 
     assert xbench("status", *SMOKE).code == 0
 
 
+def test_status_of_a_plan_has_its_utility(xbench: Xbench, runs: Path) -> None:
+    (runs / HISTOGRAM).unlink()
+    edit(runs / str(HISTOGRAM).replace("histogram", "nearest"), lambda r: r.update(key="0" * 16))
+
+    def counts(*arguments: str) -> dict[str, dict[str, Any]]:
+        result = xbench("status", *SMOKE, *arguments, "--json")
+        assert result.code == 0, result.err
+        rows = json.loads(result.out)["rows"]
+        return {row["method"]: row for row in rows if row["method"].endswith(" (utility)")}
+
+    rows = counts("--method", "histogram", "--pairs", PAIR)
+    done = ("source", "target", "source-augmented", "shuffle", "filter")
+    assert {name for name, row in rows.items() if row["done"]} == {f"{n} (utility)" for n in done}
+    assert rows["histogram (utility)"]["missing"] == 1
+    assert rows["nearest (utility)"]["stale"] == 1
+    assert counts("--method", "histogram")["source (utility)"]["missing"] == 2, "three pairs"
+    assert counts()["source (utility)"]["missing"] == 0, "a pair that no row has is not missed"
+    assert counts("--method", "histogram", "--pairs", "real_low:real_normal") == {}
+    shutil.rmtree(runs / "utility")
+    assert counts("--method", "histogram", "--pairs", PAIR) == {}
+
+
 def test_clean_removes_masks_without_a_record_and_keeps_trainings_of_utility(
     xbench: Xbench, runs: Path
 ) -> None:
@@ -190,7 +213,8 @@ def test_clean_removes_masks_without_a_record_and_keeps_trainings_of_utility(
     (runs / HISTOGRAM).unlink()
     assert xbench("clean", "--what", "orphans,trainings", "--yes").code == 0
     masks = {path.relative_to(runs / "utility/masks").parts[0] for path in masks_of(runs)}
-    assert masks == {"filter", "medshift[images=64]", "nearest", "shuffle", "source", "target"}
+    references = {"filter", "nearest", "shuffle", "source", "source-augmented", "target"}
+    assert masks == references | {"medshift[images=64]"}
     assert {path.name for path in (runs / "trainings").iterdir()} == trainings
 
 
@@ -208,7 +232,10 @@ def verified(xbench: Xbench, record: Path) -> dict[str, str]:
 HONEST = {"masks": "same", "key": "same", "measures": "same"}
 
 
-@pytest.mark.parametrize("label", ["source", "target", "shuffle", "medshift[[]images=64]"])
+LABELS = ["source", "target", "source-augmented", "shuffle", "medshift[[]images=64]"]
+
+
+@pytest.mark.parametrize("label", LABELS)
 def test_an_honest_record_is_verified(xbench: Xbench, runs: Path, label: str) -> None:
     (record,) = (runs / "utility/records").glob(f"{label}/seed0/*.json")
     assert verified(xbench, record) == HONEST

@@ -1,5 +1,6 @@
 """`data verify` finds the faults of a folder of images, and none in clean folders."""
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from xbench.datasets.problems import CHECKS, Problem
 from xbench.datasets.quality import check
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Xbench = Callable[..., Any]
 SIZE = 72
 
 
@@ -301,6 +303,23 @@ def test_aligned_need_not_be_exact(data: Data, change: Callable[[Array], Array])
         if item.domain == "real":
             data.put(file, change(draw_file(item)))
     assert data.check() == []
+
+
+def test_views_of_the_phantom_are_aligned_until_two_are_exchanged(xbench: Xbench) -> None:
+    """Its domains differ in soft tissue, wedge filters and cables."""
+    assert xbench("data", "export", "phantom", "heads", "--profile", "smoke").code == 0
+
+    def misaligned() -> list[str]:
+        checks = json.loads(xbench("data", "verify", "heads", "--json").out)
+        return [c["note"] for c in checks if c["check"] in ("misaligned", "unaligned")]
+
+    assert misaligned() == []
+    first, *_, last = sorted(Path("heads/test/real_normal").iterdir())
+    for old, new in ((first, "spare"), (last, first), ("spare", last)):
+        Path(old).rename(new)
+    notes = " ".join(misaligned())
+    assert first.name in notes
+    assert last.name in notes
 
 
 def test_a_domain_of_one_image(empty: Data) -> None:

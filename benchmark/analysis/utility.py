@@ -37,7 +37,9 @@ LEGEND = (
     "as networks that learned from untranslated images, 1 as networks that learned from labelled "
     "images of the target, below 0 harm; empty for a task in which 'target' is no better than "
     "'source', which counts in no mean. ± is half of the 95 % interval over groups (heads, "
-    "acquisitions) and seeds. 'shuffle' has the labels of other images."
+    "acquisitions) and seeds. 'shuffle' has the labels of other images, "
+    "'source-augmented' untranslated images under strong random changes of greys, sharpness and "
+    "noise (domain randomisation)."
 )
 
 

@@ -31,14 +31,17 @@ def status(
 ) -> None:
     """Units done, failed, missing, stale and running; exit code 1 if one failed.
 
-    Without --method: of the rows in the results folder. With it: of that plan.
+    Without --method: of the rows in the results folder. With it: of that plan. Rows of xbench
+    utility are shown where the results folder has some.
     """
     from xbench.harness import status as states
     from xbench.harness.plan import make
+    from xbench.harness.utility import states as utility_states
 
     if method:
-        plan = make(part.request(method, set_))
-        folder, units = plan.folder, states.of_plan(plan)
+        request = part.request(method, set_)
+        plan = make(request)
+        folder, units = plan.folder, [*states.of_plan(plan), *utility_states(plan, request)]
     else:
         folder = _results(part)
         units = [*states.of_folder(folder, own_dataset(part.dataset)), *states.of_utility(folder)]

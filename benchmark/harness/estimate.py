@@ -1,16 +1,26 @@
-"""How long a run will take: from the times of earlier units, else from the profile."""
+"""How long a run will take: from the times of earlier units, else from the profile's seconds.
 
+The profile's seconds are those of one machine; a probe says how much slower this one is.
+"""
+
+from dataclasses import fields, replace
 from statistics import fmean
+
+import torch
 
 from xbench.core.profiles import Profile
 from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
+from xbench.harness.probe import slowness
 from xbench.records.schema import TrainingLog
 from xbench.records.store import read
 
 
-def minutes(plan: Plan, pending: Pending) -> float | None:
+def minutes(plan: Plan, pending: Pending, device: torch.device) -> float | None:
     """Estimated minutes of the pending work; None where no times are known."""
+    if not pending.translate:
+        return 0.0
+    profile = on_this_machine(plan.profile, device)
     seen: dict[str, list[float]] = {}
     for record in pending.records:
         seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))
@@ -18,15 +28,29 @@ def minutes(plan: Plan, pending: Pending) -> float | None:
     cache = plan.dataset.cache()
     cached = cache is not None and cache.exists()
     known = [
-        0.0 if cached or not pending.translate else plan.profile.data_seconds,
-        _trainings(plan, pending),
-        *(_unit(usual, unit, plan.profile) for unit in pending.translate),
+        0.0 if cached else profile.data_seconds,
+        _trainings(plan, pending, profile),
+        *(_unit(usual, unit, profile) for unit in pending.translate),
     ]
     numbers = [seconds for seconds in known if seconds is not None]
     return sum(numbers) / 60 if len(numbers) == len(known) else None
 
 
-def _trainings(plan: Plan, pending: Pending) -> float | None:
+def on_this_machine(profile: Profile, device: torch.device) -> Profile:
+    """The profile with the seconds that its work takes here."""
+    times = {
+        field.name: getattr(profile, field.name)
+        for field in fields(profile)
+        if field.name.endswith("_seconds")
+    }
+    known = {name: seconds for name, seconds in times.items() if seconds is not None}
+    if not known:
+        return profile
+    slower = slowness(device)
+    return replace(profile, **{name: seconds * slower for name, seconds in known.items()})
+
+
+def _trainings(plan: Plan, pending: Pending, profile: Profile) -> float | None:
     """Seconds of the trainings left, by the speed of finished ones of the same objective."""
     markers = [p for p in plan.trainings.glob("*/training.json") if p.parent.suffix != ".corrupt"]
     seen: dict[str, list[float]] = {}
@@ -37,7 +61,7 @@ def _trainings(plan: Plan, pending: Pending) -> float | None:
     seconds = 0.0
     for needed in pending.trainings.values():
         speed = fmean(seen[needed.objective]) if needed.objective in seen else None
-        speed = speed or _expected_speed(plan.profile, needed.pairwise)
+        speed = speed or _expected_speed(profile, needed.pairwise)
         if speed is None:
             return None
         seconds += needed.images / speed

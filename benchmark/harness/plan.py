@@ -107,6 +107,7 @@ class Plan:
 
     profile: Profile
     dataset: Dataset
+    dataset_name: str
     dataset_label: str
     split: Split
     pairs: tuple[Pair, ...]
@@ -157,6 +158,7 @@ def make(request: Request) -> Plan:
     return Plan(
         profile=profile,
         dataset=dataset,
+        dataset_name=request.dataset,
         dataset_label=dataset_label,
         split=split,
         pairs=pairs,

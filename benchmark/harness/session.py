@@ -97,7 +97,7 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
         return Outcome(() if options.dry_run else runner.run(todo, options.timeout))
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
-    minutes = estimate.minutes(runner.plan, todo)
+    minutes = estimate.minutes(runner.plan, todo, runner.device)
     _warn_of_replacing(todo)
     show_plan(runner.display.console, runner.plan, todo, minutes)
     if options.dry_run:
@@ -190,9 +190,7 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     notes = [*results.notes, *footnotes.inverted(results.records), *not_ranked(by_label)]
     for note in notes:
         console.print(note, soft_wrap=True)
-    for file in files:
-        console.print(f"  {file}", soft_wrap=True)
-    console.print(f"look further: xbench plot pairs{_options(plan, out)}", soft_wrap=True)
+    _closing(console, plan, files, out)
     if failed:
         paths = [path for unit in failed if (path := runner.store.failure_path(unit.id)).exists()]
         tracebacks = f"{len(paths)} units failed; the first traceback: {paths[0]}" if paths else ""
@@ -200,6 +198,26 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
         missing = f"{lost} units were not done: give the same command again" if lost else ""
         console.print("\n".join(filter(None, (tracebacks, missing))), style="red", soft_wrap=True)
     return board
+
+
+def _closing(console: Console, plan: Plan, files: Sequence[Path], out: Path) -> None:
+    """Print what to open, where the rest lies, and two commands to go on with."""
+    report = f"xbench report{_options(plan, plan.folder.parent.name, out)}"
+    asked = {entry.name for entry in plan.entries if not entry.reference}
+    rivals = [name for name in ("filter", "histogram") if name not in asked]
+    changed = "".join(f" --set {shlex.quote(text)}" for text in plan.data_assignments)
+    run = f"xbench run --method {','.join(rivals) or 'all'}"
+    run += f"{_options(plan, plan.dataset_name, out)}{changed}{'' if rivals else ' --dry-run'}"
+    why = "rivals without training beside it" if rivals else "how long all methods would take"
+    pictures = [file for file in files if file.name == "samples.png"]
+    lines = [
+        *(f"open:  {file}, source, translations and true target" for file in pictures),
+        f"files: {plan.folder / 'leaderboard.md'}, and more beside it",
+        f"next:  {report}  # all on one page",
+        f"       {run}  # {why}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
@@ -213,10 +231,10 @@ def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
     return tables.ablations(own)
 
 
-def _options(plan: Plan, out: Path) -> str:
-    """The options by which another command finds what this run wrote."""
+def _options(plan: Plan, dataset: str, out: Path) -> str:
+    """The options by which another command goes on with what this run wrote."""
     options = {
-        "--dataset": (plan.folder.parent.name, "phantom"),
+        "--dataset": (dataset, "phantom"),
         "--profile": (plan.profile.name, "quick"),
         "--split": (plan.split, "test"),
         "--out": (str(out), "runs"),

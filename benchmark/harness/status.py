@@ -1,7 +1,7 @@
 """The states of the units of a plan or of a results folder. No code of a plug-in is run."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
@@ -15,7 +15,7 @@ from xbench.harness.plan import Plan, Unit
 from xbench.harness.request import request
 from xbench.records.freshness import difference, setup_of, why_not_in_row, why_stale
 from xbench.records.schema import Failure, Record
-from xbench.records.store import Store, UtilityStore, read
+from xbench.records.store import Records, Store, UtilityStore, read
 from xbench.records.units import UnitId
 
 State = Literal["done", "failed", "missing", "stale", "running"]
@@ -40,10 +40,16 @@ class UnitState:
     traceback: str = ""
 
 
-def of_plan(todo: Plan) -> list[UnitState]:
-    """The state of each unit of a plan."""
-    store = Store(todo.folder)
-    busy = running(todo.folder)
+def of_plan(todo: Plan, store: Records[Any] | None = None, kind: str = "") -> list[UnitState]:
+    """The state of each unit of a plan.
+
+    Args:
+        todo: the plan.
+        store: where its records go; by default those of runs.
+        kind: see `running`.
+    """
+    store = store or Store(todo.folder)
+    busy = running(todo.folder, kind)
     return [_state(store, unit, busy) for unit in todo.units]
 
 
@@ -74,21 +80,27 @@ def of_folder(folder: Path, dataset: str = "") -> list[UnitState]:
 
 
 def of_utility(folder: Path) -> list[UnitState]:
-    """The states of units of `xbench utility` below a results folder: done, failed or running.
-
-    Rows are called `LABEL (utility)`.
-    """
+    """The states of units of `xbench utility` below a results folder, pairs that lack a row too."""
     store, busy = UtilityStore(folder), running(folder, UtilityStore.name)
     found = {record.unit: UnitState(record.unit, "done") for record in store.records()}
     for _, failure in store.failures():
         unit = failure.unit
         found.setdefault(unit, UnitState(unit, "failed", _last_line(failure), failure.traceback))
+    # Whoever measures a row measures it for the pairs of the others.
+    rows = dict.fromkeys((unit.label, unit.seed) for unit in found)
+    pairs = dict.fromkeys(unit.pair for unit in found)
+    for unit in (UnitId(*row, *pair) for row in rows for pair in pairs):
+        found.setdefault(unit, UnitState(unit, "missing"))
+    return as_utility(
+        UnitState(unit, "running") if unit.path in busy else state for unit, state in found.items()
+    )
+
+
+def as_utility(found: Iterable[UnitState]) -> list[UnitState]:
+    """States of units of utility, whose rows are called `LABEL (utility)`."""
     return [
-        replace(
-            UnitState(unit, "running") if unit.path in busy else state,
-            unit=unit._replace(label=f"{unit.label} (utility)"),
-        )
-        for unit, state in found.items()
+        replace(state, unit=state.unit._replace(label=f"{state.unit.label} (utility)"))
+        for state in found
     ]
 
 
@@ -140,9 +152,9 @@ def units(states: Sequence[UnitState]) -> list[dict[str, Any]]:
     ]
 
 
-def _state(store: Store, unit: Unit, busy: set[str]) -> UnitState:
+def _state(store: Records[Any], unit: Unit, busy: set[str]) -> UnitState:
     """The state of a planned unit."""
-    record = read(store.record_path(unit.id), Record)
+    record = read(store.record_path(unit.id), store.kind)
     stale = record and why_stale(record, unit.key, unit.setup)
     if unit.id.path in busy:
         return UnitState(unit.id, "running")
@@ -154,7 +166,7 @@ def _state(store: Store, unit: Unit, busy: set[str]) -> UnitState:
     return UnitState(unit.id, "stale", stale) if stale else UnitState(unit.id, "missing")
 
 
-def _failure(store: Store, unit: Unit) -> Failure | None:
+def _failure(store: Records[Any], unit: Unit) -> Failure | None:
     """The failure of a unit, unless it was that of another version of it."""
     failure = read(store.failure_path(unit.id), Failure)
     return failure if failure and failure.key == unit.key else None

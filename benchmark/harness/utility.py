@@ -25,7 +25,7 @@ from xbench.core.pixels import Pixels, pixels_digest
 from xbench.core.settings import SHARED
 from xbench.datasets.base import Dataset, Images
 from xbench.datasets.labels import Labels
-from xbench.harness import facts, loading, pending, plan, trainings
+from xbench.harness import facts, loading, pending, plan, status, trainings
 from xbench.harness.blocks import Blocks
 from xbench.harness.deadline import deadline
 from xbench.harness.pending import Pending
@@ -39,23 +39,27 @@ from xbench.harness.session import (
     preview,
     show_plan,
 )
+from xbench.harness.status import UnitState
 from xbench.harness.trainings import Trained
 from xbench.harness.translation import translate
 from xbench.methods.base import even_places
 from xbench.records.provenance import provenance
 from xbench.records.schema import Provenance, UtilityRecord
 from xbench.records.store import UtilityStore
-from xbench.records.utility import SOURCE, TARGET
+from xbench.records.utility import AUGMENTED, SOURCE, TARGET
+from xbench.tasks import randomise
 from xbench.tasks.measures import measure
 from xbench.tasks.training import STEPS, VERSION, learn, predict, samples
 
 #: Seeds of the networks, the same for all rows.
 TASK_SEEDS = (0, 1)
-#: Rows of every table → what makes their images: nothing, true images of the target, and methods
-#: without a network. `shuffle` has the labels of other images and must be of no use.
+#: Rows of every table → what makes their images: nothing, true images of the target, nothing but
+#: seen randomised, and methods without a network. `shuffle` has the labels of other images and must
+#: be of no use.
 REFERENCES = {
     SOURCE: "identity",
     TARGET: FLOOR,
+    AUGMENTED: "identity",
     "shuffle": "shuffle",
     "nearest": "nearest",
     "filter": "filter",
@@ -80,7 +84,7 @@ def make(request: Request) -> Plan:
     entries = _entries(made, request.methods)
     scope = ["utility", VERSION, made.dataset.labels_key, len(TASK_SEEDS)]
     units = tuple(
-        replace(unit, entry=entry, key=digest([*scope, entry.label == TARGET, unit.key]))
+        replace(unit, entry=entry, key=digest([*scope, *_learned_how(entry.label), unit.key]))
         for entry, label in entries
         for unit in made.units
         if unit.entry.label == label and unit.id.pair in pairs
@@ -89,25 +93,44 @@ def make(request: Request) -> Plan:
     return replace(made, pairs=pairs, entries=rows, units=plan.shard(units, *request.shard))
 
 
+def _learned_how(label: str) -> list[object]:
+    """What tells the key of a row from that of another row whose images are the same."""
+    return [label == TARGET] + [randomise.VERSION] * (label == AUGMENTED)
+
+
 def _pairs(made: Plan, texts: Sequence[str]) -> tuple[Pair, ...]:
     """The pairs that were asked for; by default from the first domain to all of other groups."""
-    groups = made.dataset.domain_groups
-    several = len(set(groups.values())) > 1
     if not texts:
         first = made.dataset.domains[0]
-        return tuple(
-            (source, target)
-            for source, target in made.pairs
-            if source == first and not (several and groups[source] == groups[target])
-        )
+        return tuple(p for p in made.pairs if p[0] == first and not _alike(made.dataset, p))
     for source, target in made.pairs:
-        if several and groups[source] == groups[target]:
+        if _alike(made.dataset, (source, target)):
+            group = made.dataset.domain_groups[source]
             raise UserError(
-                f"the pair {source}:{target} lies within the group {groups[source]}",
+                f"the pair {source}:{target} lies within the group {group}",
                 "expected: a pair from one group of domains to another, whose labels are needed",
                 "see: xbench utility --help",
             )
     return made.pairs
+
+
+def _alike(dataset: Dataset, pair: Pair) -> bool:
+    """Whether a pair lies within one of several groups of domains."""
+    groups = dataset.domain_groups
+    return len(set(groups.values())) > 1 and groups[pair[0]] == groups[pair[1]]
+
+
+def states(made: Plan, request: Request) -> list[UnitState]:
+    """The states of units of utility, for the plan of a run; none where its folder has no utility.
+
+    Pairs are those of `xbench utility`: none within a group of domains.
+    """
+    store = UtilityStore(made.folder)
+    pairs = [":".join(pair) for pair in made.pairs if not _alike(made.dataset, pair)]
+    if not store.folder.is_dir() or not pairs:
+        return []
+    own = make(replace(request, pairs=pairs if request.pairs else ()))
+    return status.as_utility(status.of_plan(own, store, UtilityStore.name))
 
 
 def _entries(made: Plan, methods: Sequence[str]) -> list[tuple[Entry, str]]:
@@ -116,11 +139,11 @@ def _entries(made: Plan, methods: Sequence[str]) -> list[tuple[Entry, str]]:
     found = []
     for name, method in REFERENCES.items():
         label = next(entry.label for entry in made.entries if entry.name == method)
-        reference = by_label.pop(label)
-        asked = method in methods
-        found.append((replace(reference, label=name, reference=not asked), label))
+        asked = method in methods and name != AUGMENTED
+        found.append((replace(by_label[label], label=name, reference=not asked), label))
+    used = {label for _, label in found}
     # Other references of a run, such as noise-free images, are made of test images.
-    wanted = {entry.label for entry in made.entries if entry.given}
+    wanted = {entry.label for entry in made.entries if entry.given} - used
     return found + [(entry, label) for label, entry in by_label.items() if label in wanted]
 
 
@@ -228,8 +251,11 @@ class UtilityRunner(Blocks):
                 undisturbed(),
             ):
                 sample = samples(images, labels.train)
-                place, compute = Path(folder), self.plan.compute
-                net = learn(sample, steps, seed, self.device, place, progress, compute)
+                net = learn(
+                    *(sample, steps, seed, self.device, Path(folder), progress),
+                    settings=self.plan.compute,
+                    randomise=unit.entry.label == AUGMENTED,
+                )
                 found.append(predict(net, test, tested))
             values.append(measure(found[-1], tested, mm))
         masks = bits(found[0], len(test), size)

@@ -20,6 +20,7 @@ from xbench.datasets.labels import Labels
 from xbench.methods.base import Progress as TrainProgress
 from xbench.methods.training import Batch, Learner, train
 from xbench.tasks.network import Predictions, TaskNet
+from xbench.tasks.randomise import randomised
 
 #: Part of the identity of every number.
 VERSION = "utility-v1"
@@ -88,8 +89,11 @@ class TaskLearner(Learner):
 
     batch, clip, ema_decay = BATCH, 1.0, 0.98
 
-    def __init__(self, known: Samples, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, known: Samples, seed: int, device: torch.device, *, randomise: bool = False
+    ) -> None:
         self.known, self.device = known, device
+        self.appearance = randomised if randomise else varied
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "task"))
             net = network(known)
@@ -98,20 +102,15 @@ class TaskLearner(Learner):
         self.optimizers = {"net": torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)}
 
     def draw(self, generator: torch.Generator) -> Batch:
-        """Random samples, shifted and with other greys."""
+        """Random samples, shifted and with another appearance."""
         size, device = self.known.images.shape[-1], generator.device
         rows = torch.randint(len(self.known.images), (BATCH,), generator=generator, device=device)
         images, masks, places, angles = (part[rows.cpu()].to(device) for part in self.known)
         most = round(SHIFT * size / 64)
         shift = torch.randint(-most, most + 1, (BATCH, 2), generator=generator, device=device)
         images, masks = shifted(images, shift, "replicate"), shifted(masks, shift, "constant")
-        change = torch.randn(3, BATCH, 1, 1, 1, generator=generator, device=device)
-        images = images.clamp(0, 1) ** (GAMMA * change[0]).exp()
-        images = 0.5 + (images - 0.5) * (CONTRAST * change[1]).exp() + BRIGHTNESS * change[2]
-        noise = torch.rand(BATCH, 1, 1, 1, generator=generator, device=device) * NOISE
-        images = images + noise * torch.randn(images.shape, generator=generator, device=device)
         return {
-            "images": images.clamp(0, 1),
+            "images": self.appearance(images, generator),
             "masks": masks,
             "places": places + shift[:, None],
             "angles": angles,
@@ -128,6 +127,17 @@ class TaskLearner(Learner):
         if made.angles.shape[1]:
             parts["angles"] = POSE * angle_loss(made.angles, batch["angles"])
         yield "net", parts
+
+
+def varied(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images `[B, 1, S, S]` with slightly other greys and noise, in [0, 1]."""
+    device, number = generator.device, len(images)
+    change = torch.randn(3, number, 1, 1, 1, generator=generator, device=device)
+    images = images.clamp(0, 1) ** (GAMMA * change[0]).exp()
+    images = 0.5 + (images - 0.5) * (CONTRAST * change[1]).exp() + BRIGHTNESS * change[2]
+    noise = torch.rand(number, 1, 1, 1, generator=generator, device=device) * NOISE
+    images = images + noise * torch.randn(images.shape, generator=generator, device=device)
+    return images.clamp(0, 1)
 
 
 def network(known: Samples) -> TaskNet:
@@ -181,11 +191,16 @@ def learn(
     device: torch.device,
     checkpoint: Path,
     progress: TrainProgress,
+    *,
     settings: Compute | None = None,
+    randomise: bool = False,
 ) -> TaskNet:
-    """Train a network, computed as the settings say; the same seed gives the same weights."""
+    """Train a network, on randomised images if wanted, computed as the settings say.
+
+    The same seed gives the same weights.
+    """
     learner, _ = train(
-        lambda: TaskLearner(known, seed, device),
+        lambda: TaskLearner(known, seed, device, randomise=randomise),
         images=steps * BATCH,
         seed=seed,
         device=device,

@@ -20,6 +20,7 @@ from xbench.analysis.tables import FOLDER
 from xbench.core.errors import UserError
 from xbench.core.files import within, write_text
 from xbench.metrics.base import METRICS
+from xbench.records.utility import AUGMENTED, SOURCE, TARGET
 
 #: The metric of each panel: the first that rows have.
 PANELS = (("ltd",), ("fid", "ftd"), ("ssim",), ("psnr_ref",))
@@ -44,14 +45,14 @@ def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()
             "expected: methods with finished pairs, and their records of xbench utility",
             "for example: xbench utility --method medshift,histogram",
         )
-    found = predictors.agreements(rows, pairs)
+    found, heights = predictors.agreements(rows, pairs), _heights(results)
     names = [name for own in PANELS for name in [n for n in own if n in found][:1]]
     columns = 2 if len(names) == 4 else len(names)
     lines = math.ceil(len(names) / columns)
     size = (style.PAGE * columns / max(columns, 2), 2.6 * lines + 0.4)
     with style.panels(lines, columns, size) as (figure, grid):
         for axes, name in zip(grid.flat, names, strict=True):
-            _panel(axes, results, rows, name)
+            _panel(axes, results, rows, name, list(heights.values()))
             axes.set_title(_title(found[name]))
         over = (
             ", ".join(f"{a} → {b}" for a, b in pairs) if len(pairs) < 4 else f"{len(pairs)} pairs"
@@ -60,7 +61,7 @@ def utility(results: Results, to: Path | None = None, labels: Sequence[str] = ()
         text += "; hollow: other training budget" * any(map(families.other_budget, rows))
         figure.suptitle(textwrap.fill(text, 130), fontsize=6.5)
         for axes, name in zip(grid.flat, names, strict=True):
-            _label(figure, axes, results, rows, name)
+            _label(figure, axes, results, rows, name, heights)
         files = style.save_drawing(figure, results.folder, "utility", to, dpi=300)
     if to:
         return files
@@ -76,8 +77,8 @@ def _title(found: predictors.Agreement) -> str:
     if math.isnan(found.spearman):
         return f"no order (n = {found.n})"
     text = f"ρ = {found.spearman:.2f}"
-    if not math.isnan(found.ci_low):
-        text += f" ({found.ci_low:.2f} to {found.ci_high:.2f})"
+    known = not math.isnan(found.ci_low)
+    text += f" ({found.ci_low:.2f} to {found.ci_high:.2f})" if known else " (no interval)"
     return f"{text}, n = {found.n}".replace("-", "−")
 
 
@@ -92,8 +93,18 @@ def _places(
     return {label: place for label, place in found.items() if math.isfinite(place[0])}
 
 
-def _panel(axes: Axes, results: Results, rows: Mapping[str, Row], metric: str) -> None:
-    """Points with intervals, and lines at the utilities of source and target."""
+def _heights(results: Results) -> dict[str, float]:
+    """The rows that have no images for a metric → their utility."""
+    trials, heights = results.trials, {SOURCE: 0.0, TARGET: 1.0}
+    if AUGMENTED in trials.rows:
+        heights[AUGMENTED] = trials.utility(AUGMENTED, trials.tasks).value
+    return {label: height for label, height in heights.items() if math.isfinite(height)}
+
+
+def _panel(
+    axes: Axes, results: Results, rows: Mapping[str, Row], metric: str, heights: Sequence[float]
+) -> None:
+    """Points with intervals, and lines at some utilities."""
     looks, column = families.looks(results.by_label), of_metric(METRICS[metric])
     axes.grid(visible=True)
     axes.set_axisbelow(True)
@@ -103,7 +114,7 @@ def _panel(axes: Axes, results: Results, rows: Mapping[str, Row], metric: str) -
         style.plain_log(axes)
         if max(across) > 100 * min(across):
             axes.xaxis.set_major_locator(LogLocator())
-    for height in (0, 1):
+    for height in heights:
         axes.axhline(height, color="0.5", linewidth=0.6, linestyle="--", zorder=1)
     for label, (x, y) in places.items():
         look = looks[rows[label].records[0].method.name]
@@ -128,16 +139,23 @@ def _panel(axes: Axes, results: Results, rows: Mapping[str, Row], metric: str) -
 
 
 def _label(
-    figure: Figure, axes: Axes, results: Results, rows: Mapping[str, Row], metric: str
+    figure: Figure,
+    axes: Axes,
+    results: Results,
+    rows: Mapping[str, Row],
+    metric: str,
+    heights: Mapping[str, float],
 ) -> None:
     """Names beside points, and of the lines."""
-    end = axes.get_xlim()[1]
-    for height, name in ((0, "source"), (1, "target")):
+    ends = axes.get_xlim()
+    for name, height in heights.items():
+        # Its line may lie near that of the source.
+        left = name == AUGMENTED
         axes.annotate(
-            *(name, (end, height)),
-            xytext=(-2, 1),
+            *(name, (ends[not left], height)),
+            xytext=(2 if left else -2, 1),
             textcoords="offset points",
-            ha="right",
+            ha="left" if left else "right",
             va="bottom",
             fontsize=5.5,
             color="0.4",

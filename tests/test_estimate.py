@@ -1,0 +1,47 @@
+"""How long a run will take: from the profile's seconds, on a machine of any speed."""
+
+import json
+
+import pytest
+
+from xbench.harness import probe
+
+from .conftest import Xbench
+
+PLAN = ("run", "--method", "medshift", "--dry-run", "--json")
+
+
+def minutes(xbench: Xbench, *more: str) -> float:
+    estimate: float = json.loads(xbench(*PLAN, *more).out)["minutes"]
+    return estimate
+
+
+def test_a_machine_half_as_fast_is_expected_to_take_twice_as_long(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimates = []
+    for factor in (1, 2):
+        monkeypatch.setattr("xbench.harness.estimate.slowness", lambda device, f=factor: float(f))
+        estimates.append(minutes(xbench))
+    assert estimates[1] == pytest.approx(2 * estimates[0])
+
+
+def test_finished_units_say_more_than_the_probe(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xbench.harness.estimate.slowness", lambda device: 1000.0)
+    smoke = ("--profile", "smoke")
+    before = minutes(xbench, *smoke)
+    assert xbench("run", "--method", "identity", *smoke).code == 0
+    after = minutes(xbench, *smoke)
+    assert 0 < after < before
+    assert xbench("run", "--method", "medshift", *smoke).code == 0
+    assert minutes(xbench, *smoke) == 0
+
+
+def test_the_probe_compares_this_machine_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    here = probe.slowness(torch.device("cpu"))
+    monkeypatch.setattr(probe, "REFERENCE_SECONDS", probe.REFERENCE_SECONDS / 4)
+    assert probe.slowness(torch.device("cpu")) > 2 * here > 0
