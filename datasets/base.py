@@ -74,6 +74,10 @@ class Images:
         """Some of the images, with their boxes."""
         return Images([self._stack(index)], self.boxes and [self.boxes[i] for i in index])
 
+    def pixels(self) -> Pixels:
+        """All images as they are stored, uint16 `[n, H, W]`."""
+        return self._stack(range(len(self)))
+
     def _stack(self, index: Sequence[int]) -> Pixels:
         if not index:
             raise IndexError("an empty list selects no images")

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
+from xbench.core.compute import Compute
+from xbench.core.forms import Form
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
@@ -89,10 +91,11 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 
 @dataclass
 class Log:
-    """Seconds and loss curves of a finished training."""
+    """Seconds and loss curves of a finished training, and how it computed (`core.compute`)."""
 
     seconds: float = 0.0
     curve: dict[str, list[float]] = field(default_factory=dict)
+    compute: dict[str, str] = field(default_factory=dict)
 
 
 class Training(ABC):
@@ -186,6 +189,11 @@ class Method(ABC):
     #: The pretrained weights without which it cannot run, if there are any.
     needs: ClassVar[str | None] = None
     about: ClassVar[str] = ""
+    #: How its networks compute on its device; whoever makes a method for a run sets it.
+    computing: Compute = Compute()
+    #: Once settled: the form of `busy_networks`, and how many images are translated at once.
+    form: Form | None = None
+    at_once: int | None = None
 
     def __init__(
         self, config: MethodConfig, domains: Sequence[str], size: int, device: torch.device
@@ -233,6 +241,15 @@ class Method(ABC):
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
         """The trainings needed to translate these pairs; none by default."""
         return []
+
+    def busy_networks(self) -> Mapping[str, nn.Module]:
+        """Networks of many calls per image, which may be compiled or laid out in another way."""
+        return {}
+
+    @property
+    def computes_in(self) -> torch.dtype:
+        """In which its networks translate."""
+        return torch.float32
 
     def cost(self) -> Cost:
         """Parameters and network evaluations; zero for a filter."""

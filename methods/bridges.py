@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xbench.core.compute import Compute, autocast
 from xbench.methods import medshift, ode
 from xbench.methods.base import TrainData
 from xbench.methods.conditional import ConditionalConfig, ConditionalLearner, ConditionalMethod
@@ -32,10 +33,10 @@ def with_settings(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {profile: values | changes.get(profile, {}) for profile, values in NETWORKS.items()}
 
 
-def velocity(net: nn.Module, x: Tensor, t: float, labels: Tensor) -> Tensor:
+def velocity(net: nn.Module, x: Tensor, t: float, labels: Tensor, compute: Compute) -> Tensor:
     """The output for x `[B, C, h, w]` at a time in [0, 1] under labels of pairs `[B]`."""
     times = torch.full((len(x),), t * medshift.TIME_SCALE, device=x.device)
-    with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+    with autocast(compute, x.device):
         output: Tensor = net(x, times, class_labels=labels).sample
     return output.to(x.dtype)
 
@@ -63,7 +64,8 @@ class BridgeMethod(ConditionalMethod):
         label = a * len(self.domains) + b
 
         def field(x: Tensor, t: float) -> Tensor:
-            return velocity(self.net, x, t, torch.full((len(x),), label, device=x.device))
+            labels = torch.full((len(x),), label, device=x.device)
+            return velocity(self.net, x, t, labels, self.computing)
 
         return field
 

@@ -17,9 +17,11 @@ from pydantic import model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xbench.core import compute
 from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.datasets.base import Images
+from xbench.datasets.resident import Resident, resident
 from xbench.methods import training
 from xbench.methods.base import (
     Cost,
@@ -95,9 +97,11 @@ class JointMethod(Method):
     def net(self) -> nn.Module:
         """The network; after training, with its averaged weights if there are any."""
         with torch.random.fork_rng(devices=[]):  # its fresh weights are thrown away
-            net = self.make_net(self.device)
-        # Tensor cores work on images with the channels last and would copy any others.
-        return net.to(memory_format=torch.channels_last) if self.device.type == "cuda" else net
+            return self.make_net(self.device)
+
+    def busy_networks(self) -> dict[str, nn.Module]:
+        """The one network."""
+        return {"net": self.net}
 
     def trainings(self, pairs: Sequence[Pair]) -> list[Training]:
         """One network for all domains and pairs."""
@@ -162,15 +166,20 @@ class ConditionalMethod(JointMethod):
             device=device,
         )
 
+    @property
+    def computes_in(self) -> torch.dtype:
+        """That of the settings."""
+        return compute.precision(self.computing, self.device)
+
     def predict(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-        """The network's output, in bfloat16 on GPUs that have it.
+        """The network's output, computed in the precision of the settings.
 
         Args:
             x: what it works on, `[B, C, h, w]`.
             time: `[B]`, on the scale from 0 to 1000 that its embedding is made for.
             labels: indices of domains `[B]`.
         """
-        with torch.autocast("cuda", torch.bfloat16, enabled=training.has_bfloat16(x.device)):
+        with compute.autocast(self.computing, x.device):
             output: Tensor = self.net(x, time, class_labels=labels).sample
         return output.to(x.dtype)
 
@@ -219,6 +228,7 @@ class ConditionalTraining(Training):
             device=self.method.device,
             checkpoint=checkpoint,
             progress=progress,
+            settings=self.method.computing,
         )
         trained = learner.averages.get("net", learner.networks["net"])
         self.method.net.load_state_dict(trained.state_dict())
@@ -282,9 +292,9 @@ class TrainImages:
         self.method = method
         self.images = [data.train(domain) for domain in method.domains]
         # Encoding by a VAE takes longer than a training step, so it is done once.
-        self.latents = (
-            None if method.codec.lossless else [encode_images(method, i) for i in self.images]
-        )
+        lossless = method.codec.lossless
+        self.latents = None if lossless else [encode_images(method, i) for i in self.images]
+        self.near = resident(self.images, method.computing, method.device) if lossless else None
 
     def choose(self, labels: Tensor, generator: torch.Generator) -> list[Place]:
         """The places of a random image of each of these domains."""
@@ -299,6 +309,8 @@ class TrainImages:
 
     def __call__(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Encoded random images of the domains of these labels `[B]`."""
+        if self.near is not None:
+            return self.method.encode(choose(self.near, labels, generator))
         return self.at(self.choose(labels, generator))
 
 
@@ -313,8 +325,13 @@ def choose_places(
     ]
 
 
-def choose(images: Sequence[Images], labels: Tensor, generator: torch.Generator) -> Tensor:
+def choose(
+    images: Sequence[Images] | Resident, labels: Tensor, generator: torch.Generator
+) -> Tensor:
     """A random image of each label's domain, `[n, 1, H, W]`, where the labels `[n]` lie."""
+    if isinstance(images, Resident):
+        chance = torch.rand(len(labels), generator=generator, device=labels.device)
+        return images.choose(labels, chance)
     places = choose_places(images, labels, generator)
     return torch.stack([images[d][i] for d, i in places]).to(labels.device)
 

@@ -159,7 +159,7 @@ class DirectFlowLearner(StagedLearner):
         """The images that the flow of the first stage makes of `start`."""
 
         def field(x: Tensor, t: float) -> Tensor:
-            return velocity(self.networks["maker"], x, t, labels)
+            return velocity(self.networks["maker"], x, t, labels, self.method.computing)
 
         return ode.integrate(field, start, rising(1, REFLOW_STEPS, REFLOW_GRID), REFLOW_SOLVER)
 

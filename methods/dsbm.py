@@ -189,7 +189,12 @@ class DsbmLearner(StagedLearner):
     def drift(self, a: int, b: int) -> ode.Field:
         """The drift from a to b of the network that this stage began with."""
         net, label = self.networks["maker"], a * len(self.method.domains) + b
-        return lambda x, t: velocity(net, x, t, torch.full((len(x),), label, device=x.device))
+
+        def field(x: Tensor, t: float) -> Tensor:
+            labels = torch.full((len(x),), label, device=x.device)
+            return velocity(net, x, t, labels, self.method.computing)
+
+        return field
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Pairs of domains, ends of bridges, noise and times."""

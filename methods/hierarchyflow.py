@@ -19,6 +19,7 @@ from torch import Tensor
 from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.datasets.base import Images
+from xbench.datasets.resident import resident
 from xbench.methods import training
 from xbench.methods.base import (
     Log,
@@ -172,6 +173,7 @@ class HierarchyLearner(training.Learner):
         config = self.config = method.config
         self.batch, self.accumulate, self.device = config.batch, config.accumulate, method.device
         self.images = [data.train(domain) for domain in method.domains]
+        self.near = resident(self.images, method.computing, self.device) or self.images
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             net = method.make_net(torch.device("cpu"))
@@ -193,8 +195,8 @@ class HierarchyLearner(training.Learner):
         first = torch.randint(domains, size, generator=generator, device=self.device)
         step = torch.randint(1, domains, size, generator=generator, device=self.device)
         return {
-            "content": choose(self.images, first, generator),
-            "style": choose(self.images, (first + step) % domains, generator),
+            "content": choose(self.near, first, generator),
+            "style": choose(self.near, (first + step) % domains, generator),
         }
 
     def losses(self, batch: training.Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:

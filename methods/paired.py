@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xbench.core import compute
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
@@ -173,7 +174,7 @@ class Paired(ConditionalMethod):
         """The output before grain, in [0, 1]."""
         x = self.encode(images)
         labels = torch.full((len(x),), self.domains.index(source), device=x.device)
-        with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+        with compute.autocast(self.computing, x.device):
             made = self.net(x, labels)[:, [self.domains.index(target)]]
         made = functional.pixel_unshuffle(made, self.config.factor)
         return self.decode(made.to(x.dtype), images).clamp(0, 1)

@@ -19,6 +19,7 @@ from xbench.core.hashing import seed_from
 from xbench.core.pairs import Pair
 from xbench.core.profiles import Profile
 from xbench.datasets.base import Images
+from xbench.datasets.resident import Resident, resident
 from xbench.methods import training
 from xbench.methods.base import Cost, Log, Method, Progress, TrainData, Training
 from xbench.methods.codecs import crop_to, pad_to
@@ -162,6 +163,7 @@ class PairTraining(Training):
             checkpoint=checkpoint,
             progress=progress,
             alone=True,
+            settings=self.method.computing,
         )
         trained = {**learner.networks, **learner.averages}
         for name, pair in self.generators.items():
@@ -196,6 +198,7 @@ class PairLearner(training.Learner):
         self.method, self.config, self.device = method, method.config, method.device
         self.batch = method.config.batch
         self.images = [data.train(domain) for domain in pair]
+        self.near = [resident([i], method.computing, self.device) or i for i in self.images]
         self.side = method.drawn(self.images[0][0].shape[-1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
@@ -220,7 +223,7 @@ class PairLearner(training.Learner):
         """Unpaired images of the source (`a`) and of the target (`b`), as `draw_images` does."""
         return {
             name: draw_images(images, self.batch, generator, self.device, self.method.crop)
-            for name, images in zip("ab", self.images, strict=True)
+            for name, images in zip("ab", self.near, strict=True)
         }
 
 
@@ -230,15 +233,18 @@ def count(*nets: nn.Module) -> int:
 
 
 def draw_images(
-    images: Images,
+    images: Images | Resident,
     number: int,
     generator: torch.Generator,
     device: torch.device,
     crop: int | None = None,
 ) -> Tensor:
     """Random images `[number, 1, H, W]` in [-1, 1], drawn with replacement, cropped and padded."""
-    chance = torch.rand(number, generator=generator, device=device).tolist()
-    chosen = images[[int(c * len(images)) for c in chance]].to(device)
+    chance = torch.rand(number, generator=generator, device=device)
+    if isinstance(images, Resident):
+        chosen = images.choose(torch.zeros_like(chance, dtype=torch.long), chance)
+    else:
+        chosen = images[[int(c * len(images)) for c in chance.tolist()]].to(device)
     if crop is not None:
         chosen = random_squares(chosen, crop, generator)
     return pad_to(chosen, MULTIPLE) * 2 - 1

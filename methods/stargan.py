@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xbench.core.hashing import seed_from
+from xbench.datasets.resident import resident
 from xbench.methods import training
 from xbench.methods.base import MethodConfig, TrainData, setting
 from xbench.methods.codecs import crop_to, pad_to
@@ -144,12 +145,15 @@ class StarLearner(training.Learner):
 
     optimizers: dict[str, torch.optim.Optimizer]
     betas: ClassVar = (0.5, 0.999)
+    #: Of the penalty's gradient of gradients.
+    eager = ("critic",)
 
     def __init__(self, method: StarGAN, data: TrainData, seed: int) -> None:
         config = self.config = method.config
         self.method, self.device = method, method.device
         self.batch, self.accumulate = config.batch, config.accumulate
         self.images = [data.train(domain) for domain in method.domains]
+        self.near = resident(self.images, method.computing, self.device) or self.images
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_from(seed, "init"))
             made: dict[str, nn.Module] = {
@@ -179,7 +183,7 @@ class StarLearner(training.Learner):
         """
         size, device = (self.batch, self.config.critic_steps), self.device
         labels = torch.randint(len(self.images), size, generator=generator, device=device)
-        images = choose(self.images, labels.flatten(), generator)
+        images = choose(self.near, labels.flatten(), generator)
         order = torch.rand(size, generator=generator, device=device).argsort(dim=0)
         return {
             "images": (pad_to(images, self.method.multiple) * 2 - 1).unflatten(0, labels.shape),

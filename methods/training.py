@@ -1,8 +1,9 @@
 """The training loop of all methods, GANs included; a resumed training ends with the same weights.
 
 A `Learner` says what a step draws, which losses follow, and which optimiser minimises them. The
-loop does the rest: mixed precision, gradient accumulation, several processes (`accelerate launch`),
-weight averages, learning-rate schedules, checkpoints, and the check that losses are finite.
+loop does the rest: precision and form of the networks (`core.compute`, `core.forms`), gradient
+accumulation, several processes (`accelerate launch`), weight averages, learning-rate schedules,
+checkpoints, and the check that losses are finite.
 """
 
 import hashlib
@@ -12,22 +13,23 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from xbench.core import processes
+from xbench.core import compute as computing
+from xbench.core.compute import Compute
 from xbench.core.errors import UserError
 from xbench.core.files import atomic, set_aside
+from xbench.core.forms import Form
 from xbench.core.hashing import seed_from
+from xbench.methods import settling
 from xbench.methods.base import Log, Progress
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from xbench.methods.team import Team, make_accelerator
 
 #: Seconds between two checkpoints, at least.
 CHECKPOINT_SECONDS = 10.0
@@ -62,27 +64,6 @@ class DamagedError(Exception):
     """A checkpoint cannot be used."""
 
 
-class Team:
-    """The processes that share one training: all of them, or only this one."""
-
-    def __init__(self, helper: "Accelerator", *, alone: bool) -> None:
-        self.helper = helper
-        self.number = 1 if alone else helper.num_processes
-        self.index = 0 if alone else helper.process_index
-
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
-        if self.number > 1:
-            self.helper.wait_for_everyone()
-
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Mean over the processes."""
-        if self.number == 1:
-            return tensor
-        reduced: Tensor = self.helper.reduce(tensor, reduction="mean")
-        return reduced
-
-
 class Learner(ABC):
     """Networks and optimisers, what one step draws, and what it minimises.
 
@@ -94,6 +75,7 @@ class Learner(ABC):
         accumulate: chunks in which a batch is worked off, to save memory.
         clip: bound on the gradient norm of each optimiser's weights.
         ema_decay: decay of the moving averages.
+        eager: names of networks that cannot be compiled.
     """
 
     networks: dict[str, nn.Module]
@@ -103,6 +85,7 @@ class Learner(ABC):
     accumulate: int = 1
     clip: float | None = None
     ema_decay: float = 0.999
+    eager: tuple[str, ...] = ()
 
     def schedule(self, step: int, steps: int) -> float:
         """Factor on every learning rate at `step` of `steps`, counted from 0."""
@@ -191,6 +174,7 @@ def train(
     checkpoint: Path,
     progress: Progress,
     alone: bool = False,
+    settings: Compute | None = None,
 ) -> tuple[Learner, Log]:
     """Train the learner that `make` builds, or resume its training; see `Training.fit`.
 
@@ -200,18 +184,24 @@ def train(
 
     Raises:
         FloatingPointError: a loss or a weight is not finite; earlier checkpoints stay.
-        UserError: the batch cannot be shared among processes and chunks.
+        UserError: the batch cannot be shared among processes and chunks, or memory ran out.
     """
-    team = Team(make_accelerator(device), alone=alone)
+    settings = settings or Compute()
+    team = Team(make_accelerator(device, settings), alone=alone)
     path = checkpoint / "checkpoint.pt"
     learner, start, log = _begin(make, path, team)
     steps = max(1, images // learner.batch)
+    with _room(learner, device, team):
+        form = _settle(learner, start, steps, seed, device, team, settings)
+    log.compute = {"precision": computing.dtype_name(computing.precision(settings, device))}
+    log.compute |= form.facts()
     began = saved = time.monotonic()
     earlier, cost = log.seconds, 0.0
     pending: list[Mapping[str, Tensor]] = []
     every = max(1, steps // CURVE_POINTS)
     for step in range(start, steps):
-        pending.append(_step(learner, step, steps, seed, device, team))
+        with _room(learner, device, team):
+            pending.append(_step(learner, step, steps, seed, device, team))
         if (step + 1) % every == 0:
             losses = _means(pending, team)
             _check_finite(losses, step + 1, steps)
@@ -254,31 +244,44 @@ def _begin(make: Callable[[], Learner], path: Path, team: Team) -> tuple[Learner
     return learner, start, log
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 faster than in float32: GPUs since 2020."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def _settle(
+    learner: Learner,
+    start: int,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    team: Team,
+    settings: Compute,
+) -> Form:
+    """Settle the form of the networks by the step that comes first, without other processes."""
+    solo = Team(team.helper, alone=team.number == 1, silent=True)
+    return settling.settle(
+        learner.networks,
+        learner.averages,
+        learner.optimizers,
+        lambda: _step(learner, start, steps, seed, device, solo),
+        device,
+        settings,
+        eager=learner.eager,
+        batch=learner.batch // (team.number * learner.accumulate),
+        left=steps - start,
+        together=team.number > 1,
+    )
 
 
-def make_accelerator(device: torch.device) -> "Accelerator":
-    """The `Accelerator` of these processes, in mixed precision where there is bfloat16."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import AutocastKwargs
-
-    cuda = device.type == "cuda"
-    alone = processes.number() == 1
-    if alone:
-        # It remembers the first device and precision of a process and refuses others.
-        AcceleratorState._reset_state(reset_partial_state=True)
-    # Weights that were cast without gradients must not be reused where gradients are needed:
-    # older versions of torch lose these gradients.
-    uncached = AutocastKwargs(cache_enabled=False)
-    with processes.unlaunched() if alone else nullcontext():
-        return Accelerator(
-            cpu=not cuda,
-            mixed_precision="bf16" if has_bfloat16(device) else "no",
-            kwargs_handlers=[uncached],
-        )
+@contextmanager
+def _room(learner: Learner, device: torch.device, team: Team) -> Iterator[None]:
+    """Say what to do where a GPU's memory runs out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if team.number > 1:  # the others wait for this process, which must end
+            raise
+        work = f"training on {learner.batch // learner.accumulate} images at once"
+        smaller = "a smaller --profile, or --device cpu"
+        parts = f"--set METHOD.accumulate={2 * learner.accumulate} (same result), "
+        fix = f"try: {parts if learner.batch > learner.accumulate else ''}{smaller}"
+        raise computing.no_room(device, work, fix) from error
 
 
 def _step(

@@ -201,7 +201,7 @@ class UnsbLearner(GanLearner):
     def draw(self, generator: torch.Generator) -> Batch:
         """Images that start the three chains, the index where they end, all noise, patches."""
         config, number = self.config, self.batch
-        source, target = self.images
+        source, target = self.near
         crop, positions = self.method.crop, self.method.positions(self.side)
         chains = [
             draw_images(images, number, generator, self.device, crop)

@@ -7,7 +7,7 @@
 #
 #   a  what the machine is: driver, torch, memory, measured peaks of matrix products → machine.json
 #   b  `pytest -m gpu` (tests/test_gpu.py)                                           → tests.xml
-#   c  timings as ratios (tests/benchmarks/gpu_timings.py)                           → timings.json
+#   c  timings as ratios, forms of networks too (tests/benchmarks/gpu_timings.py)    → timings.json
 #   d  MedShift, the diffusion model and CycleGAN on one pair at `standard` for a fixed time each,
 #      with budgets from c's timings (tests/benchmarks/gpu_runs.py)           → runs.json, results/
 #   e  the page (tests/gpu_report.py)                                                → gpu.md
@@ -44,10 +44,10 @@ failed=0
 if [ -n "$REHEARSE" ]; then
   export XBENCH_GPU_REHEARSAL=1 OMP_NUM_THREADS=1
   total=170 a=30 b=60 c=55 d=80 e=5
-  chosen=(-k "(medshift or cyclegan or histogram or halved or metrics or features) and not two_proc")
+  chosen=(-k "(medshift or cyclegan or histogram or halved or grows or same_values or metrics or features) and not two_proc")
 else
   unset XBENCH_GPU_REHEARSAL
-  total=470 a=30 b=110 c=110 d=210 e=10
+  total=470 a=30 b=110 c=140 d=180 e=10
   chosen=()
 fi
 for limit in total a b c d e; do printf -v "$limit" %d $((${!limit} * ${PATIENCE:-1})); done

@@ -26,7 +26,6 @@ ROWS = {
     "train_ratio_true_float32": ("… with TF32 switched off in it", "{:.1f} ×", ""),
     "train_share_of_peak": ("training: share of the measured peak", "{:.1%}", "20 %"),
     "draw_share": ("drawing a batch: share of a step", "{:.1%}", "below 100 %"),
-    "channels_last_gain": ("training with channels last", "{:.2f} ×", ""),
     "features_ratio": ("features of Inception's size, device against CPU", "{:.1f} ×", ""),
     "frechet_cpu_s": ("Fréchet distance as it is, on the CPU", "{:.2f} s", ""),
     "frechet_device_s": ("the same by two eigendecompositions on the device", "{:.2f} s", ""),
@@ -110,12 +109,23 @@ def timings(found: Any) -> Iterator[str]:
     for key, (about, form, aim) in ROWS.items():
         value = form.format(found[key]) if key in found else "not measured"
         yield f"| {about} | {value} | {aim} |"
+    yield from forms(found)
     if found.get("phantom_device_switch") is False:
         yield "| the phantom on the GPU against the CPU | the code has no device switch | |"
     yield ""
     for part, why in found.get("failed", {}).items():
         yield f"- **failed** {part}: {why}"
     yield "The plain loop: float32, eager, each pair by itself, both velocities of guidance."
+
+
+def forms(found: Any) -> Iterator[str]:
+    """Rows of how much faster other forms of the networks were, and what was kept."""
+    for key, what in (("train", "training"), ("translate", "translating")):
+        took = found.get(f"{key}_forms_s", {})
+        gains = [f"{n} {took['plain'] / s:.2f} ×" for n, s in took.items() if "plain" in took]
+        kept = found.get(f"{key}_kept")
+        text = f"{', '.join(gains[1:])}; kept: {kept}" if kept else "not measured"
+        yield f"| {what} in other forms of the network | {text} | |"
 
 
 def runs(found: Any, out: Path) -> Iterator[str]:

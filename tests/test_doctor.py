@@ -1,6 +1,7 @@
 """`xbench doctor`: what is here and whole, and what to do about the rest."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -166,7 +167,7 @@ def test_a_driver_that_is_too_old_is_named(xbench: Xbench, monkeypatch: pytest.M
 
 
 def test_a_gpu_without_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xbench.methods.training import has_bfloat16
+    from xbench.core.compute import has_bfloat16
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert not has_bfloat16(torch.device("cuda"))
@@ -184,3 +185,19 @@ def test_without_torch_every_method_is_a_failure_of_its_own() -> None:
     (check,) = _registry("methods", {"medshift": ""}, ["medshift"], get)
     assert (check.check, check.outcome) == ("method medshift", "fail")
     assert "No module named 'torch'" in check.note
+
+
+def test_what_torch_compile_lacks_is_named(xbench: Xbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch, (9, 0), 15)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    check = checks(xbench("doctor", "--json"))["compile"]
+    assert check["outcome"] == "warn"
+    assert "a C compiler (gcc, or CC): networks run as they are" in check["note"]
+    assert "compute.compile=off" in check["fix"]
+
+
+def test_a_device_that_is_not_there_leads_to_the_doctor(xbench: Xbench) -> None:
+    result = xbench("run", "--method", "identity", "--profile", "smoke", "--device", "cuda")
+    assert result.code == 2
+    assert "the device 'cuda' is not there" in result.err
+    assert "xbench doctor says why" in result.err

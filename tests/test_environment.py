@@ -13,7 +13,7 @@ import torch
 
 from xbench.core import processes
 from xbench.core.console import show_anything
-from xbench.methods.training import make_accelerator
+from xbench.methods.team import make_accelerator
 
 Xbench = Callable[..., Any]
 

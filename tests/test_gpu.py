@@ -29,9 +29,11 @@ from torch import Tensor, nn
 
 from xbench.core.errors import UserError
 from xbench.core.isolation import undisturbed
+from xbench.core.pixels import from_pixels
 from xbench.core.profiles import get_profile
 from xbench.datasets import registry as datasets
 from xbench.datasets.base import Images
+from xbench.datasets.resident import Resident
 from xbench.harness.translation import fix_numerics, translate
 from xbench.methods import base, registry, training
 from xbench.methods.base import Log, Method, Training
@@ -302,6 +304,23 @@ def test_a_batch_is_halved_where_memory_runs_out(device: torch.device) -> None:
             torch.cuda.set_per_process_memory_fraction(1.0)
     assert method.seen == [7, 4, 2, 2, 2, 1]
     assert np.array_equal(made["b"], pixels)
+
+
+def test_training_images_on_the_device_have_the_same_values(device: torch.device) -> None:
+    greys = np.arange(65536, dtype=np.uint16).reshape(64, 32, 32)
+    store = Resident([Images([greys]), Images([greys[::-1].copy()])], device)
+    rows = torch.arange(128, device=device)
+    expected = from_pixels(np.concatenate([greys, greys[::-1]]))
+    assert torch.equal(store.at(rows).cpu(), expected)
+
+
+def test_a_batch_grows_on_a_card(device: torch.device) -> None:
+    pixels = (np.random.default_rng(0).random((40, 32, 32)) * 65535).astype(np.uint16)
+    method = Identity(Identity.Config(), ("a", "b"), 32, device)
+    names = [f"{number}" for number in range(40)]
+    made = translate(method, Images([pixels]), names, "a", ["b"], seed=0, batch=1)
+    assert np.array_equal(made["b"], pixels)
+    assert method.at_once == (16 if device.type == "cuda" else None)
 
 
 def test_two_processes_on_one_card_end_with_equal_weights(

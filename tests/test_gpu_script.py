@@ -119,6 +119,8 @@ def test_the_page_says_what_failed_and_what_ran_out_of_time(tmp_path: Path) -> N
         rehearsal=False,
         profile="standard",
         train_ratio=4.26,
+        train_forms_s={"plain": 0.2, "channels last": 0.25, "compiled": 0.1},
+        train_kept="compiled",
         failed={"features": "OutOfMemoryError: CUDA out of memory"},
     )
     (tmp_path / "runs.json").write_text('{"runs": {"medshift": {"code": 12')  # cut off
@@ -129,6 +131,8 @@ def test_the_page_says_what_failed_and_what_ran_out_of_time(tmp_path: Path) -> N
     assert "1 of 3 passed; 1 failures, 0 errors, 1 skipped." in text
     assert "**failure** test_x[cyclegan]: AssertionError: 0.3" in text
     assert "| 4.3 × | 4 × |" in text
+    assert "| channels last 0.80 ×, compiled 2.00 ×; kept: compiled |" in text
+    assert "| translating in other forms of the network | not measured |" in text
     assert "**failed** features: OutOfMemoryError" in text
 
 

@@ -61,6 +61,8 @@ def _torch() -> Iterator[Check]:
         except RuntimeError as error:  # of a card that is gone, or too old for this torch
             fix = "run nvidia-smi; until it works: --device cpu"
             yield Check(f"gpu {index}", "fail", f"does not work: {_line(error)}", fix)
+    if count:
+        yield _compiler()
     if not count:
         yield _no_gpu(torch.version.cuda, [str(warning.message) for warning in said])
 
@@ -88,6 +90,17 @@ def _gpu(index: int) -> Check:
             note += f", no bfloat16 (compute capability {major}.{minor}, 8.0 has it)"
             return Check(f"gpu {index}", "warn", f"{note}: float32 is used, which is slower")
     return Check(f"gpu {index}", "ok", note)
+
+
+def _compiler() -> Check:
+    """Whether torch.compile finds what it needs for a GPU: Triton, and a C compiler for it."""
+    names = [os.environ.get("CC") or "gcc", "cc", "clang"]
+    missing = ["triton"] * (package_version("triton") is None)
+    missing += ["a C compiler (gcc, or CC)"] * (not any(map(shutil.which, names)))
+    if not missing:
+        return Check("compile", "ok", f"triton {package_version('triton')} and a C compiler")
+    note = f"torch.compile lacks {' and '.join(missing)}: networks run as they are, slower"
+    return Check("compile", "warn", note, "install it, or --set compute.compile=off")
 
 
 def _no_gpu(cuda: str | None, said: list[str]) -> Check:

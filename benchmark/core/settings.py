@@ -18,7 +18,9 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|[1-9]\d*)(?:[eE][-+]?\d+)?")
 #: Bytes of a file's name: file systems take 255, and endings are added to it.
 LONGEST_NAME = 180
 
-#: Section (a method's name, `data` or `budget`) → key → value.
+#: Sections that are not of one method: `compute` is part of no key.
+SHARED = ("data", "budget", "compute")
+#: Section (a method's name, or one of `SHARED`) → key → value.
 Settings = dict[str, dict[str, Any]]
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
@@ -98,7 +100,7 @@ def _split(name: str, given: str = "") -> tuple[str, str]:
     if not match:
         raise UserError(
             f"the setting '{given or name}' cannot be read",
-            "expected: SECTION.KEY=VALUE, where SECTION is a method, data or budget",
+            "expected: SECTION.KEY=VALUE, where SECTION is a method, data, budget or compute",
             _example("medshift.tau", 0.3),
         )
     return match[1], match[2]

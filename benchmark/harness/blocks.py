@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from xbench.core import processes
+from xbench.core.compute import check, lost_card
 from xbench.core.errors import UserError, full_disk
 from xbench.core.files import home, sweep_parts
 from xbench.core.locks import POLL, Busy, Locks
@@ -46,8 +47,11 @@ class Blocks(ABC):
         self.device = device
         self.display = display
         self.timeout: float | None = None
+        #: Trained methods by row, where several processes work together.
+        self.together: dict[tuple[str, int], Trained] = {}
         # Of all splits, since these share trainings.
         self.locks = Locks(plan.trainings.parent / "locks")
+        check(plan.compute, device)
         fix_numerics(device, plan.profile.threads)
 
     @abstractmethod
@@ -89,8 +93,14 @@ class Blocks(ABC):
             with processes.first_before_others(self.device):
                 self._prepare_data(todo)
             self.check_split()
-            together = self._train_together(todo) if processes.number() > 1 else {}
-            return self._work(todo, together) if processes.is_first() else []
+            if processes.number() == 1:
+                return self._work(todo)
+            self.together = self._train_together(todo)
+            return self.work_together(todo)
+
+    def work_together(self, todo: Pending) -> list[Unit]:
+        """Finish the units after all trainings; the first process alone, unless a child does."""
+        return self._work(todo) if processes.is_first() else []
 
     def _prepare_data(self, todo: Pending) -> None:
         """One process prepares the data; others wait, and then find them."""
@@ -102,7 +112,7 @@ class Blocks(ABC):
             if any(unit.entry.name == PAIRED for unit in todo.translate):
                 self.plan.dataset.prepare_paired(self.display.data)
 
-    def _work(self, todo: Pending, together: dict[tuple[str, int], Trained]) -> list[Unit]:
+    def _work(self, todo: Pending) -> list[Unit]:
         """Block by block; blocks that other processes hold are tried again at the end."""
         failed: list[Unit] = []
         blocks = _blocks([*todo.rescore, *todo.translate], self.plan.dataset.domains)
@@ -111,10 +121,11 @@ class Blocks(ABC):
         while blocks:
             left = []
             for units in blocks:
-                row = _row(units[0])
-                if row not in together and row not in last:
+                row = row_of(units[0])
+                if row not in self.together and row not in last:
                     last.clear()
-                rest = self._do_block(todo, units, together if row in together else last, failed)
+                kept = self.together if row in self.together else last
+                rest = self._do_block(todo, units, kept, failed)
                 if rest:
                     left.append(rest)
             if len(left) == len(blocks):
@@ -179,7 +190,7 @@ class Blocks(ABC):
         """All trainings before anything else: then the first process can go on alone."""
         found = {}
         for unit in todo.translate:
-            row, method = _row(unit), unit.entry.method
+            row, method = row_of(unit), unit.entry.method
             if row not in found and method.needs_training:
                 with suppress(UserError):  # raised again when its units are due
                     found[row] = self._trained(unit.entry, unit.seed)
@@ -194,7 +205,7 @@ class Blocks(ABC):
         self, units: list[Unit], kept: dict[tuple[str, int], Trained], failed: list[Unit]
     ) -> list[Unit]:
         """Translate one source to all targets and store the units; return those that must wait."""
-        row = _row(units[0])
+        row = row_of(units[0])
         busy, ready = [], []
         try:
             if row not in kept:
@@ -234,13 +245,13 @@ def store_failure(store: Records[Any], display: Display, unit: UnitId, key: str)
     full = full_disk(sys.exc_info()[1])
     if full:
         raise full
-    text = without_folders(in_words(traceback.format_exc()))
+    text = without_folders(in_words(traceback.format_exc())) + lost_card(sys.exc_info()[1])
     failure = Failure(key=key, **unit._asdict(), traceback=text, finished=facts.now())
     store.write_failure(unit, failure)
     display.failed(unit, text)
 
 
-def _row(unit: Unit) -> tuple[str, int]:
+def row_of(unit: Unit) -> tuple[str, int]:
     """Units with the same value are translated by one trained method."""
     return family(unit.entry), unit.seed
 
@@ -258,5 +269,5 @@ def _blocks(units: list[Unit], domains: Sequence[str]) -> list[list[Unit]]:
 
     rows: dict[tuple[str, int], dict[str, list[Unit]]] = {}
     for unit in units:
-        rows.setdefault(_row(unit), {}).setdefault(unit.source, []).append(unit)
+        rows.setdefault(row_of(unit), {}).setdefault(unit.source, []).append(unit)
     return [sorted(b, key=behind_source) for sources in rows.values() for b in sources.values()]

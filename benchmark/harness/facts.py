@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from xbench.core.compute import dtype_name
+from xbench.core.forms import Form
 from xbench.core.pixels import Pixels, pixels_digest
 from xbench.core.places import address
 from xbench.harness.plan import Entry, Plan
-from xbench.methods.base import Cost
+from xbench.methods.base import Cost, Method
 from xbench.records.provenance import provenance
 from xbench.records.schema import (
     DataFacts,
@@ -35,6 +37,7 @@ def make_record(
     polarity: float | None,
     seconds: dict[str, float],
     device: str,
+    compute: Mapping[str, str] | None = None,
 ) -> Record:
     """The record of a unit whose `pixels`, uint16 `[n, H, W]`, were just translated and scored."""
     return Record(
@@ -49,9 +52,21 @@ def make_record(
         polarity=polarity,
         images_sha256=pixels_digest(pixels),
         seconds=seconds,
-        provenance=Provenance(**provenance(device)),
+        provenance=Provenance(**provenance(device), compute=dict(compute or {})),
         finished=now(),
     )
+
+
+def compute_facts(method: Method, logs: Mapping[str, TrainingLog]) -> dict[str, str]:
+    """How the networks of a method computed, in its trainings too; empty if it has none."""
+    if not method.needs_training:
+        return {}
+    trained = {f"training {n}": v for log in logs.values() for n, v in log.compute.items()}
+    return {
+        "precision": dtype_name(method.computes_in),
+        **(method.form or Form()).facts(),
+        **trained,
+    }
 
 
 def method_facts(entry: Entry, logs: Mapping[str, TrainingLog], cost: Cost) -> MethodFacts:

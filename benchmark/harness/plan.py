@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xbench.core import settings
+from xbench.core.compute import Compute
 from xbench.core.errors import UserError, unknown
 from xbench.core.hashing import digest
 from xbench.core.pairs import CHEATS, EXPECTED, FLOOR, PAIRED, Pair, parse_pairs
@@ -115,6 +116,7 @@ class Plan:
     trainings: Path
     data_assignments: tuple[str, ...]
     units: tuple[Unit, ...] = field(repr=False)
+    compute: Compute = field(default_factory=Compute)
 
 
 def make(request: Request) -> Plan:
@@ -128,7 +130,7 @@ def make(request: Request) -> Plan:
     split: Split = get_split(request.split)
     _check_seeds(request.seeds)
     classes = [methods.get(name) for name in request.methods]
-    settings.check_sections(changes, ["data", "budget", *(c.name for c in classes)])
+    settings.check_sections(changes, [*settings.SHARED, *(c.name for c in classes)])
 
     dataset_class = datasets.get(request.dataset)
     default = dataset_class.configure(profile)
@@ -168,6 +170,7 @@ def make(request: Request) -> Plan:
             "data", data_config.model_dump(mode="json"), default.model_dump(mode="json")
         ),
         units=shard(units, *request.shard),
+        compute=settings.apply(Compute(), changes.get("compute", {}), "compute"),
     )
 
 

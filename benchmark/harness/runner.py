@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -10,8 +12,8 @@ from xbench.core.errors import UserError
 from xbench.core.isolation import undisturbed
 from xbench.core.pixels import Pixels, from_pixels, pixels_digest
 from xbench.core.registry import warn
-from xbench.harness import facts
-from xbench.harness.blocks import Blocks
+from xbench.harness import facts, teamwork
+from xbench.harness.blocks import Blocks, row_of
 from xbench.harness.deadline import deadline
 from xbench.harness.inputs import Inputs, inputs_of
 from xbench.harness.pending import Pending
@@ -44,7 +46,7 @@ def pick_device(name: str) -> torch.device:
         raise UserError(
             f"the device '{name}' is not there",
             f"expected: auto, cpu{', cuda' if torch.cuda.is_available() else ''}",
-            "try: --device auto",
+            f"try: --device auto{' (xbench doctor says why no GPU is there)' * (name != 'cpu')}",
         ) from error
     return device
 
@@ -77,8 +79,13 @@ class Runner(Blocks):
         """Translate a source to some targets, score and store."""
         try:
             began = time.perf_counter()
-            with deadline(self.timeout and self.timeout * len(units)), undisturbed():
-                pixels = self._translate(trained, units)
+            with undisturbed():
+                shared = self.together.get(row_of(units[0])) is trained
+                if shared and trained.method.given == "source":
+                    teamwork.told([unit.name for unit in units])
+                    pixels = self._part(trained, units)
+                else:
+                    pixels = self._translate(trained, units)
             seconds = (time.perf_counter() - began) / len(units)
         except Exception:
             failed += [self.fail(unit) for unit in units]
@@ -92,8 +99,43 @@ class Runner(Blocks):
             except Exception:
                 failed.append(self.fail(unit))
 
-    def _translate(self, trained: Trained, units: list[Unit]) -> dict[str, Pixels]:
-        """Pixels uint16 `[n, H, W]` of units of one source, by key."""
+    def work_together(self, todo: Pending) -> list[Unit]:
+        """The first process finishes the units, the others translate their parts when it says."""
+        if processes.is_first():
+            try:
+                return super().work_together(todo)
+            finally:
+                teamwork.told()
+        by_name = {unit.name: unit for unit in self.plan.units}
+        while names := teamwork.told():
+            units = [by_name[name] for name in names]
+            # The first process hears of a failure, and stores it.
+            with suppress(Exception), undisturbed():
+                self._part(self.together[row_of(units[0])], units)
+        return []
+
+    def _part(self, trained: Trained, units: list[Unit]) -> dict[str, Pixels]:
+        """As `_translate`, together with other processes, each of which comes here."""
+
+        def work() -> dict[str, Pixels]:
+            for unit in units:
+                trained.obtain(unit)  # of pairs, this process has only trained its own
+            rows = teamwork.share(len(self._inputs(units[0]).ids))
+            return self._translate(trained, units, rows) if rows else {}
+
+        return teamwork.collected(work)
+
+    def _translate(
+        self, trained: Trained, units: list[Unit], rows: Sequence[int] | None = None
+    ) -> dict[str, Pixels]:
+        """Pixels uint16 `[n, H, W]` of units of one source, or of some of its rows, by key."""
+        with deadline(self.timeout and self.timeout * len(units)):
+            return self._translated(trained, units, rows)
+
+    def _translated(
+        self, trained: Trained, units: list[Unit], rows: Sequence[int] | None
+    ) -> dict[str, Pixels]:
+        """See `_translate`."""
         method, source = trained.method, units[0].source
         limits = {"seed": units[0].seed, "batch": self.plan.profile.batch}
         if method.given != "source":
@@ -105,6 +147,8 @@ class Runner(Blocks):
             return made
         inputs = self._inputs(units[0])
         images, ids = inputs.images, inputs.ids
+        if rows is not None:
+            images, ids = images.only(rows), [ids[row] for row in rows]
         targets = list(dict.fromkeys(unit.target for unit in units))
         if {unit.entry.label for unit in units} == {trained.entry.label}:
             found = translate(method, images, ids, source, targets, **limits)
@@ -137,6 +181,7 @@ class Runner(Blocks):
             polarity,
             seconds | {"score": time.perf_counter() - began},
             str(self.device),
+            facts.compute_facts(trained.method, trained.logs(unit)),
         )
         self.store.write_unit(unit.id, record, pixels)
         self.display.unit(record)

@@ -93,8 +93,8 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
             fetch=not options.dry_run,
             failed_only=options.retry_failed,
         )
-    if not processes.is_first():  # it helps to train; the first process does the rest
-        return Outcome(() if options.dry_run else runner.run(todo))
+    if not processes.is_first():  # it helps to train and to translate
+        return Outcome(() if options.dry_run else runner.run(todo, options.timeout))
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
     minutes = estimate.minutes(runner.plan, todo, runner.device)

@@ -48,12 +48,12 @@ def _check(grids: Grids, classes: dict[str, type[Method]], along: Sequence[Any])
     """Find mistakes before any plan is made."""
     names = {method.name for method in classes.values()}
     texts = {name: ",".join(map(str, chosen)) for name, chosen in grids.items()}
-    settings.check_sections(settings.nested(texts), ["data", "budget", *names])
+    settings.check_sections(settings.nested(texts), [*settings.SHARED, *names])
     for name, chosen in grids.items():
-        if name.startswith("data.") and len(chosen) > 1:
+        if name.startswith(("data.", "compute.")) and len(chosen) > 1:
             raise UserError(
                 f"--set {name} has {len(chosen)} values",
-                "expected: one, a sweep compares rows on the same data",
+                "expected: one, a sweep compares rows on the same data, computed alike",
                 f"try: --set {name}={chosen[0]}, and the others in sweeps of their own",
             )
     if not along and all(len(chosen) == 1 for chosen in grids.values()):
@@ -82,7 +82,7 @@ def _of_method(
 ) -> dict[str, Sequence[Any]]:
     """What concerns one method: the knob first, then its own settings, data and budget."""
     own: dict[str, Sequence[Any]] = {f"{method.name}.{method.knob}": along} if along else {}
-    sections = (method.name, "data", "budget")
+    sections = (method.name, *settings.SHARED)
     return own | {name: v for name, v in grids.items() if name.partition(".")[0] in sections}
 
 

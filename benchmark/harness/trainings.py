@@ -148,7 +148,9 @@ class Trained:
 def make_method(plan: Plan, entry: Entry, device: torch.device) -> Method:
     """The method of a row, untrained."""
     with undisturbed():
-        return entry.method(entry.config, plan.dataset.domains, plan.dataset.config.size, device)
+        method = entry.method(entry.config, plan.dataset.domains, plan.dataset.config.size, device)
+    method.computing = plan.compute
+    return method
 
 
 def folders(
@@ -209,6 +211,7 @@ def _finish(training: Training, folder: Path, entry: Entry, result: Log) -> None
         images=entry.train_images,
         seconds=result.seconds,
         curve=result.curve,
+        compute=result.compute,
     )
     write_text(folder / "training.json", log.model_dump_json(indent=1) + "\n")
     for checkpoint in folder.glob("*checkpoint*"):

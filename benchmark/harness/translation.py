@@ -1,24 +1,19 @@
-"""Translates images batch by batch and checks what a method returns."""
+"""Translates images and checks what a method returns."""
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from xbench.core import processes
 from xbench.core.hashing import digest, seed_from
-from xbench.core.pixels import Pixels, to_pixels
-from xbench.datasets.base import Box, Images
-from xbench.datasets.prepare import padded
+from xbench.core.pixels import Pixels
+from xbench.datasets.base import Images
+from xbench.harness.batches import in_batches
 from xbench.harness.plan import Entry
 from xbench.methods.base import Method
-from xbench.scoring.cases import cut
 
 Generators = dict[str, list[torch.Generator]]
-Key = TypeVar("Key")
 
 
 def fix_numerics(device: torch.device, threads: int) -> None:
@@ -50,7 +45,7 @@ def translate(
         source: domain of the images.
         targets: domains to translate into.
         seed: root of the random numbers.
-        batch: images per batch; halved where memory runs out.
+        batch: images per batch, unless the method's `compute` says another number.
 
     Returns:
         Pixels uint16 `[n, H, W]` by target.
@@ -64,7 +59,7 @@ def translate(
         results = method.translate_all(part, source, targets, generators=generators)
         return {target: checked(method, results[target], part) for target in targets}
 
-    return _in_batches(work, images, ids, batch, method)
+    return in_batches(work, images, ids, batch, method)
 
 
 def translate_path(
@@ -95,7 +90,7 @@ def translate_path(
             for target in targets
         }
 
-    return _in_batches(work, images, ids, batch, method)
+    return in_batches(work, images, ids, batch, method)
 
 
 def family(entry: Entry) -> str:
@@ -144,55 +139,3 @@ def _generators(
         ]
         for target in targets
     }
-
-
-def _in_batches(
-    work: Callable[[Tensor, Sequence[str]], Mapping[Key, Tensor]],
-    images: Images,
-    ids: Sequence[str],
-    batch: int,
-    method: Method,
-) -> dict[Key, Pixels]:
-    """Work batch by batch, with smaller batches where memory runs out; pixels by key.
-
-    Of padded images only the content is worked on, unless the method takes whole images alone. The
-    results are padded by reflection, as the images are.
-    """
-    boxes = [images.content(row) for row in range(len(images))]
-    if not method.any_size:
-        boxes = [Box(0, 0, *images[0].shape[1:])] * len(images)
-    made: dict[Key, Pixels] = {}
-    todo = _alike(boxes)
-    while todo:
-        rows = todo[0][:batch]
-        given = torch.stack([cut(images[row], boxes[row]) for row in rows])
-        try:
-            results = work(given.to(method.device), [ids[row] for row in rows])
-        except (MemoryError, RuntimeError) as error:
-            if batch == 1 or not _out_of_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            batch = max(1, batch // 2)
-            warnings.warn(f"out of memory; going on with batches of {batch}", stacklevel=2)
-            continue
-        for key, result in results.items():
-            whole = made.setdefault(key, np.empty((len(images), *images[0].shape[1:]), np.uint16))
-            for row, pixels in zip(rows, to_pixels(result), strict=True):
-                whole[row] = padded(pixels, boxes[row], len(whole[row]))
-        todo[0] = todo[0][batch:]
-        todo = list(filter(None, todo))
-    return made
-
-
-def _alike(boxes: Sequence[Box]) -> list[list[int]]:
-    """Rows whose content has the same height and width."""
-    rows: dict[tuple[int, int], list[int]] = {}
-    for row, box in enumerate(boxes):
-        rows.setdefault((box.height, box.width), []).append(row)
-    return list(rows.values())
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: on a GPU by the type of the error, on a CPU by its text."""
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or "can't allocate memory" in str(error)

@@ -22,6 +22,7 @@ from xbench.core.hashing import digest
 from xbench.core.isolation import undisturbed
 from xbench.core.pairs import FLOOR, Pair
 from xbench.core.pixels import Pixels, pixels_digest
+from xbench.core.settings import SHARED
 from xbench.datasets.base import Dataset, Images
 from xbench.datasets.labels import Labels
 from xbench.harness import facts, loading, pending, plan, status, trainings
@@ -63,8 +64,6 @@ REFERENCES = {
     "nearest": "nearest",
     "filter": "filter",
 }
-#: Sections of settings that every method takes.
-_SHARED = {"data", "budget"}
 
 
 def make(request: Request) -> Plan:
@@ -165,7 +164,7 @@ def find(
     for (entry, seed), own in pending.grouped(todo.translate):
         method = trainings.make_method(made, entry, device)
         method.check()
-        own_settings = {k: v for k, v in request.settings.items() if k in _SHARED | {entry.name}}
+        own_settings = {k: v for k, v in request.settings.items() if k in (*SHARED, entry.name)}
         asked = replace(
             request, methods=[entry.given or entry.name], settings=own_settings, split="test"
         )
@@ -254,6 +253,7 @@ class UtilityRunner(Blocks):
                 sample = samples(images, labels.train)
                 net = learn(
                     *(sample, steps, seed, self.device, Path(folder), progress),
+                    settings=self.plan.compute,
                     randomise=unit.entry.label == AUGMENTED,
                 )
                 found.append(predict(net, test, tested))
@@ -268,7 +268,10 @@ class UtilityRunner(Blocks):
             source=unit.source,
             target=unit.target,
             seconds={"translate": seconds, "learn": time.perf_counter() - began},
-            provenance=Provenance(**provenance(str(self.device))),
+            provenance=Provenance(
+                **provenance(str(self.device)),
+                compute=facts.compute_facts(trained.method, trained.logs(unit)),
+            ),
             finished=facts.now(),
             identity=VERSION,
             labels=dataset.labels_key or "",

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from xbench.core.checks import Check
+from xbench.core.compute import Compute, dtype_name, lacks_bfloat16
 from xbench.core.errors import UserError
 from xbench.core.hashing import seed_from
 from xbench.core.pixels import from_pixels, pixels_digest
@@ -37,6 +39,8 @@ Pixels = NDArray[np.uint16]
 ROUNDING = 2
 #: On another device or with another torch: largest change, and mean over all pixels.
 OTHER_LARGEST, OTHER_MEAN = 655, 66
+#: On another machine, or in another precision, where either computes in bfloat16, of 8 bits.
+LOW_LARGEST, LOW_MEAN = 6554, 655
 #: Tolerances of metrics: relative, and absolute.
 RELATIVE, ABSOLUTE = 1e-3, 1e-6
 
@@ -77,6 +81,7 @@ def verify_record(
         wrong, *rest = str(reason).splitlines()
         note = "; ".join([wrong, *rest[1:]])  # what is wrong, and what to give
         return [*checks, *(Check(c, "not verified", note) for c in ("translation", "metrics"))]
+    todo = replace(todo, compute=_as_recorded(record, device))
     fix_numerics(device, todo.profile.threads)
     scorer = Scorer(todo.dataset, todo.split, device)
     parts: dict[str, Callable[[], Check]] = {
@@ -98,6 +103,13 @@ def _folder(path: Path, record: Record) -> Path | None:
     place = Path("records", f"{record.unit.path}.json")
     whole = path.resolve()
     return whole.parents[3] if whole.parts[-4:] == place.parts else None
+
+
+def _as_recorded(record: Record, device: torch.device) -> Compute:
+    """The record's precision where the device has it; networks as they are."""
+    then: Any = record.provenance.compute.get("precision")
+    able = then == "float32" or (then == "bfloat16" and not lacks_bfloat16(device))
+    return Compute(precision=then if able else "auto", compile="off", channels_last="off")
 
 
 def _stored(folder: Path | None, record: Record) -> tuple[Pixels | None, Check]:
@@ -159,20 +171,28 @@ def _translation(
     if stored is None:
         raise _Not(f"all {len(ids)} images have another hash, and none are there to compare with")
     gap = np.abs(made.astype(np.int64) - stored[rows])
-    return _judged(gap, record, str(scorer.device))
+    now = dtype_name(make_method(todo, unit.entry, scorer.device).computes_in)
+    return _judged(gap, record, str(scorer.device), now)
 
 
-def _judged(gap: NDArray[np.int64], record: Record, device: str) -> Check:
-    """The outcome for differences in grey levels `[n, H, W]`."""
+def _judged(gap: NDArray[np.int64], record: Record, device: str, precision: str) -> Check:
+    """The outcome for differences in grey levels `[n, H, W]`; `precision` is that of today."""
     largest, mean = int(gap.max()), float(gap.mean())
     if not largest:
         return Check("translation", "same", f"{len(gap)} images, to the last bit")
     note = f"{len(gap)} images, largest difference {largest} of 65535 grey levels, mean {mean:.3g}"
     if largest <= ROUNDING:
         return Check("translation", "same", f"{note}: rounding")
-    other = _other_machine(record, device)
-    if other and largest <= OTHER_LARGEST and mean <= OTHER_MEAN:
-        return Check("translation", "same", f"{note}: another {other} may change that much")
+    other, then = _other_machine(record, device), record.provenance.compute
+    both = {then.get("precision", precision), precision}
+    if len(both) > 1:
+        other = f"precision ({' and '.join(sorted(both))})"
+    elif {then.get("compile", "off"), then.get("channels_last", "off")} != {"off"}:
+        other = other or "form of the network"
+    bounds = (LOW_LARGEST, LOW_MEAN) if "bfloat16" in both else (OTHER_LARGEST, OTHER_MEAN)
+    if other and largest <= bounds[0] and mean <= bounds[1]:
+        allowed = f"up to {bounds[0]}, mean {bounds[1]}"
+        return Check("translation", "same", f"{note}: another {other} may change {allowed}")
     return Check("translation", "differs", note)
 
 

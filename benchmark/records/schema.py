@@ -170,6 +170,8 @@ class Provenance(Stored):
     packages: dict[Line, Line | None] = {}
     gpu: Line | None = None
     cuda: Line | None = None
+    #: How networks computed: precision, which were compiled, memory layout; of training, too.
+    compute: dict[Line, Line] = {}
 
 
 class Finished(Stored):
@@ -283,6 +285,8 @@ class TrainingLog(Stored):
     images: Count
     seconds: Seconds
     curve: dict[Line, list[Number]]
+    #: How networks computed: see `Provenance`.
+    compute: dict[Line, Line] = {}
 
 
 StoredT = TypeVar("StoredT", bound=Stored)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xbench.core.compute import Compute
 from xbench.core.hashing import seed_from
 from xbench.datasets.base import Images
 from xbench.datasets.labels import Labels
@@ -191,9 +192,13 @@ def learn(
     checkpoint: Path,
     progress: TrainProgress,
     *,
+    settings: Compute | None = None,
     randomise: bool = False,
 ) -> TaskNet:
-    """Train a network, on randomised images if wanted; the same seed gives the same weights."""
+    """Train a network, on randomised images if wanted, computed as the settings say.
+
+    The same seed gives the same weights.
+    """
     learner, _ = train(
         lambda: TaskLearner(known, seed, device, randomise=randomise),
         images=steps * BATCH,
@@ -202,6 +207,7 @@ def learn(
         checkpoint=checkpoint,
         progress=progress,
         alone=True,
+        settings=settings,
     )
     net = learner.averages["net"].eval()
     assert isinstance(net, TaskNet)

@@ -6,7 +6,8 @@ The plain loop is a script as one writes it: the same network, float32, eager, A
 clipping as they come, an average of weights by diffusers; translating, every pair encodes its own
 images, and every step asks for both velocities of guidance. It is timed as torch comes (TF32 in
 convolutions, no deterministic algorithms, which a run asks for) and with TF32 switched off; it is
-given batches drawn before, ours draws its own.
+given batches drawn before, ours draws its own. Ours is in the form that a long run would choose:
+of channels last and `torch.compile` what was measured to be faster (`xbench.core.forms`).
 
 Every number is written when it is there, so that running out of time loses only the later ones.
 """
@@ -33,12 +34,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from xbench.core import forms
+from xbench.core.compute import Compute
+from xbench.core.forms import Form
 from xbench.core.profiles import get_profile
 from xbench.datasets.base import Images
 from xbench.datasets.phantom.dataset import PROFILES as PHANTOMS
 from xbench.datasets.phantom.generate import PhantomJob
 from xbench.harness.translation import fix_numerics
-from xbench.methods import ode, registry, training
+from xbench.methods import ode, registry, settling, training
 from xbench.methods.conditional import ConditionalTraining
 from xbench.methods.medshift import TIME_SCALE, MedShift
 from xbench.methods.pairwise import PairwiseMethod
@@ -50,6 +54,10 @@ PROFILE = get_profile("smoke" if REHEARSAL else "standard")
 IMAGES, COUNT = (16, 2) if REHEARSAL else (64, 8)
 #: Steps before the clock starts, and while it runs; of a method whose budget is looked for.
 WARM, STEPS, FEW = (1, 2, 1) if REHEARSAL else (6, 24, 10)
+#: Changes of the form of networks that are tried, one after the other.
+CHANGES: tuple[dict[str, Any], ...] = ({}, {"channels_last": True}, {"compiled": ("net",)})
+#: Networks have the form that is looked at, and no training chooses another.
+AS_GIVEN = Compute(compile="off", channels_last="off")
 #: Pairs that the plain loop translates; all are said to take as long.
 PLAIN_PAIRS = 2
 #: Features: images, dimensions; images through the network.
@@ -110,6 +118,7 @@ def train(learner: training.Learner, steps: int) -> None:
         checkpoint=Path("none"),
         progress=lambda *_: None,
         alone=True,
+        settings=AS_GIVEN,
     )
 
 
@@ -122,6 +131,7 @@ def step_seconds(learner: training.Learner, steps: int) -> float:
 def plain_trainer(learner: Any) -> Callable[[training.Batch], None]:
     """A step of the plain loop, in float32."""
     config, net = learner.method.config, copy.deepcopy(learner.networks["net"])
+    net.to(memory_format=torch.contiguous_format)
     average = EMAModel(net.parameters(), decay=config.ema)
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -203,15 +213,50 @@ class Sheet(dict[str, Any]):
             self.note(failed=failed)
 
 
+def in_all_forms(
+    sheet: Sheet, what: str, nets: forms.Networks, took: Callable[[Form], float]
+) -> float:
+    """Time some work in several forms of its networks, keep the fastest, and return its seconds."""
+    found: dict[str, float] = {}
+    best = Form()
+    for change in CHANGES:
+        form = best._replace(**change)
+        forms.give(nets, form)
+        try:
+            found[named(form)] = took(form)
+        except Exception as error:
+            failed = sheet.get("failed", {}) | {f"{what}, {named(form)}": repr(error)[:200]}
+            sheet.note(failed=failed)
+            continue
+        sheet.note(**{f"{what}_forms_s": found})
+        if found[named(form)] < found[named(best)] * (1 - forms.MARGIN):
+            best = form
+    forms.give(nets, best)
+    sheet.note(**{f"{what}_kept": named(best)})
+    return found[named(best)]
+
+
+def named(form: Form) -> str:
+    """A form in words."""
+    parts = ["channels last"] * form.channels_last + ["compiled"] * bool(form.compiled)
+    return ", ".join(parts) or "plain"
+
+
 def train_medshift(sheet: Sheet, data: Data) -> None:
-    """Steps of ours and of the plain loop; share of the peak; loading; channels last."""
+    """Steps of ours, in all forms, and of the plain loop; share of the peak; loading."""
     learner: Any = make_learner(make("medshift"), data)
-    ours = step_seconds(learner, STEPS)
+
+    def took(form: Form) -> float:
+        forms.give(learner.averages, Form(form.channels_last))
+        settling.lay_out(learner.optimizers)
+        return step_seconds(learner, STEPS)
+
+    ours = in_all_forms(sheet, "train", learner.networks, took)
     sheet.note(train_step_s=ours, train_batch=learner.batch)
     drawing = torch.Generator(DEVICE).manual_seed(0)
     draw = seconds(lambda: [learner.draw(drawing) for _ in range(STEPS)]) / STEPS
     sheet.note(draw_s=draw, draw_share=draw / ours)
-    with FlopCounterMode(display=False) as counter:
+    with forms.eager(learner.networks), FlopCounterMode(display=False) as counter:
         train(learner, 1)
     best = peak(torch.bfloat16 if DEVICE.type == "cuda" else torch.float32)
     flops = counter.get_total_flops()
@@ -222,9 +267,6 @@ def train_medshift(sheet: Sheet, data: Data) -> None:
         with as_torch_comes(tf32=tf32):
             theirs = plain_step_seconds(plain_trainer(learner), batches)
         sheet.note(**{f"plain_step{name}_s": theirs, f"train_ratio{name}": theirs / ours})
-    learner.networks["net"].to(memory_format=torch.channels_last)
-    last = step_seconds(learner, STEPS)
-    sheet.note(train_step_channels_last_s=last, channels_last_gain=ours / last)
 
 
 def plain_step_seconds(step: Callable[[training.Batch], None], batches: list[Any]) -> float:
@@ -245,9 +287,12 @@ def translate_medshift(sheet: Sheet, data: Data) -> None:
             targets = [target for target in DOMAINS if target != source]
             method.translate_all(images[source], source, targets, generators={})
 
-    ours()
+    def took(form: Form) -> float:
+        ours()
+        return seconds(ours, rounds=2)
+
+    mine = in_all_forms(sheet, "translate", method.busy_networks(), took)
     pairs = list(permutations(DOMAINS, 2))
-    mine = seconds(ours, rounds=2)
     sheet.note(translate_s=mine, translate_images=COUNT, translate_pairs=len(pairs))
     for name, tf32 in (("", True), ("_true_float32", False)):
         with as_torch_comes(tf32=tf32):
@@ -329,6 +374,9 @@ def frechet_on_device(*sets: Any) -> float:
 
 def main(path: Path) -> int:
     """All parts, what step d needs first; 1 if one failed."""
+    if REHEARSAL:  # compiling for a CPU takes minutes, and needs a compiler for C++
+        forms.BACKEND = "aot_eager"
+    training.CHECKPOINT_SECONDS = float("inf")  # nothing is resumed, however slow the machine
     training.CURVE_POINTS = 1  # a real training, too, looks at its losses only now and then
     sheet = Sheet(path)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as a run does
