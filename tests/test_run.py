@@ -179,6 +179,8 @@ def test_a_failing_unit_is_recorded_and_the_others_go_on(xbench: Xbench) -> None
     assert "fragile/seed0/real_normal--real_low" not in records(FOLDER)
     failure = json.loads((FOLDER / "failed/fragile/seed0/real_normal--real_low.json").read_text())
     assert "RuntimeError: cannot make real_low" in failure["traceback"]
+    assert result.err.count("RuntimeError: cannot make real_low") == 1  # of two units
+    assert "xbench check fragile.py:Fragile" in result.err
     Path("mended").touch()
     assert xbench(*arguments, "--pairs", pairs).code == 0
     assert "fragile/seed0/real_normal--real_low" in records(FOLDER)
