@@ -309,8 +309,8 @@ def _empty_columns(missing: Mapping[str, str]) -> list[str]:
     if absent:
         labels = ", ".join(label for group in absent.values() for label in group)
         lines.append(
-            f"empty columns {labels}: weights of {', '.join(absent)} are not here, and nothing else "
-            f"needs them; to have them: xbench fetch {next(iter(absent))}"
+            f"empty columns {labels}: weights of {', '.join(absent)} are not here, and no other "
+            f"column needs them; to have them: xbench fetch {next(iter(absent))}"
         )
     return lines
 
