@@ -259,8 +259,8 @@ def _domains(
     if len(wanted) < 2:
         unused = "; ".join(left_out_lines(left_out))
         raise UserError(
-            f"{root} holds {len(wanted)} domains with readable images"
-            + (f" ({unused})" if unused else ""),
+            f"{root} holds {f'one domain, {wanted[0]},' if wanted else 'no domain'} with readable "
+            "images" + (f" ({unused})" if unused else ""),
             "expected: a folder for each of two or more domains, with PNG, TIFF, JPEG, NPY or "
             "DICOM files",
             f"for example: {root}/real/image1.png and {root}/synthetic/image1.png",

@@ -56,6 +56,17 @@ def test_the_advice_is_enough(tmp_path: Path) -> None:
     assert not too_few(opened(tmp_path), "test")
 
 
+def test_a_folder_that_could_not_be_read_keeps_no_description(
+    xbench: Xbench, tmp_path: Path
+) -> None:
+    fill(tmp_path / "own", 6)
+    for file in (tmp_path / "own" / "a").iterdir():
+        Image.new("L", (8, 8)).save(file)
+    assert xbench("data", "init", tmp_path / "own").code == 2
+    fill(tmp_path / "own", 6)
+    assert xbench("data", "init", tmp_path / "own", "--to", tmp_path / "p.png").code == 0
+
+
 def test_no_share_is_advised_where_folders_decide(tmp_path: Path) -> None:
     fill(tmp_path / "train", 20)
     fill(tmp_path / "test", 12, start=20)

@@ -87,3 +87,22 @@ def test_check_answers_people_and_programs(xbench: Xbench) -> None:
     result = xbench("check", "sharpen.py:Sharpen")
     assert result.code == 1
     assert "images are in [0, 1], in and out" in result.out
+    assert "broken: range" in result.err
+
+
+def test_a_check_ends_with_the_next_command(xbench: Xbench) -> None:
+    assert xbench("new", "method", "sharpen").code == 0
+    command = xbench("check", "sharpen.py:Sharpen").err.partition("next: xbench ")[2].split()
+    assert xbench(*command, "--profile", "smoke", "--dry-run").code == 0
+
+
+def test_a_broken_promise_is_not_buried_among_those_that_rest_on_it(xbench: Xbench) -> None:
+    text = "from xbench.methods.base import Method\nclass Small(Method):\n    about = 'smaller'\n"
+    text += "    def translate(self, images, source, target, *, generators):\n"
+    Path("small.py").write_text(text + "        return images[:, :, ::2]\n")
+    checks = json.loads(xbench("check", "small.py:Small", "--json").out)
+    waiting = [check["check"] for check in checks if check["note"] == "see 'shape'"]
+    result = xbench("check", "small.py:Small")
+    assert result.code == 1
+    assert f"broken: shape, and {len(waiting)} were not looked at" in result.err
+    assert not [name for name in waiting if f"  {name} " in result.out]

@@ -284,6 +284,8 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
         (HALF.replace("about", "name = 'floor'\n    about"), "another name than"),
         (HALF.replace("Half", "Halve"), "did you mean Halve?"),
         ("Half = 3", "there is no method class"),
+        ("class Half: pass", "class Half(Method)"),
+        (HALF.partition("    def translate")[0], "it defines translate"),
         ("from xbench.methods.fda import FDA as Half", "there is no method class"),
     ],
 )
@@ -296,6 +298,13 @@ def test_a_plug_in_that_cannot_be_used_is_explained_before_any_work(
     assert len(result.err.strip().splitlines()) == 3
     assert expected in result.err
     assert not Path("runs").exists()
+
+
+def test_a_file_without_its_class_is_no_misspelt_method(xbench: Xbench) -> None:
+    Path("half.py").write_text(HALF)
+    result = xbench(*RUN, "--method", "half.py")
+    assert result.code == 2
+    assert result.err.strip().endswith("half.py:Half")
 
 
 def test_a_file_that_does_not_load_is_an_error_where_it_was_asked_for(xbench: Xbench) -> None:

@@ -170,6 +170,13 @@ def test_a_dry_run_writes_nothing(xbench: Xbench) -> None:
     assert not Path("runs").exists()
 
 
+def test_weights_that_are_not_here_take_one_line(xbench: Xbench) -> None:
+    told = xbench("run", "--method", "filter", "--profile", "smoke", "--dry-run").err
+    (line,) = [line for line in told.splitlines() if line.startswith("empty columns")]
+    assert all(label in line for label in ("FID", "CLIP-FID", "CMMD", "LPIPS"))
+    assert "xbench fetch inception" in line
+
+
 def test_a_failing_unit_is_recorded_and_the_others_go_on(xbench: Xbench) -> None:
     Path("fragile.py").write_text(FRAGILE)
     arguments = ("run", "--method", "fragile.py:Fragile", "--profile", "smoke")
@@ -179,6 +186,8 @@ def test_a_failing_unit_is_recorded_and_the_others_go_on(xbench: Xbench) -> None
     assert "fragile/seed0/real_normal--real_low" not in records(FOLDER)
     failure = json.loads((FOLDER / "failed/fragile/seed0/real_normal--real_low.json").read_text())
     assert "RuntimeError: cannot make real_low" in failure["traceback"]
+    assert result.err.count("RuntimeError: cannot make real_low") == 1  # of two units
+    assert "xbench check fragile.py:Fragile" in result.err
     Path("mended").touch()
     assert xbench(*arguments, "--pairs", pairs).code == 0
     assert "fragile/seed0/real_normal--real_low" in records(FOLDER)

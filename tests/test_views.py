@@ -1,5 +1,6 @@
 """Tables and pictures are views of the records: deleted, they come back the same."""
 
+import io
 import json
 import runpy
 import shutil
@@ -10,9 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from xbench.analysis import figures as plots
-from xbench.analysis import leaderboard
+from xbench.analysis import leaderboard, terminal
 from xbench.analysis.leaderboard import with_published
 from xbench.analysis.results import read
 from xbench.analysis.rows import make
@@ -139,6 +141,18 @@ def test_rows_are_ranked_by_local_texture_and_cheats_stand_below(finished: Path)
 def test_the_terminal_table_keeps_the_settings_in_the_label(xbench: Xbench, runs: Path) -> None:
     shown = xbench("leaderboard", "--profile", "smoke").out
     assert "medshift[images=64]" in shown
+
+
+def test_a_terminal_of_80_columns_shows_ranks_and_what_ranks(records: list[Record]) -> None:
+    by_label = make(records)
+    ranks = leaderboard.ranking_of(by_label)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    terminal.board(console, leaderboard.board_of(by_label), ranks)
+    shown = console.export_text()
+    heads = next(line for line in shown.splitlines() if "method" in line)
+    assert all(head in heads for head in ("#", "match ↑", "LTD cross ↓", "gap closed ↑"))
+    assert "…" not in shown
+    assert "† one seed" in shown
 
 
 def test_seeds_are_averaged_before_the_mean_over_pairs(records: list[Record]) -> None:

@@ -9,7 +9,7 @@ from xbench.metrics.base import METRICS, Metric
 #: What a narrow terminal leaves out, in this order.
 DISPENSABLE = (
     *("train_seconds", "nfe", "psnr", "ssim", "cftd", "cfid", "nps", "train_images_total"),
-    *("psnr_ref", "seconds_per_image", "params_total"),
+    *("psnr_ref", "seconds_per_image", "params_total", "ssim_ref", "ftd"),
 )
 
 

@@ -34,6 +34,8 @@ def board(console: Console, rows: pd.DataFrame, ranking: Ranking, title: str = "
             row["method"] += " (published)"
         table.add_row(*(row[head] for head in heads), style="dim" if reference else None)
     console.print(table)
+    if any(typeset.ONE_SEED in row["method"] for row in cells):
+        console.print(typeset.TRAINED_ONCE, soft_wrap=True)
 
 
 def table(console: Console, text: typeset.Table) -> None:

@@ -158,7 +158,7 @@ def publish(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="inception, clip or vae")],
+    name: Annotated[str, typer.Argument(help="inception, clip, clip_l336, lpips or vae")],
 ) -> None:
     """Fetch the weights of a pretrained network into the cache, and check them."""
     from xbench.core import weights

@@ -81,8 +81,13 @@ def data_init(
     about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
     written = write_description(root, description, "\n".join(about), defaults=True)
     dataset = _folder(str(root.resolve()))
-    with Display(dataset.domains) as display:
-        dataset.prepare(display.data, ["test"])
+    try:
+        with Display(dataset.domains) as display:
+            dataset.prepare(display.data, ["test"])
+    except (UserError, KeyboardInterrupt):
+        if not force:  # once the images are mended, the same command is to work
+            written.unlink()
+        raise
     splits: tuple[Split, ...] = ("train", "val", "test")
     counts = [{"domain": d, **{s: len(dataset.ids(s, d)) for s in splits}} for d in dataset.domains]
     listing(counts, json=False)

@@ -1,15 +1,15 @@
 """`xbench new` and `xbench check`: methods of your own."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xbench.cli.answers import answer, listing
+from xbench.cli.answers import show_checks
 from xbench.cli.options import Json, ProfileName
 from xbench.core.errors import choice
+from xbench.core.names import quoted
 
 new_app = typer.Typer(help="Write a method of your own.", no_args_is_help=True)
 
@@ -42,11 +42,18 @@ def check(
     from xbench.methods.registry import get
     from xbench.plugins import conformance
 
-    checks = [asdict(look) for look in conformance.check(get(method), get_profile(profile))]
+    checks = conformance.check(get(method), get_profile(profile))
+    broken = [look.check for look in checks if look.outcome == "fail"]
     if json:
-        answer(checks)
-    else:  # a terminal wraps only the last column
-        notes = ["; ".join(filter(None, (look["note"], look.pop("fix")))) for look in checks]
-        listing([look | {"note": n} for look, n in zip(checks, notes, strict=True)], json=False)
-    if any(look["outcome"] == "fail" for look in checks):
+        show_checks(checks, json=True)
+    else:  # what was not looked at for want of an essential promise hides that one
+        waiting = [look for look in checks if look.note in [f"see '{name}'" for name in broken]]
+        show_checks([look for look in checks if look not in waiting], json=False)
+        again = f"xbench check {quoted(method)}"
+        left = f", and {len(waiting)} were not looked at" if waiting else ""
+        verdict = f"broken: {', '.join(broken)}{left}; mend the class, then: {again}"
+        if not broken:
+            verdict = f"every promise is kept; next: xbench run --method {quoted(method)}"
+        print(verdict, file=sys.stderr)
+    if broken:
         raise typer.Exit(1)

@@ -77,6 +77,12 @@ class Registry(Generic[T]):
         for point in entry_points(group=self.group):
             if point.name == name:
                 return self.checked(load_point(point), name)
+        if name.endswith(".py"):
+            raise UserError(
+                f"{name} does not say which class is the {self.kind}",
+                "expected: path/to/file.py:ClassName",
+                f"for example: {name}:{Path(name).stem.title().replace('_', '')}",
+            )
         raise unknown(self.kind, name, self.names(), self.fix)
 
     def available(self) -> dict[str, type[T]]:
@@ -108,6 +114,9 @@ class Registry(Generic[T]):
             if isinstance(value, type) and issubclass(value, self.base) and not is_ours(value)
         }
         if attribute not in classes:
+            found = getattr(load_file(path), attribute, None)
+            if isinstance(found, type) and not is_ours(found):
+                self.checked(found, attribute)  # says which parent it lacks
             raise unknown(f"{self.kind} class", attribute, classes, f"look into {location}")
         cls = self.checked(classes[attribute], attribute)
         _sign(cls, path)
@@ -146,13 +155,17 @@ class Registry(Generic[T]):
         """Check that what was loaded is a complete class; give a nameless one its name."""
         if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
             base = f"{self.base.__module__}.{self.base.__name__}"
-            raise UserError(f"'{name}' is no {self.kind}", f"expected: a child of {base}", self.fix)
+            raise UserError(
+                f"'{name}' is no {self.kind}",
+                f"expected: a child of {base}",
+                f"write: class {name}({self.base.__name__})",
+            )
         cls: Any = loaded
         if inspect.isabstract(cls):
             raise UserError(
                 f"{self.kind} '{name}' is not complete",
                 f"expected: it defines {', '.join(sorted(cls.__abstractmethods__))}",
-                self.fix,
+                f"add this to the class {cls.__name__}",
             )
         if "name" not in vars(cls):
             # A parent's name will not do: a child of MedShift is another method.

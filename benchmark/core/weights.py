@@ -205,6 +205,17 @@ def problem(name: str) -> str | None:
     return None
 
 
+def absent(name: str) -> bool:
+    """Whether nothing of a network's weights is here, not even a damaged file set aside.
+
+    Raises:
+        UserError: there are no weights of that name.
+    """
+    places = [weight.path for weight in _files(name)]
+    asides = [path.with_name(path.name + ".corrupt") for path in places]
+    return not any(path.exists() for path in places + asides)
+
+
 def _files(name: str) -> tuple[Weight, ...]:
     if name not in WEIGHTS:
         raise unknown(

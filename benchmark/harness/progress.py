@@ -42,6 +42,7 @@ class Display:
         self.units_done = 0
         self.cells: dict[str, dict[tuple[str, str], str]] = {}
         self.current = ""
+        self.reasons: set[tuple[str, str]] = set()
         self.last_line: dict[str, float] = {}
         self.progress = Progress(
             TextColumn("{task.description:<28}", markup=False),
@@ -113,9 +114,12 @@ class Display:
         self._advance("waiting for other processes", 0, 1, str(unit))
 
     def failed(self, unit: UnitId, traceback: str) -> None:
-        """A unit failed."""
+        """A unit failed; why is said once for each row and reason."""
         self._cell(unit, "failed")
         reason = visible(traceback.strip().splitlines()[-1])
+        if (unit.label, reason) in self.reasons:  # twenty equal lines hide what came before
+            return
+        self.reasons.add((unit.label, reason))
         self.console.print(f"failed: {unit}: {reason}", style="red", soft_wrap=True)
 
     def _cell(self, unit: UnitId, text: str) -> None:

@@ -22,7 +22,7 @@ from xbench.analysis.leaderboard import (
 )
 from xbench.analysis.results import read
 from xbench.analysis.rows import Row
-from xbench.core import processes
+from xbench.core import processes, weights
 from xbench.core.errors import UserError
 from xbench.core.pairs import parse_pairs
 from xbench.core.registry import warn
@@ -34,6 +34,7 @@ from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
+from xbench.metrics.base import METRICS
 from xbench.scoring.enough import advice
 
 
@@ -191,13 +192,23 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
     for note in notes:
         console.print(note, soft_wrap=True)
     _closing(console, plan, files, out)
-    if failed:
-        paths = [path for unit in failed if (path := runner.store.failure_path(unit.id)).exists()]
-        tracebacks = f"{len(paths)} units failed; the first traceback: {paths[0]}" if paths else ""
-        lost = len(failed) - len(paths)
-        missing = f"{lost} units were not done: give the same command again" if lost else ""
-        console.print("\n".join(filter(None, (tracebacks, missing))), style="red", soft_wrap=True)
+    for line in _failures(runner, failed):
+        console.print(line, style="red", markup=False, soft_wrap=True)
     return board
+
+
+def _failures(runner: Runner, failed: Sequence[Unit]) -> list[str]:
+    """How many units failed, where the first traceback is, and what to type."""
+    stored = [unit for unit in failed if runner.store.failure_path(unit.id).exists()]
+    lost, lines = len(failed) - len(stored), []
+    if stored:
+        path = runner.store.failure_path(stored[0].id)
+        lines.append(f"{len(stored)} units failed; the first traceback: {path}")
+    for given in dict.fromkeys(unit.entry.given for unit in stored if unit.entry.method.plugin):
+        lines.append(f"which promise it breaks: xbench check {shlex.quote(given)}")
+    if lost:
+        lines.append(f"{lost} units were not done: give the same command again")
+    return lines
 
 
 def _closing(console: Console, plan: Plan, files: Sequence[Path], out: Path) -> None:
@@ -279,12 +290,33 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
     if left:
         text += f", estimated {minutes:.1f} min" if minutes is not None else ", time unknown yet"
     console.print(text)
-    for reason, names in _by_reason(todo.missing).items():
-        console.print(f"empty columns {', '.join(names)}: {reason}", soft_wrap=True)
+    for line in _empty_columns(todo.missing):
+        console.print(line, markup=False, soft_wrap=True)
 
 
-def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+def _empty_columns(missing: Mapping[str, str]) -> list[str]:
+    """A line for each reason why columns stay empty; one for all weights that are just not here.
+
+    Why these could not be fetched, file by file, stands under the leaderboard.
+    """
     reasons: dict[str, list[str]] = {}
+    absent: dict[str, list[str]] = {}
     for name, reason in missing.items():
-        reasons.setdefault(reason, []).append(name)
-    return reasons
+        network = METRICS[name].weights or METRICS[name].space
+        group, key = (absent, network) if _is_absent(network, reason) else (reasons, reason)
+        group.setdefault(key, []).append(METRICS[name].label)
+    lines = [f"empty columns {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+    if absent:
+        labels = ", ".join(label for group in absent.values() for label in group)
+        lines.append(
+            f"empty columns {labels}: weights of {', '.join(absent)} are not here, and no other "
+            f"column needs them; to have them: xbench fetch {next(iter(absent))}"
+        )
+    return lines
+
+
+def _is_absent(network: str, reason: str) -> bool:
+    """Whether a reason says that weights are missing, and none of them is there or damaged."""
+    if network not in weights.WEIGHTS or not weights.absent(network):
+        return False
+    return reason.startswith((network, *(file.file for file in weights.WEIGHTS[network])))
