@@ -27,7 +27,8 @@ from xbench.tasks.measures import TASKS, score
 
 #: Seconds between two plain lines about the same work.
 PLAIN_EVERY = 15.0
-GRID_METRIC = "ftd"
+#: What is shown of a unit: the first of these that has a value in the grid, all in a plain line.
+SHOWN = ("ltd", "ftd", "ssim")
 
 
 class Display:
@@ -43,6 +44,7 @@ class Display:
         self.cells: dict[str, dict[tuple[str, str], str]] = {}
         self.current = ""
         self.reasons: set[tuple[str, str]] = set()
+        self.grid_metric = SHOWN[0]
         self.last_line: dict[str, float] = {}
         self.progress = Progress(
             TextColumn("{task.description:<28}", markup=False),
@@ -88,14 +90,11 @@ class Display:
 
     def unit(self, record: Record) -> None:
         """A unit is done."""
-        value = record.metrics[GRID_METRIC].value
-        self._cell(record.unit, "–" if value is None else f"{value:.3g}")
-        shown = {name: record.metrics[name].value for name in ("ssim", "ssim_ref", GRID_METRIC)}
-        text = "  ".join(
-            f"{name} {value:.{METRICS[name].decimals}f}"
-            for name, value in shown.items()
-            if value is not None
-        )
+        values = {name: record.metrics[name].value for name in SHOWN}
+        known = {name: value for name, value in values.items() if value is not None}
+        self.grid_metric = next(iter(known), self.grid_metric)
+        self._cell(record.unit, f"{known[self.grid_metric]:.3g}" if known else "–")
+        text = "  ".join(f"{name} {v:.{METRICS[name].decimals}f}" for name, v in known.items())
         self._line(f"{record.unit}  {text}")
 
     def utility(self, record: UtilityRecord) -> None:
@@ -149,7 +148,7 @@ class Display:
         """Bars, and the source × target grid of the method at work."""
         if not self.current:
             return Group(self.progress)
-        label = METRICS[GRID_METRIC].label
+        label = METRICS[self.grid_metric].label
         grid = Table(title=f"{self.current}: {label}, source (rows) → target", title_justify="left")
         grid.add_column("")
         for domain in self.domains:
