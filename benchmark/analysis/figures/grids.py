@@ -51,7 +51,7 @@ def samples(
     domains = results.records[0].data.domains
     shown = list(parse_pairs(chosen, domains)) if chosen else _pairs_into(results.records[0])
     seeds = {label: results.by_label[label].records[0].seed for label in rows}
-    heads = ["source", *rows, "true target" if results.aligned else "target,\nanother view"]
+    heads = ["source", *rows, "true target" if results.aligned else "another target"]
     step = 2 if difference and results.aligned else 1
     lines = len(shown) * step
     size = SIDE * len(heads) + 0.4, (SIDE + 0.05) * lines + 0.7
