@@ -1,9 +1,4 @@
-"""The GPU day, rehearsed on a CPU: its script, its page, its archive and what the doctor says.
-
-The cheap steps are rehearsed here. All of them take about 90 s of one core:
-
-    XBENCH_REHEARSAL=1 pytest tests/test_gpu_script.py
-"""
+"""The GPU day, rehearsed on a CPU: its script, its page, its archive and what the doctor says."""
 
 import json
 import os
@@ -12,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 HERE = Path(__file__).parent
 page = runpy.run_path(str(HERE / "gpu_report.py"))["page"]
@@ -38,7 +31,7 @@ def write(folder: Path, name: str, **content: Any) -> None:
 
 def test_the_machine_and_the_page(tmp_path: Path) -> None:
     write(tmp_path, "timings.json", rehearsal=False, profile="standard", translate_ratio=99.0)
-    done = rehearse(tmp_path, "a c e" if os.environ.get("XBENCH_REHEARSAL") else "a e")
+    done = rehearse(tmp_path, "a e")
     assert done.returncode == 0, done.stdout + done.stderr
     machine = json.loads((tmp_path / "machine.json").read_text())
     assert machine["rehearsal"]
@@ -50,7 +43,6 @@ def test_the_machine_and_the_page(tmp_path: Path) -> None:
     assert "| b | pytest -m gpu | not run |" in text
 
 
-@pytest.mark.skipif("XBENCH_REHEARSAL" not in os.environ, reason="minutes; set XBENCH_REHEARSAL=1")
 def test_all_steps(tmp_path: Path) -> None:
     done = rehearse(tmp_path / "out", "a b c d e")
     assert done.returncode == 0, done.stdout + done.stderr
