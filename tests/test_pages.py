@@ -48,6 +48,8 @@ NOT_RUN = {
     "--table utility": "needs utility",
     "xbench plot utility": "needs utility",
     "--size 780": "a large phantom",
+    "after asking": "asks on a terminal",
+    "--to results/index.html": "needs published results",
 }
 
 
