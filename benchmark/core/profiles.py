@@ -22,8 +22,9 @@ class Profile:
         threads: CPU threads per task, fixed so that numbers repeat on any machine with as many
             cores.
         about: one line for the user.
-        data_seconds: to make the phantom, measured on the machine that the profile is for. This and
-            the next four are first estimates, until there are records; None: not measured.
+        data_seconds: to make the phantom, measured on a machine with two cores. This and the next
+            four are first estimates, scaled by a probe of the machine at hand, until there are
+            records; None: not measured.
         train_seconds: to train MedShift.
         pair_seconds: to train one network of a method that has one for each pair.
         translate_seconds: to translate one pair with MedShift.
@@ -55,11 +56,11 @@ PROFILES = {
             batch=16,
             threads=1,
             about="seconds; for tests, its numbers mean nothing",
-            data_seconds=5,
-            train_seconds=1,
-            pair_seconds=0.3,
-            translate_seconds=0.14,
-            score_seconds=0.03,
+            data_seconds=7,
+            train_seconds=1.4,
+            pair_seconds=0.4,
+            translate_seconds=0.2,
+            score_seconds=0.04,
         ),
         Profile(
             name="quick",
@@ -69,11 +70,11 @@ PROFILES = {
             batch=64,
             threads=2,
             about="minutes on a laptop, no GPU",
-            data_seconds=25,
-            train_seconds=180,
-            pair_seconds=25,
-            translate_seconds=3.4,
-            score_seconds=0.2,
+            data_seconds=40,
+            train_seconds=192,
+            pair_seconds=35,
+            translate_seconds=4.8,
+            score_seconds=0.7,
         ),
         Profile(
             name="medium",
