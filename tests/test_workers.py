@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -220,17 +221,19 @@ def test_workers_share_the_cores_where_these_are_too_few(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
 def test_an_interrupt_ends_the_workers(noting: Path, tmp_path: Path, handler: Any) -> None:
-    def interrupt(line: str) -> None:
-        if (tmp_path / "calls").exists():
-            os.kill(os.getpid(), signal.SIGTERM)
+    def interrupt() -> None:
+        while not (tmp_path / "calls").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     (tmp_path / "wait").touch()
+    threading.Thread(target=interrupt, daemon=True).start()
     plan = ("--method", f"histogram,{noting}:Noting", "--pairs", PAIRS)
     team = Team("local", ("run", *SMOKE, *plan, "--out", str(tmp_path / "out")), 1)
     before = signal.signal(signal.SIGINT, handler)  # scripts start what is behind `&` without ears
     try:
         with pytest.raises(KeyboardInterrupt):
-            executors.start(team, logs=tmp_path / "logs", say=interrupt)
+            executors.start(team, logs=tmp_path / "logs")
     finally:
         signal.signal(signal.SIGINT, before)
     assert not [child for child in children() if "run" in child]
