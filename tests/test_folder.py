@@ -329,7 +329,7 @@ def _index(line: str) -> Callable[[Path], None]:
     [
         (_namesakes, "soft/view00.tif"),
         (_one_image, "'soft' has 1 images"),
-        (_one_domain, "holds 1 domains"),
+        (_one_domain, "holds one domain, hard,"),
         (_half_split, "train/soft/view99.png"),
         (_comma, "soft,new"),
         (_toml('domains = ["soft", "sharp"]'), "sharp"),

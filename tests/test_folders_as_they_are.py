@@ -108,7 +108,7 @@ def test_a_domain_behind_a_dead_link_is_named(tmp_path: Path) -> None:
     root = two_domains(tmp_path / "set")
     shutil.rmtree(root / "real")
     (root / "real").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(UserError, match=r"holds 1 domains .*lead nowhere\): real"):
+    with pytest.raises(UserError, match=r"holds one domain, synthetic, .*lead nowhere\): real"):
         opened(root).key  # noqa: B018
 
 
