@@ -53,7 +53,7 @@ def publish(out: Path, to: Path) -> list[Path]:
         for path, _ in utility_files:
             _copy_unit(folder, target, path, strip=False)
         if (folder / tuning.FILE).exists():
-            _copy(folder, target, Path(tuning.FILE))
+            _add_trials(folder, target)
         all_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -83,6 +83,14 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
     for file in [image, record] if strip else [record]:
         if (folder / file).exists():
             _copy(folder, target, file)
+
+
+def _add_trials(folder: Path, target: Path) -> None:
+    """Put what was tried beside the published trials of other methods."""
+    try:
+        tuning.store(tuning.load(folder), target)
+    except OSError as error:  # a link leads out of one of the folders
+        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=2)
 
 
 def _copy(folder: Path, target: Path, file: Path) -> None:
