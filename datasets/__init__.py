@@ -8,7 +8,7 @@
   by the decoders in `decoding/`, `encode` writes such files; `prepare` turns images into squares
   in [0, 1];
   `folder_labels` reads the masks, landmarks and angles in `labels/`.
-  `patients` finds ids that may tell who a patient is, `pseudonyms` hashes ids.
+  `patients` finds ids that may identify a patient, `pseudonyms` hashes ids.
 - Looking at images: `quality` finds faulty ones with `similarity` and `duplicates`, `stats`
   measures domains.
 - `export` writes any data set as a folder of PNG files.

@@ -71,7 +71,7 @@ class Description(BaseModel):
         fit: `pad` to a square by reflection, `crop` its middle, `stretch`, or `align`: cut all
             domains to the part that all show, at the place and in the size of the first.
         alignment: `id` if equal ids of two domains show the same view, else `none`.
-        ids: `names` of files, or `hashed` where these tell who a patient is: see `pseudonyms`.
+        ids: `names` of files, or `hashed` where these identify a patient: see `pseudonyms`.
         split: see `SplitRule`.
         mapping: the patterns by which an importer recognised domains.
         notes: how an importer chose ids and groups.

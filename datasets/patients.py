@@ -1,7 +1,7 @@
 """Finds ids that look like names or numbers of patients.
 
 File names become ids, which stand in records, tables and names of pictures. A guess: other names
-can tell who a patient is, too, and nothing is read from the pixels.
+can identify a patient, too, and nothing is read from the pixels.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from xbench.core.text import visible
 
-#: Words that name images and what they show, and nobody.
+#: Words that describe images, and name no person.
 _ORDINARY = """
 abdomen acq acquisition adult after air ankle ant anterior aorta ap arm arteries artery augmented
 axial back base baseline before bone bones brain bright caldwell cardiac case cases center centre

@@ -149,7 +149,7 @@ def toward(x: Tensor, slope: Tensor, t: float, later: float, eta: float) -> tupl
         slope: clean image minus noise, over the step.
         t: where x is.
         later: where the step leads.
-        eta: how much of the noise is drawn anew.
+        eta: share of fresh noise (0: deterministic, 1: ancestral).
     """
     clean, noise = x + (1 - t) * slope, x - t * slope
     ratio = (1 - later) / later * t / (1 - t)

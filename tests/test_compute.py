@@ -1,4 +1,4 @@
-"""How networks compute: precision, form, images on the device; it changes no key and is told.
+"""How networks compute: precision, form, images on the device; it changes no key and is recorded.
 
 No GPU is needed: what only a GPU does by itself is asked for, and cards are made up.
 """
@@ -68,7 +68,7 @@ def test_one_sweep_computes_alike(xbench: Xbench) -> None:
     assert "computed alike" in result.err
 
 
-def test_records_tell_how_networks_computed_and_keys_do_not(
+def test_records_say_how_networks_computed_and_keys_do_not(
     xbench: Xbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = settings(precision="bfloat16", channels_last="on", batch=5)
@@ -79,7 +79,7 @@ def test_records_tell_how_networks_computed_and_keys_do_not(
     assert json.loads(path.read_text())["provenance"]["compute"] == {**found, **trained}
     plan = json.loads(xbench(*RUN, "--dry-run", "--json").out)
     assert all(unit["done"] for unit in plan["units"])
-    # Verified in the record's precision; where there is none, within bounds that are told.
+    # Verified in the record's precision; where there is none, within bounds that are reported.
     check = translation(xbench("verify", path, "--json"))
     assert check["outcome"] == "same"
     assert "precision" not in check["note"]

@@ -1,6 +1,6 @@
 """The front page and the parts of the pages that are made from code and results.
 
-`XBENCH_REWRITE=1 pytest tests/test_readme.py` writes them anew.
+`XBENCH_REWRITE=1 pytest tests/test_readme.py` rewrites them.
 """
 
 import re

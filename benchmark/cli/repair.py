@@ -69,7 +69,7 @@ def rerun(
     dataset: DatasetOf = "",
     out: Out = Path("runs"),
 ) -> None:
-    """Print the command that makes a record again; --run runs it."""
+    """Print the command that recomputes a record; --run runs it."""
     import shlex
 
     from xbench.analysis.reproduce import absent, command, method_name
@@ -109,7 +109,7 @@ def verify(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make some images of a record again, and its metrics, and compare them.
+    """Recompute some images of a record, and its metrics, and compare them.
 
     Of a record of xbench utility: measure its stored predictions again. Of a results folder, such
     as runs/phantom/quick: some of its records, the same ones each time.
@@ -138,7 +138,7 @@ def verify(
             f"nothing of {empty[0]} could be verified"
             + f", nor of {len(empty) - 1} others" * (len(empty) > 1),
             "expected: its images, or its method, training and data",
-            "the reasons stand above; to make it again: xbench rerun RECORD --run",
+            "the reasons stand above; to recompute it: xbench rerun RECORD --run",
         )
 
 

@@ -125,7 +125,7 @@ def perform(plan: "Plan", work: Work, context: typer.Context) -> None:
     try:
         outcome = execute(runner, work.out, options)
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted: the same command resumes", file=sys.stderr)
         raise typer.Exit(130) from None
     if work.json:
         show_outcome(outcome)

@@ -39,7 +39,7 @@ def tune(
     kept: the noise level first, then what else there is, such as the solver, with as many network
     evaluations per image as usual. The best has the least mean of the ranking metric over the
     pairs between groups of domains. The results are those of xbench run on val, so that a killed
-    command goes on where it stopped. What was tried is written to tuning.csv.
+    command resumes. What was tried is written to tuning.csv.
     """
     from xbench.analysis import terminal as show
     from xbench.analysis import tuning
@@ -59,7 +59,7 @@ def tune(
     try:
         found = tuning.frame(harness.tune(request, perform))
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted: the same command resumes", file=sys.stderr)
         raise typer.Exit(130) from None
     if json:
         answer(frame_rows(found))

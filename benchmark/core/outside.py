@@ -2,8 +2,8 @@
 
 The folder of a plug-in file is a package of its own here, one for each version of the file. What
 lies beside the file can be imported as `python FILE.py` allows, but the folder is not on
-`sys.path`: the `utils.py` or `datasets` of one plug-in is in nobody else's way. A class has the
-same name in every process, so that one started anew (by a DataLoader, say) finds it.
+`sys.path`: the `utils.py` or `datasets` of one plug-in hides no other. A class has the
+same name in every process, so that a new one (of a DataLoader, say) finds it.
 """
 
 import ast

@@ -103,7 +103,7 @@ def jackknife(
     Groups are dealt by the hash of their names into `MAX_BLOCKS` blocks, or one each if there are
     fewer groups. The standard error is that of the pseudo-values of blocks of unequal size
     (Busing, Meijer and van der Leeden 1999, Statistics and Computing 9, 3-8), the interval is
-    value ± t · standard error with Student's t of one degree less than blocks. It tells
+    value ± t · standard error with Student's t of one degree less than blocks. It says
     where the value of another sample of this size would lie; what a distance has too much because
     its sample is finite stays in it (see `extrapolate`).
 
