@@ -67,9 +67,10 @@ DIFFERENT = 3
 def suspicious(ids: Iterable[str]) -> list[str]:
     """The ids, or names of groups, that look like names or numbers of patients.
 
-    These are: two words that do not name what images show (`MUELLER_HANS`, `HansMueller`,
-    `Doe^Jane`), initials and a date, numbers of six digits or more (no running numbers, which
-    begin with zeros), and single words of five letters or more before a number.
+    - Two words that do not name what images show (`MUELLER_HANS`, `HansMueller`, `Doe^Jane`).
+    - Initials and a date.
+    - Numbers of six digits or more, but for running numbers, which begin with zeros.
+    - Single words of five letters or more before a number.
 
     Args:
         ids: of one data set; hashes are known by what the others look like.

@@ -44,11 +44,11 @@ def test_a_wrong_setting_is_a_mistake_of_the_user(xbench: Xbench, setting: str, 
     assert len(result.err.strip().splitlines()) == 3
 
 
-def test_one_sweep_computes_alike(xbench: Xbench) -> None:
+def test_one_sweep_computes_in_one_way(xbench: Xbench) -> None:
     grid = ("--set", "tau=0.3,0.6", "--set", "compute.batch=2,4")
     result = xbench("sweep", "--method", "medshift", *PAIR, *grid)
     assert result.code == 2
-    assert "computed alike" in result.err
+    assert "computed in the same way" in result.err
 
 
 def test_records_say_how_networks_computed_and_keys_do_not(

@@ -52,11 +52,11 @@ def in_words(text: str) -> str:
 
 
 def version(path: Path) -> str:
-    """Hash of a Python file and of what it needs of its folder; of the file alone if it can.
+    """Hash of a Python file and of the files in its folder that it needs.
 
-    Counted are the modules beside it that it imports, wherever an `import` stands, and the data
-    files beside it whose names stand in it or in these modules as texts, but for those that it
-    writes. Names that are put together at run time are not seen.
+    It needs the modules beside it that it imports, wherever an `import` stands, and the data files
+    beside it whose names are strings in it or in these modules, but for those that it writes.
+    Names that are put together at run time are not seen.
     """
     files = sorted(_needed(path))
     if files == [path]:
