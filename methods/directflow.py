@@ -71,7 +71,9 @@ class DirectFlow(BridgeMethod, FlowMethod):
     about = "flow matching from source to target images, no noise between (arXiv 2302.00482)"
     Config = DirectFlowConfig
     config: DirectFlowConfig
-    by_profile = with_settings(standard={"evaluations": 32}, paper={"evaluations": 32})
+    by_profile = with_settings(
+        quick={"solver": "heun"}, standard={"evaluations": 32}, paper={"evaluations": 32}
+    )
     knob = "stop"
     tuned: ClassVar = {"solver": TRIED_SOLVERS, "grid": (1.0, 1.5, 2.0)}
     objective = "direct-flow-v1"
