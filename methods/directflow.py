@@ -125,7 +125,7 @@ def transport(start: Tensor, end: Tensor) -> Tensor:
 class DirectFlowLearner(StagedLearner):
     """Regression of the velocity: x_t = (1-t) x0 + t x1 + sigma noise, target x1 - x0.
 
-    With `reflow` the second half of the steps goes on from the first with the pairs (x0, x1 = the
+    With `reflow` the second half of the steps continues the first with the pairs (x0, x1 = the
     flow's output on x0), made by the averaged network of that moment (arXiv 2209.03003, section 2).
     """
 
