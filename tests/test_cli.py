@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xbench import __version__ as version
+from xbench.records.provenance import code_state
+
 Xbench = Callable[..., Any]
 #: Calls the command line, then prints which of some modules were imported.
 SCRIPT = """
@@ -42,6 +45,15 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_imports_nothing_heavy() -> None:
     assert imported("torch,pydantic,numpy,diffusers,pandas,matplotlib,rich", "--help") == []
     assert imported("torch,numpy,diffusers,pandas,matplotlib,rich", "run", "--help") == []
+
+
+def test_the_version_is_told_on_stdout(xbench: Xbench) -> None:
+    told = xbench("--version")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.startswith(f"xbench {version}")
+    commit = code_state()["commit"]
+    assert commit is None or commit[:12] in told.out
+    assert imported("torch,pydantic,numpy", "--version") == []
 
 
 def test_lists_import_what_they_show() -> None:

@@ -144,6 +144,31 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
         yield
 
 
+def _show_version(asked: bool) -> None:
+    """Print the version and, of a checkout, the commit."""
+    if not asked:
+        return
+    from xbench import __version__
+    from xbench.records.provenance import code_state
+
+    code = code_state()
+    commit = f", commit {code['commit'][:12]}" if code["commit"] else ""
+    print(f"xbench {__version__}{commit}{', with changes' if code['dirty'] else ''}")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and commit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def publish(
     out: Out = Path("runs"),
