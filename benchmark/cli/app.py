@@ -1,7 +1,8 @@
 """The command line: every command, and how errors end it.
 
-People read stderr, programs read stdout; tables that were asked for go to stdout. Exit codes:
-0 done, 1 a recorded failure, 2 the user's mistake, 130 interrupted.
+Results (tables, pictures' paths, the closing card of a run) go to stdout, or with --json nothing
+but JSON; progress, notes and warnings go to stderr. Exit codes: 0 done, 1 a recorded failure, 2 the
+user's mistake, 130 interrupted.
 """
 
 import os
