@@ -99,6 +99,16 @@ def test_methods_can_be_listed_without_counting(xbench: Xbench) -> None:
     assert "medshift" in xbench("list", "methods", "--profile", "smoke", "--no-counts").out
 
 
+def test_settings_are_listed_as_set_takes_them(xbench: Xbench) -> None:
+    smoke = ("--profile", "smoke")
+    rows = json.loads(xbench("list", "settings", "medshift", *smoke, "--json").out)
+    listed = {row["setting"]: row["value"] for row in rows}
+    assert {"medshift.tau", "data.noise", "budget.images", "compute.batch"} <= listed.keys()
+    plan = ("run", "--method", "medshift", *smoke, "--dry-run", "--json")
+    given = [w for name, value in listed.items() if value for w in ("--set", f"{name}={value}")]
+    assert json.loads(xbench(*plan, *given).out)["units"] == json.loads(xbench(*plan).out)["units"]
+
+
 def test_run_and_sweep_share_their_options(xbench: Xbench) -> None:
     def options(command: str) -> set[str]:
         return {word for word in xbench(command, "--help").out.split() if word.startswith("--")}
