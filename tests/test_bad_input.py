@@ -20,6 +20,8 @@ Xbench = Callable[..., Any]
         ("run --method identity --profile quik", "did you mean quick?"),
         ("run --method identity --pairs synthetic_low:real_norml", "did you mean real_normal?"),
         ("run --method identity --pairs real_low:real_low", "two different domains"),
+        ("run --method identity --pairs real_low", "expected: SRC:TGT"),
+        ("run --method sharpen:Sharpen", "--method sharpen.py:Sharpen"),
         ("run --method identity --split tset", "did you mean test?"),
         ("run --method identity --seed one", "whole numbers"),
         ("run --method medshift --set medshift.tua=0.3", "did you mean medshift.tau?"),
@@ -75,6 +77,14 @@ def test_of_many_names_the_nearest_are_told_and_where_all_are(
     assert " more" in known
     assert len(known) < 200
     assert listing in fix
+
+
+def test_a_misspelt_folder_is_told_the_one_that_is_there(xbench: Xbench) -> None:
+    Path("images").mkdir()
+    Path("image.png").touch()
+    run = ("run", "--method", "identity", "--dataset")
+    assert "did you mean images?" in xbench(*run, "imges").err
+    assert "image.png is a file" in xbench(*run, "./image.png").err
 
 
 def test_an_output_folder_that_cannot_be_written_is_found_before_any_work(

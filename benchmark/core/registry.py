@@ -83,6 +83,13 @@ class Registry(Generic[T]):
                 "expected: path/to/file.py:ClassName",
                 f"for example: {name}:{Path(name).stem.title().replace('_', '')}",
             )
+        file, colon, attribute = name.rpartition(":")
+        if colon:
+            raise UserError(
+                f"there is no {self.kind} called '{name}'",
+                "expected: a name, or path/to/file.py:ClassName",
+                f"try: --{self.kind} {file}.py:{attribute}",
+            )
         raise unknown(self.kind, name, self.names(), self.fix)
 
     def available(self) -> dict[str, type[T]]:
