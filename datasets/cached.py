@@ -33,7 +33,7 @@ def is_whole(array: Path) -> bool:
         return True
     with suppress(FileNotFoundError):  # another process was faster
         warnings.warn(
-            f"{damaged} is damaged: kept as {set_aside(damaged).name} and made again", stacklevel=2
+            f"{damaged} is damaged: kept as {set_aside(damaged).name} and recomputed", stacklevel=2
         )
     return False
 

@@ -27,9 +27,9 @@ class SplitRule(BaseModel):
     Attributes:
         val: share of the groups for val (also if the folder has only train and test).
         test: share of the groups for test.
-        group: `auto` (the first folder below the domain, else what names begin with, else the
-            PatientID of DICOM files: see `groups`), `folder` (that folder alone; a file without
-            one is its own group), `stem` (every id is a group), or a regular expression whose
+        group: `auto`: the first folder below the domain, else what names begin with, else the
+            PatientID of DICOM files (see `groups`). `folder`: that folder alone; a file without
+            one is its own group. `stem`: every id is a group. Or a regular expression, whose
             first bracketed part is the group's name within the id; an id that does not match is
             its own group.
     """
@@ -71,7 +71,7 @@ class Description(BaseModel):
         fit: `pad` to a square by reflection, `crop` its middle, `stretch`, or `align`: cut all
             domains to the part that all show, at the place and in the size of the first.
         alignment: `id` if equal ids of two domains show the same view, else `none`.
-        ids: `names` of files, or `hashed` where these tell who a patient is: see `pseudonyms`.
+        ids: `names` of files, or `hashed` where these identify a patient: see `pseudonyms`.
         split: see `SplitRule`.
         mapping: the patterns by which an importer recognised domains.
         notes: how an importer chose ids and groups.

@@ -1,4 +1,4 @@
-"""Finds images that a domain has more than once: saved anew, resized, cropped, with other greys.
+"""Finds images that a domain has more than once: saved again, resized, cropped, with other greys.
 
 Hashes and details of thumbnails propose pairs. Smooth images have so few degrees of freedom that
 some of many are alike there by chance, so that what a pair has in common must be more than that:
@@ -27,7 +27,7 @@ HASH_BITS, ALIKE = 14, 0.8
 LEFT, FINEST = 0.0005, 1.5
 #: Scales and greatest shift (share of the side) at which one is laid over the other.
 SCALES, REACH = (0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06), 0.06
-#: So many pairs are laid over each other, those with the most alike details: some seconds.
+#: So many pairs are laid over each other, those with the most similar details: some seconds.
 LAID = 500
 #: More sets of equal images than this are one problem.
 MANY = 5

@@ -23,8 +23,8 @@ def file_hashes(root: Path, files: Sequence[str], kind: str = "hashes") -> dict[
     """File → SHA-256; files that did not change since are not read again.
 
     A file's size and time of modification can survive a change; its inode or the time at which
-    the system last changed that (which no program sets) do not. A clock ticks too slowly to tell
-    changes within two seconds apart.
+    the system last changed that (which no program sets) do not. A clock ticks too slowly to
+    separate changes within two seconds.
 
     Raises:
         UserError: a file cannot be read.

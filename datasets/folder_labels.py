@@ -5,9 +5,9 @@
 - `labels/train/real/teeth/a.png` is its mask of the structure `teeth`; one at
   `labels/train/real/a.png` is of the structure `mask`. A mask is an image of the same size in any
   readable format, and True where it is neither zero nor black (lossy JPEG has no exact zeros).
-- Tables lie in `labels/train/real/`, under any name that ends with `.csv`. Their columns tell them
-  apart: `id,name,x,y` has landmarks (column and row in px of the image's file; the centre of the
-  first pixel is (0, 0)), `id,lao,cran` has angles in degrees. The id of this image is `a`.
+- Tables lie in `labels/train/real/`, under any name that ends with `.csv`. Their columns say what
+  they hold: `id,name,x,y` has landmarks (column and row in px of the image's file; the centre of
+  the first pixel is (0, 0)), `id,lao,cran` has angles in degrees. The id of this image is `a`.
 """
 
 import csv

@@ -23,7 +23,7 @@ SAMPLE, SIDE = 96, 64
 SCALES = tuple(np.arange(0.7, 1.45, 0.03).round(2).tolist())
 #: Mean edges that correlate less, whatever their places, do not show the same anatomy.
 ALIKE = 0.5
-#: Least shift (share of the side) and least change of size that are told.
+#: Least shift (share of the side) and least change of size that are reported.
 SHIFT, SIZE = 0.04, 0.06
 #: Both halves of the images must agree on a framing, within this share of it.
 AGREE = 0.5
@@ -35,7 +35,7 @@ class Framing(NamedTuple):
     Attributes:
         place: see `Place`.
         before: correlation of the mean edges as they are.
-        differs: whether the difference is large enough to tell, and both halves of the images
+        differs: whether the difference is large enough to report, and both halves of the images
             agree on it.
     """
 

@@ -103,7 +103,7 @@ def group(root: Path, items: Sequence[Item], rule: str, *, aligned: bool) -> Gro
 
 
 def _matches(root: Path, items: Sequence[Item], rule: str) -> dict[str, regex.Match[str] | None]:
-    """Id → where it matches an expression, which may be a stranger's and take for ever."""
+    """Id → where it matches an expression, which may be anyone's and take for ever."""
     end = time.monotonic() + SECONDS
     try:
         return {
@@ -233,7 +233,7 @@ def _by_names(items: Sequence[Item], cut: int) -> tuple[dict[str, str], str]:
 
 
 def _by_headers(root: Path, items: Sequence[Item]) -> tuple[dict[str, str], str]:
-    """File → group, by the PatientID of DICOM files; none if they do not tell patients apart."""
+    """File → group, by the PatientID of DICOM files; none if they do not distinguish patients."""
     with ThreadPoolExecutor(cores()) as pool:
         patients = list(pool.map(lambda item: _patient(root / item.file), items))
     if len({*patients} - {""}) < 2:

@@ -1,7 +1,7 @@
 """Finds ids that look like names or numbers of patients.
 
 File names become ids, which stand in records, tables and names of pictures. A guess: other names
-can tell who a patient is, too, and nothing is read from the pixels.
+can identify a patient, too, and nothing is read from the pixels.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from xbench.core.text import visible
 
-#: Words that name images and what they show, and nobody.
+#: Words that describe images, and name no person.
 _ORDINARY = """
 abdomen acq acquisition adult after air ankle ant anterior aorta ap arm arteries artery augmented
 axial back base baseline before bone bones brain bright caldwell cardiac case cases center centre
@@ -67,9 +67,10 @@ DIFFERENT = 3
 def suspicious(ids: Iterable[str]) -> list[str]:
     """The ids, or names of groups, that look like names or numbers of patients.
 
-    These are: two words that do not name what images show (`MUELLER_HANS`, `HansMueller`,
-    `Doe^Jane`), initials and a date, numbers of six digits or more (no running numbers, which
-    begin with zeros), and single words of five letters or more before a number.
+    - Two words that do not name what images show (`MUELLER_HANS`, `HansMueller`, `Doe^Jane`).
+    - Initials and a date.
+    - Numbers of six digits or more, but for running numbers, which begin with zeros.
+    - Single words of five letters or more before a number.
 
     Args:
         ids: of one data set; hashes are known by what the others look like.

@@ -1,9 +1,9 @@
 """Whether bone is dark or bright, from images alone, and how sure that is.
 
-Two questions are easier than the one: whether two domains have the same polarity (the images of
-one resemble the mean image of the other, or its negative), and where air is (the upper corners of
-a radiograph lie beside the neck, above the shoulders or off the head, hand or foot). Answers of
-many images are votes, and the share of the votes says how sure a guess is.
+Two easier questions answer it. Do two domains have the same polarity? The images of one resemble
+the mean image of the other, or its negative. Is air bright? The upper corners of a radiograph lie
+beside the neck, above the shoulders or off the head, hand or foot. The images vote, and the share
+of the votes says how sure a guess is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,9 @@ from xbench.datasets.similarity import SIDE, standardise
 CONFIDENT = 0.85
 #: Fewest votes for a guess.
 LEAST_VOTES = 4
-#: An image may be inverted below this correlation with the mean image. Phantom: never below +.5.
+#: An image below this correlation with the mean image may be inverted. Phantom: never below +.5.
 INVERTED = -0.3
-#: ... and is, if its negative lies over the mean image better than itself by this, however it is
+#: It is inverted if its negative fits the mean image better than itself by this, however it is
 #: scaled and shifted, and whichever side is cut off. Of real chest radiographs, an image that is
 #: collimated to its upper 60 % has -.4, their negatives have .13 to .4 (one in twenty less).
 MARGIN = 0.05

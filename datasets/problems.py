@@ -28,7 +28,7 @@ ERRORS = {
     "identical domains": "two domains that hold the same images",
     "leakage": "the same image of a domain in two splits",
     "mixed polarity": "images inverted relative to the others of their domain",
-    "unaligned": "equal ids whose images are not more alike than those of unequal ids",
+    "unaligned": "equal ids whose images are not more similar than those of unequal ids",
     "labels": "masks and tables below labels/ that cannot be used",
 }
 #: ... and checks whose failure may do so.

@@ -1,7 +1,7 @@
-"""`ids = "hashed"`: keyed hashes instead of ids and names of groups, which nobody else can undo.
+"""`ids = "hashed"`: keyed hashes instead of ids and names of groups, which no one else can undo.
 
 A hash is the start of the HMAC-SHA256 of a name by a secret, which is made once and stays in the
-cache. Without the secret nobody can try names until one fits. Equal names have equal hashes, in all
+cache. Without the secret no one can try names until one fits. Equal names have equal hashes, in all
 domains and data sets, so aligned images stay aligned.
 
 With another secret, such as on another machine, ids and names of groups differ, the order of
@@ -66,7 +66,7 @@ def hashed(root: Path, items: Sequence[Item]) -> list[Item]:
 
 
 def notes(root: Path, items: Sequence[Item], ids: str) -> list[str]:
-    """A line on ids that may tell who a patient is, or on where it stands what hashes stand for.
+    """A line on ids that may identify a patient, or on the file that says what hashes stand for.
 
     Args:
         root: the folder of the data set.

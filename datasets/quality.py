@@ -108,7 +108,7 @@ def check_labels(dataset: Dataset) -> list[Problem]:
 def check_framing(folder: Folder) -> list[Problem]:
     """Domains whose anatomy lies at another place, or in another size, than in the first one."""
     first, found = folder.domains[0], []
-    fix = "crop the files alike"
+    fix = "crop all files in the same way"
     if folder.config.fit != "align":
         fix += ', or set fit = "align" in dataset.toml, which cuts out the part that all show'
     for domain, framing in folder.framings().items():
@@ -292,7 +292,7 @@ def _alignment(domains: _Domains) -> Iterator[Problem]:
         concerned = dict.fromkeys(domain for pair in unaligned for domain in pair)
         listed = "; ".join(f"{one} and {other}" for one, other in unaligned)
         note = (
-            "equal names do not show equal views: images of equal ids are not more alike than "
+            "equal names do not show equal views: images of equal ids are not more similar than "
             f"others ({listed})"
         )
         fix = 'set alignment = "none" in dataset.toml'

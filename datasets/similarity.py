@@ -110,10 +110,10 @@ def outlines(thumbnails: Grey) -> Grey:
 
 
 def are_partners(shares: NDArray[np.float64]) -> bool:
-    """Whether partners are on average more alike than strangers, by three standard errors.
+    """Whether partners are on average more similar than other rows, by three standard errors.
 
     Args:
-        shares: `closer_strangers` of each row. Of four rows and more, some can be so alike.
+        shares: `closer_others` of each row. Fewer than four rows can never be.
     """
     # The mean of n uniform numbers in [0, 1] is 0.5 ± 0.29 / sqrt(n).
     return len(shares) > 0 and bool(shares.mean() <= 0.5 - 3 * 0.29 / len(shares) ** 0.5)
@@ -122,24 +122,24 @@ def are_partners(shares: NDArray[np.float64]) -> bool:
 def misaligned(one: Grey, other: Grey) -> NDArray[np.bool_] | None:
     """Which rows of `one` and `other` (standardised, `[n, d]`, n > 1) show different views.
 
-    The partner of a row is the row with the same index in the other domain; all other rows there
-    are strangers. A row is misaligned if it resembles more than half of the strangers more than its
-    partner; if three quarters of the rows are clearly aligned, more than a tenth.
+    The partner of a row is the row with the same index in the other domain. A row is misaligned if
+    it resembles more than half of the other rows there more than its partner; if three quarters
+    of the rows are clearly aligned, more than a tenth.
 
     Returns:
         bool `[n]`; None if rows are no partners (`are_partners`).
     """
-    shares = closer_strangers(one, other)
+    shares = closer_others(one, other)
     if not are_partners(shares):
         return None
     return np.asarray(shares > (0.1 if np.quantile(shares, 0.75) <= 0.02 else 0.5))
 
 
-def closer_strangers(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.float64]:
-    """Share of the strangers that a row resembles more than its partner: float64 `[n]`.
+def closer_others(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.float64]:
+    """Share of the other domain's rows that a row resembles more than its partner, `[n]`.
 
     Averaged over both directions: 0 for aligned rows, about 1/2 for random ones. At most `sample`
-    strangers are compared, evenly spaced.
+    rows are compared with, evenly spaced.
     """
     number = len(one)
     chosen = np.linspace(0, number - 1, min(number, sample)).round().astype(np.intp)
@@ -147,5 +147,5 @@ def closer_strangers(one: Grey, other: Grey, sample: int = 500) -> NDArray[np.fl
     partners = (one * other).sum(axis=1, keepdims=True) + 1e-4
     closer = (one @ other[chosen].T > partners).sum(axis=1)
     closer += (other @ one[chosen].T > partners).sum(axis=1)
-    strangers = len(chosen) - np.isin(np.arange(number), chosen)
-    return np.asarray(closer / (2 * strangers))
+    others = len(chosen) - np.isin(np.arange(number), chosen)
+    return np.asarray(closer / (2 * others))

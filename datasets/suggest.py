@@ -2,8 +2,9 @@
 
 Polarity: by the headers, by comparing domains with one another, and by where air is (`polarity`).
 Window: the smallest usual bit depth that holds all values, if they fill a small part of the file's
-own range, and all files have one bit depth. Alignment: if images of equal names are more alike than
-others. Groups of domains: synthetic and real, if all names say so. What is not sure is not guessed.
+own range, and all files have one bit depth. Alignment: if images of equal names are more similar
+than others. Groups of domains: synthetic and real, if all names say so. What is not sure is not
+guessed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -149,7 +150,7 @@ def _on_polarity(beliefs: Sequence[Belief]) -> list[str]:
 
 
 def _alignment(layout: Layout, look: Look) -> tuple[str, list[str]]:
-    """`id` if images of equal names are more alike than others, with the figures."""
+    """`id` if images of equal names are more similar than others, with the figures."""
     if not layout.aligned["test"]:
         return "none", []
     views = {(i.split, i.id, i.domain): i for i in layout.items}
@@ -169,16 +170,18 @@ def _alignment(layout: Layout, look: Look) -> tuple[str, list[str]]:
     number = min(map(len, found.values()))
     edges = {d: similarity.edges(np.stack(t)) for d, t in found.items()} if number > 1 else {}
     first, *others = edges.values() or [np.empty((0, 1), np.float32)]
-    shares = [similarity.closer_strangers(first, other) for other in others]
+    shares = [similarity.closer_others(first, other) for other in others]
     if shares and all(map(similarity.are_partners, shares)):
         least = 1 - max(float(share.mean()) for share in shares)
-        remark = f"images of equal names are more alike than {least:.0%} of others ({number} names)"
+        remark = (
+            f"images of equal names are more similar than {least:.0%} of others ({number} names)"
+        )
         return "id", [f"alignment is by id: {remark}"]
     why = f"only {number} names are in all domains, which says nothing"
     if shares and number >= 4:
         least = 1 - max(float(share.mean()) for share in shares)
         why = (
-            f"images of equal names are more alike than {least:.0%} of others ({number} names), "
+            f"images of equal names are more similar than {least:.0%} of others ({number} names), "
             "where chance gives 50%"
         )
     return "none", [f'alignment is none: {why}; if they show the same views, set alignment = "id"']

@@ -72,7 +72,7 @@ def walk(root: Path, left_out: LeftOut | None = None) -> Iterator[str]:
 
 
 def inside(root: Path, path: Path) -> Path:
-    """A path below the folder of a data set, which may be a stranger's.
+    """A path below the folder of a data set, which may be anyone's.
 
     Raises:
         UserError: it is a link that leads out of the folder, and `FOLLOW` is not set.

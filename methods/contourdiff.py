@@ -48,8 +48,8 @@ class ContourDiffConfig(SDEditConfig):
         2.0, "train", "blur before the edges, in pixels of a 64 px image (official: 0.8 px)", gt=0
     )
     low: float = setting(
-        0.8, "train", "an edge goes on where the slope is above this quantile of the image's "
-        "(official: a fixed slope, which tells the domain)",
+        0.8, "train", "an edge continues where the slope is above this quantile of the image's "
+        "(official: a fixed slope, which reveals the domain)",
         ge=0, le=1,
     )  # fmt: skip
     high: float = setting(0.9, "train", "an edge has a slope above this quantile", ge=0, le=1)

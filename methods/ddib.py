@@ -1,9 +1,9 @@
 """DDIB (arXiv 2203.08382): encode under the source's label, decode under the target's.
 
 Both ways follow the deterministic flow of the diffusion model. The official code takes DDIM's
-steps, the Euler steps of this flow, and differs: on the way up it is one level off (it takes the
-clean image for one of level 0 and the last code for one without signal); its image demo clips and
-adds a classifier's guidance on the way down, which breaks the cycle.
+steps, the Euler steps of this flow, and differs twice. On the way up it is one level off: it takes
+the clean image for one of level 0, and the last code for one without signal. On the way down its
+image demo clips and adds a classifier's guidance, which breaks the cycle.
 """
 
 from xbench.methods import ode

@@ -1,8 +1,8 @@
 """One class-conditional diffusion model (DDPM, arXiv 2006.11239) as a flow from noise to image.
 
 The network learns at 1000 noise levels. At level i an image is sqrt(a_i) image +
-sqrt(1 - a_i) noise, where the signal a_i falls from 1 to 0. That is the state of the path of
-`flow` at the time with the same signal, up to a factor; and a step of DDIM (arXiv 2010.02502) is
+sqrt(1 - a_i) noise, where the signal a_i falls from 1 to 0. Up to a factor, that is the
+state of the path of `flow` at the time with the same signal. A step of DDIM (arXiv 2010.02502) is
 the Euler step of the flow whose velocity is the predicted image minus the predicted noise. So the
 methods here take MedShift's times, solvers and numbers of evaluations.
 """
@@ -149,7 +149,7 @@ def toward(x: Tensor, slope: Tensor, t: float, later: float, eta: float) -> tupl
         slope: clean image minus noise, over the step.
         t: where x is.
         later: where the step leads.
-        eta: how much of the noise is drawn anew.
+        eta: share of fresh noise (0: deterministic, 1: ancestral).
     """
     clean, noise = x + (1 - t) * slope, x - t * slope
     ratio = (1 - later) / later * t / (1 - t)

@@ -71,7 +71,9 @@ class DirectFlow(BridgeMethod, FlowMethod):
     about = "flow matching from source to target images, no noise between (arXiv 2302.00482)"
     Config = DirectFlowConfig
     config: DirectFlowConfig
-    by_profile = with_settings(standard={"evaluations": 32}, paper={"evaluations": 32})
+    by_profile = with_settings(
+        quick={"solver": "heun"}, standard={"evaluations": 32}, paper={"evaluations": 32}
+    )
     knob = "stop"
     tuned: ClassVar = {"solver": TRIED_SOLVERS, "grid": (1.0, 1.5, 2.0)}
     objective = "direct-flow-v1"
@@ -123,7 +125,7 @@ def transport(start: Tensor, end: Tensor) -> Tensor:
 class DirectFlowLearner(StagedLearner):
     """Regression of the velocity: x_t = (1-t) x0 + t x1 + sigma noise, target x1 - x0.
 
-    With `reflow` the second half of the steps goes on from the first with the pairs (x0, x1 = the
+    With `reflow` the second half of the steps continues the first with the pairs (x0, x1 = the
     flow's output on x0), made by the averaged network of that moment (arXiv 2209.03003, section 2).
     """
 

@@ -2,8 +2,8 @@
 
 A reference: how much of the gap between two domains does a source image determine? One U-Net of
 MedShift's size, conditioned on the label of the source, learns the images of all domains at once,
-by squared error; a few convolutions on whole pixels, which blocks of pixels cannot denoise alone,
-end it. Its output is an average over what the source leaves open, smoother than any image, so the
+by squared error. It ends with a few convolutions on whole pixels, since blocks of pixels cannot
+denoise. Its output is an average over what the source leaves open, smoother than any image, so the
 noise that outputs lack on training pairs is added.
 
 Noise with deviation and spectrum of the residuals was tried and is worse: most of a residual is

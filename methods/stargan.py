@@ -1,4 +1,4 @@
-"""StarGAN: one generator for all domains, told the wanted one by a label (arXiv 1711.09020).
+"""StarGAN: one generator for all domains, conditioned on the target's label (arXiv 1711.09020).
 
 Version 1, as released: a critic of patches under WGAN-GP, which also names the domain, and the way
 back to the source image. The released learning rate is constant: its decay over the second half

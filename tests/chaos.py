@@ -90,7 +90,7 @@ class World:
 
 @dataclass
 class Tally:
-    """What was killed, and where: told in the end."""
+    """What was killed, and where: printed in the end."""
 
     rounds: int = 0
     kills: int = 0

@@ -134,8 +134,8 @@ def _absent(claim: Claim, rows: list[dict[str, float]]) -> Iterator[str]:
         ]
         least = min(lacks, key=len)
         if least:
-            told = ", ".join(f"{name} {value:.6g}" for name, value in least.items())
-            yield f"{told} is not in: {_start(claim.text)}"
+            values = ", ".join(f"{name} {value:.6g}" for name, value in least.items())
+            yield f"{values} is not in: {_start(claim.text)}"
 
 
 def _start(text: str) -> str:

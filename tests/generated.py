@@ -1,4 +1,4 @@
-"""Blocks of Markdown pages that are made from the code: compared, or written anew.
+"""Blocks of Markdown pages that are made from the code: compared, or rewritten.
 
 `XBENCH_REWRITE=1 pytest tests/test_readme.py tests/test_official.py` writes them.
 """

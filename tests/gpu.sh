@@ -15,7 +15,7 @@
 # Every step has a time limit and writes its results, its log (a.log …) and how it ended (a.json …)
 # before the next one starts, so whatever stops the script leaves what was found. Step e also runs
 # after each other step: gpu.md is always there. A step that failed (code 1) or ran out of time (code
-# 124) stops no other; the exit code is 1 then. Started again, steps are done anew, but finished runs
+# 124) stops no other; the exit code is 1 then. Started again, steps are repeated, but finished runs
 # of step d are kept in OUT.work. PYTHON names the interpreter (default: python), PATIENCE a factor
 # on all limits, for a machine that is busy.
 #

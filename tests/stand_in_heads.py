@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-#: A dense ball in the left of the brain: tells left from right, mm.
+#: A dense ball in the left of the brain: distinguishes left from right, mm.
 BALL = (30.0, 20.0, 60.0)
 #: The part of space that a volume shows, mm (x left, y front, z up).
 LOW, HIGH = (-100.0, -130.0, -90.0), (100.0, 130.0, 135.0)

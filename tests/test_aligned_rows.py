@@ -118,7 +118,7 @@ def test_what_no_source_determines_does_not_count(xbench: Xbench) -> None:
     for name in ALIGNED:
         assert one[name] == two[name], name
         assert one[name]["value"] is not None
-    # A second exposure draws anew what is there, and is as good as without it.
+    # A second exposure draws again what is there, and is as good as without it.
     run()
     for name in ALIGNED:
         bare, floor = (metrics("floor", data)[name]["value"] for data in ("aligned", "hidden"))

@@ -132,11 +132,11 @@ def test_a_missing_vae_is_found_before_any_work(
         ("leaderboard --sort", ["--sort", "options", "xbench --help"]),
     ],
 )
-def test_what_is_no_command_of_ours_is_told_in_three_lines(
+def test_what_is_no_command_of_ours_is_reported_in_three_lines(
     xbench: Xbench, arguments: str, lines: list[str]
 ) -> None:
     result = xbench(*arguments.split())
     assert result.code == 2
-    told = result.err.splitlines()
-    assert len(told) == 3
-    assert all(part in line for part, line in zip(lines, told, strict=True))
+    lines_shown = result.err.splitlines()
+    assert len(lines_shown) == 3
+    assert all(part in line for part, line in zip(lines, lines_shown, strict=True))

@@ -310,7 +310,7 @@ def test_texts_and_archives_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(of_type("u1").tobytes()))
     (tmp_path / "empty").write_bytes(b"")
     assert not any(map(is_image, tmp_path.iterdir()))
-    (tmp_path / "a.png").write_text("damaged")  # which is to be told, not passed over
+    (tmp_path / "a.png").write_text("damaged")  # which must be reported, not passed over
     assert is_image(tmp_path / "a.png")
 
 

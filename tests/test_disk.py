@@ -1,4 +1,4 @@
-"""A disk that fills or cannot be written: told in three lines, nothing lost, and it goes on."""
+"""A disk that fills or cannot be written: three lines say so, nothing is lost, the run resumes."""
 
 import json
 import subprocess

@@ -144,7 +144,7 @@ def test_a_cuda_build_without_a_gpu_says_so(
 
 
 def test_a_driver_that_is_too_old_is_named(xbench: Xbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch tells it: no GPU, and a warning."""
+    """As torch reports it: no GPU, and a warning."""
 
     def is_available() -> bool:
         warnings.warn(

@@ -13,7 +13,7 @@ from xbench.datasets.duplicates import find
 from xbench.datasets.facts import Loaded, Seen, look_at
 from xbench.datasets.index import Item
 
-from .test_verify import draw
+from .shadows import draw
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -36,17 +36,17 @@ def opened(folder: Path) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("number", "empty", "told"),
+    ("number", "empty", "said"),
     [(75, True, "16 are needed"), (80, False, "32 are needed"), (160, False, "")],
     ids=["15 test images", "16", "32"],
 )
-def test_thresholds(tmp_path: Path, number: int, empty: bool, told: str) -> None:
+def test_thresholds(tmp_path: Path, number: int, empty: bool, said: str) -> None:
     fill(tmp_path, number)
     data = opened(tmp_path)
     assert ("ftd" in too_few(data, "test")) == empty
     lines = advice(data, "test")
-    assert len(lines) == bool(told)
-    assert told in "".join(lines)
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
 
 
 def test_the_advice_is_enough(tmp_path: Path) -> None:

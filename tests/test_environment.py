@@ -26,7 +26,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "noted"),
     [
         ({}, False),
         ({"RANK": "0"}, False),
@@ -45,13 +45,13 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_process_that_no_launcher_started_works_alone(
-    variables: dict[str, str], told: bool, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], noted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert (processes.index(), processes.number(), processes.card()) == (0, 1, 0)
     assert processes.is_first()
-    assert ("this process works alone" in processes.note()) is told
+    assert ("this process works alone" in processes.note()) is noted
     assert make_accelerator(torch.device("cpu")).num_processes == 1
     assert {name: os.environ.get(name) for name in variables} == variables
 
@@ -67,7 +67,7 @@ def test_a_launcher_that_answers_makes_a_team(monkeypatch: pytest.MonkeyPatch) -
         assert (processes.index(), processes.number()) == (1, 2)
 
 
-def test_a_run_with_a_rank_of_its_own_is_done_and_told(
+def test_a_run_with_a_rank_of_its_own_is_done_and_reported(
     xbench: Xbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")

@@ -106,11 +106,11 @@ def test_wrong_features_name_the_file(body: str, problem: str, tmp_path: Path) -
     file = write(tmp_path, f"def wrong(images): return {body}")
     with pytest.raises(UserError) as caught:
         load(f"{file}:wrong").features(images(3))
-    wrong, expected, mend = str(caught.value).splitlines()
+    wrong, expected, fix = str(caught.value).splitlines()
     assert f"{file}:wrong" in wrong
     assert problem in wrong
     assert expected.startswith("expected: ")
-    assert mend.startswith("try: ")
+    assert fix.startswith("try: ")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_equal_images_are_computed_once(
     assert torch.equal(found, extractor.features(batch)[[0, 1, 0, 0]])
 
 
-def test_other_pixels_sizes_and_extractors_are_computed_anew(
+def test_other_pixels_sizes_and_extractors_are_recomputed(
     extractor: Extractor, counting: Counting, tmp_path: Path
 ) -> None:
     batch = images(4, 8, 8)
@@ -115,7 +115,7 @@ def test_images_of_several_sizes(extractor: Extractor, counting: Counting, tmp_p
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "replaced"])
-def test_a_damaged_file_is_set_aside_and_made_anew(
+def test_a_damaged_file_is_set_aside_and_recomputed(
     damage: str, extractor: Extractor, counting: Counting, tmp_path: Path
 ) -> None:
     batch = images(10)

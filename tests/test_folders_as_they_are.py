@@ -204,17 +204,17 @@ def test_an_index_of_other_programs_is_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes_in_an_index_are_told(
+def test_mistakes_in_an_index_are_reported(
     xbench: Xbench, tmp_path: Path, change: tuple[str, str], said: str
 ) -> None:
     root = two_domains(tmp_path / "set")
     text = "\n".join(lines_of(root))
     write_index(root, text.replace(*change).splitlines())
-    told = dry_run(xbench, "--dataset", root)
-    assert told.code == 2
-    assert len(told.err.strip().splitlines()) == 3
-    assert said in told.err
-    assert "--out" not in told.err
+    result = dry_run(xbench, "--dataset", root)
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 3
+    assert said in result.err
+    assert "--out" not in result.err
 
 
 def test_a_file_that_keeps_its_size_and_time_but_not_its_contents_is_noticed(

@@ -1,4 +1,4 @@
-"""Domains that show the anatomy at another place or in another size: told, and aligned."""
+"""Domains that show the anatomy at another place or in another size: reported, and aligned."""
 
 import re
 from pathlib import Path
@@ -58,19 +58,19 @@ def align(root: Path) -> Folder:
         ({"scale": 1.2}, "is 20% larger"),
     ],
 )
-def test_another_framing_is_told_in_words(
+def test_another_framing_is_reported_in_words(
     tmp_path: Path, framing: dict[str, float], words: str
 ) -> None:
     (problem,) = check_framing(opened(fill(tmp_path, **framing)))
     assert (problem.check, problem.outcome, problem.domain) == ("framing", "warning", "b")
-    told = [int(figure) for figure in re.findall(r"(\d+)%", problem.note)]
+    figures = [int(figure) for figure in re.findall(r"(\d+)%", problem.note)]
     (true,) = [int(figure) for figure in re.findall(r"(\d+)%", words)]
-    assert any(abs(one - true) <= 2 for one in told)
+    assert any(abs(one - true) <= 2 for one in figures)
     assert words.split("%")[1] in problem.note
     assert 'fit = "align"' in problem.fix
 
 
-def test_equal_framing_is_not_told(tmp_path: Path) -> None:
+def test_equal_framing_is_not_reported(tmp_path: Path) -> None:
     assert check_framing(opened(fill(tmp_path))) == []
 
 

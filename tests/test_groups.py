@@ -181,11 +181,11 @@ def test_a_patient_in_train_and_test_folders_is_named(
     ]
     with pytest.raises(UserError, match=f"'{patient}' lies in"):
         make(tmp_path / "set", names)
-    told = xbench("run", "--method", "identity", "--profile", "smoke", "--dataset", "set")
-    assert told.code == 2
-    assert len(told.err.strip().splitlines()) == 3
+    result = xbench("run", "--method", "identity", "--profile", "smoke", "--dataset", "set")
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 3
     # The advice is accepted: they were different patients.
-    advice = re.search(r'split.group = "\w+"', told.err)
+    advice = re.search(r'split.group = "\w+"', result.err)
     assert advice
     assert make(tmp_path / "set", [], advice[0]).aligned["test"]
 

@@ -28,8 +28,8 @@ def test_verify_and_run_have_the_same_limits(
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 65535, shape, dtype=np.uint16)).save(path)
     verified = xbench("data", "verify", "films", "--json")
-    told = [p for p in json.loads(verified.out) if "elongated" in p["check"]]
-    words = " ".join(p["note"] for p in told).replace(",", "").split()
+    found = [p for p in json.loads(verified.out) if "elongated" in p["check"]]
+    words = " ".join(p["note"] for p in found).replace(",", "").split()
     films = datasets.get("films")
     for profile in PROFILES.values():
         if profile.size > 128:

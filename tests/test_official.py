@@ -1,6 +1,6 @@
 """What differs from the official code stands on a page, all of it and with a reason.
 
-`XBENCH_REWRITE=1 pytest tests/test_official.py` writes `methods/official/README.md` anew.
+`XBENCH_REWRITE=1 pytest tests/test_official.py` rewrites `methods/official/README.md`.
 """
 
 import json

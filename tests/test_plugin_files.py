@@ -231,6 +231,6 @@ def test_records_of_an_earlier_version_are_not_replaced_without_a_word(xbench: X
     assert json.loads(record.read_text()) == first
     done = xbench(*RUN, "--method", address)
     assert json.loads(record.read_text())["method"]["version"] != first["method"]["version"]
-    for told in (planned, done):
-        assert "1 earlier record of gain" in told.err
-        assert "--out" in told.err
+    for result in (planned, done):
+        assert "1 earlier record of gain" in result.err
+        assert "--out" in result.err

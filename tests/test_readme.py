@@ -1,6 +1,6 @@
 """The front page and the parts of the pages that are made from code and results.
 
-`XBENCH_REWRITE=1 pytest tests/test_readme.py` writes them anew.
+`XBENCH_REWRITE=1 pytest tests/test_readme.py` rewrites them.
 """
 
 import re
@@ -161,4 +161,5 @@ def test_pages_name_extras_and_versions_that_exist() -> None:
             assert set(extras.split(",")) <= set(project["optional-dependencies"]), page
     version = f"version: {project['version']}\n"
     assert version in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"version {project['version']}, software" in README.read_text("utf-8")
     assert f"\n## {project['version']}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")

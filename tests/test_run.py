@@ -39,7 +39,7 @@ from xbench.methods.base import Method
 
 class Fragile(Method):
     def translate(self, images, source, target, *, generators):
-        if target == "real_low" and not Path("mended").exists():
+        if target == "real_low" and not Path("repaired").exists():
             raise RuntimeError("cannot make real_low")
         return images
 """
@@ -183,8 +183,8 @@ def test_results_go_to_stdout_and_progress_to_stderr(xbench: Xbench) -> None:
 
 
 def test_weights_that_are_not_here_take_one_line(xbench: Xbench) -> None:
-    told = xbench("run", "--method", "filter", "--profile", "smoke", "--dry-run").out
-    (line,) = [line for line in told.splitlines() if line.startswith("empty columns")]
+    shown = xbench("run", "--method", "filter", "--profile", "smoke", "--dry-run").out
+    (line,) = [line for line in shown.splitlines() if line.startswith("empty columns")]
     assert all(label in line for label in ("FID", "CLIP-FID", "CMMD", "LPIPS"))
     assert "xbench fetch inception" in line
 
@@ -200,7 +200,7 @@ def test_a_failing_unit_is_recorded_and_the_others_go_on(xbench: Xbench) -> None
     assert "RuntimeError: cannot make real_low" in failure["traceback"]
     assert result.err.count("RuntimeError: cannot make real_low") == 1  # of two units
     assert "xbench check fragile.py:Fragile" in result.err
-    Path("mended").touch()
+    Path("repaired").touch()
     assert xbench(*arguments, "--pairs", pairs).code == 0
     assert "fragile/seed0/real_normal--real_low" in records(FOLDER)
     assert not list((FOLDER / "failed").rglob("*.json"))
@@ -263,7 +263,7 @@ def test_a_corrupt_record_is_moved_aside_and_its_unit_redone(xbench: Xbench) -> 
     assert path.with_name(path.name + ".corrupt").exists()
 
 
-def test_damaged_weights_are_moved_aside_and_trained_anew(xbench: Xbench) -> None:
+def test_damaged_weights_are_moved_aside_and_retrained(xbench: Xbench) -> None:
     arguments = ("run", "--method", "medshift", "--profile", "smoke", "--pairs", PAIR)
     arguments = (*arguments, "--set", "budget.images=32")
     xbench(*arguments)

@@ -1,4 +1,4 @@
-"""A results folder from a stranger is read, drawn and checked without running its code.
+"""A results folder from someone else is read, drawn and checked without running its code.
 
 Nor does anything that it says lead out of a folder, or end a command in a crash.
 """

@@ -13,12 +13,12 @@ SPEED = run_path(str(SCRIPT))
 
 def entry(program: str | None, seconds: float, case: str = "sum", **info: Any) -> dict[str, Any]:
     """One benchmark, as far as the page looks at it."""
-    told = info if program is None else {"peer": program, **info}
+    extra = info if program is None else {"peer": program, **info}
     return {
         "fullname": "tests/benchmarks/bench_metrics.py::test",
         "name": "test",
         "group": case,
-        "extra_info": told,
+        "extra_info": extra,
         "options": {"timer": "process_time"},
         "stats": {"min": seconds, "median": 2 * seconds, "max": 3 * seconds},
     }

@@ -201,7 +201,7 @@ def test_the_average_of_weights_translates_if_there_is_one(ema: float, tmp_path:
     assert torch.equal(first, networks["net"].layers[0].conv.weight) == (not ema)
 
 
-def test_the_strength_blends_the_labels_and_trains_nothing_anew() -> None:
+def test_the_strength_blends_the_labels_and_retrains_nothing() -> None:
     made = method()
     images = torch.rand(2, 1, 32, 32)
     drawn: dict[str, list[torch.Generator]] = {"dark": []}

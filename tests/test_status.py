@@ -135,7 +135,7 @@ def test_rerun_prints_the_command_and_makes_the_same_images(xbench: Xbench, runs
         assert json.loads(again.read_text())[field] == json.loads(RECORD.read_text())[field]
 
 
-def test_rerun_keeps_settings_and_makes_a_record_in_its_place_anew(
+def test_rerun_keeps_settings_and_recomputes_a_record_in_its_place(
     xbench: Xbench, runs: Path
 ) -> None:
     pairs = (*SMOKE, "--pairs", PAIR)

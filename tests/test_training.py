@@ -90,7 +90,7 @@ def test_a_process_may_train_on_one_device_after_another(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit flipped"])
-def test_a_damaged_checkpoint_is_moved_aside_and_training_starts_anew(
+def test_a_damaged_checkpoint_is_moved_aside_and_training_starts_again(
     tmp_path: Path, damage: str
 ) -> None:
     weight, _ = train(tmp_path / "whole")

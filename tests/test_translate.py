@@ -167,10 +167,10 @@ def test_a_method_that_was_not_trained_names_the_command_that_trains_it(xbench: 
     assert result.code == 2
     assert not Path("out").exists()
     assert not Path("runs").exists()
-    wrong, expected, mend = result.err.strip().splitlines()
+    wrong, expected, fix = result.err.strip().splitlines()
     assert "has not learned to translate synthetic_low into real_normal" in wrong
     assert "training" in expected
-    _, _, *command = shlex.split(mend)
+    _, _, *command = shlex.split(fix)
     assert xbench(*command).code == 0
     assert xbench("translate", *arguments, "in", "out").code == 0
 

@@ -52,6 +52,19 @@ def test_methods_keep_their_trials_beside_those_of_others(xbench: Xbench) -> Non
     assert len(list((FOLDER / "trainings").iterdir())) == 1
 
 
+def test_published_trials_of_other_methods_stay(xbench: Xbench) -> None:
+    published = Path("public/phantom/smoke/tuning.csv")
+    published.parent.mkdir(parents=True)
+    published.write_text((PUBLISHED / "quick" / "tuning.csv").read_text())
+    assert xbench("run", "--method", "histogram", *SMALL[:2]).code == 0
+    assert xbench("tune", "--method", "ddib", *SMALL).code == 0
+    assert xbench("publish", "--to", "public").code == 0
+    before, after = pd.read_csv(PUBLISHED / "quick" / "tuning.csv"), pd.read_csv(published)
+    others = [trials.query("method != 'ddib'").reset_index(drop=True) for trials in (before, after)]
+    pd.testing.assert_frame_equal(*others)
+    assert set(after.query("method == 'ddib'")["train_images"]) == {32}
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -1,4 +1,4 @@
-"""What people type: mistakes are told with the nearest name, and other spellings are taken."""
+"""What people type: mistakes are answered with the nearest name, other spellings are accepted."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ def two_domains(root: Path, toml: str = "") -> Path:
     return root
 
 
-def told(result: Any) -> str:
+def reported(result: Any) -> str:
     """The three lines of a mistake."""
     assert result.code == 2, result.err
     assert len(result.err.strip().splitlines()) == 3
@@ -49,20 +49,22 @@ def told(result: Any) -> str:
     ],
 )
 @pytest.mark.parametrize("command", ["run --method histogram --dataset d", "data verify d"])
-def test_a_mistake_in_dataset_toml_is_told(
+def test_a_mistake_in_dataset_toml_is_reported(
     xbench: Xbench, tmp_path: Path, toml: str, near: str, command: str
 ) -> None:
     two_domains(tmp_path / "d", toml)
     more = SMOKE if command.startswith("run") else ()
-    assert near in told(xbench(*command.split(), *more))
+    assert near in reported(xbench(*command.split(), *more))
 
 
 @pytest.mark.parametrize("key", ["polarity", "window"])
-def test_a_mistake_in_a_setting_by_domain_is_told(xbench: Xbench, tmp_path: Path, key: str) -> None:
+def test_a_mistake_in_a_setting_by_domain_is_reported(
+    xbench: Xbench, tmp_path: Path, key: str
+) -> None:
     two_domains(tmp_path / "d")
     value = {"polarity": '{"rael":"bone-bright"}', "window": '{"rael":[0,9]}'}[key]
     arguments = ("run", "--method", "histogram", "--dataset", "d", *SMOKE)
-    assert "did you mean real?" in told(xbench(*arguments, "--set", f"data.{key}={value}"))
+    assert "did you mean real?" in reported(xbench(*arguments, "--set", f"data.{key}={value}"))
     good = value.replace("rael", "real")
     assert xbench(*arguments, "--set", f"data.{key}={good}").code == 0
 
@@ -94,11 +96,13 @@ def test_texts_of_numbers_and_marks_of_editors_are_taken(xbench: Xbench, tmp_pat
     ],
 )
 @pytest.mark.parametrize("apart", [True, False])
-def test_an_option_without_a_value_is_told(xbench: Xbench, arguments: str, *, apart: bool) -> None:
+def test_an_option_without_a_value_is_reported(
+    xbench: Xbench, arguments: str, *, apart: bool
+) -> None:
     words = arguments.split()
     if apart:  # `--method ""` as well as `--method=`
         words = [part for word in words for part in (word.split("=") if "=" in word else [word])]
-    told(xbench(*words))
+    reported(xbench(*words))
     assert not Path("runs").exists()
 
 
@@ -137,7 +141,7 @@ def test_numbers_are_read_alike_everywhere(xbench: Xbench) -> None:
 def test_the_advice_of_a_mistake_is_accepted(xbench: Xbench, tmp_path: Path, setting: str) -> None:
     two_domains(tmp_path / "my images")
     arguments = ("run", "--method", "medshift", "--dataset", "my images", *SMOKE)
-    advice = told(xbench(*arguments, "--set", setting)).splitlines()[2]
+    advice = reported(xbench(*arguments, "--set", setting)).splitlines()[2]
     match = re.search(r"(?:for example|try): (--set .*?)(?: \(in Python.*)?$", advice)
     assert match, advice
     again = xbench(*arguments, *shlex.split(match[1]))
@@ -158,7 +162,7 @@ def test_offline_is_said_in_any_usual_word(
     assert offline() == means
 
 
-def test_another_word_for_offline_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_word_for_offline_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XBENCH_OFFLINE", "maybe")
     with pytest.raises(UserError, match="neither yes nor no"):
         offline()
@@ -191,7 +195,7 @@ def test_printed_commands_hold_with_any_path(xbench: Xbench, tmp_path: Path, nam
     assert printed
     for command in printed:
         assert xbench(*shlex.split(command)).code == 0
-    again = told(xbench("data", "init", name))
+    again = reported(xbench("data", "init", name))
     command = again.splitlines()[2].partition("xbench ")[2]
     assert xbench(*shlex.split(command)).code == 0
     out = ("--out", "our runs")

@@ -3,8 +3,6 @@
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,88 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xbench.core.hashing import seed_from
-from xbench.datasets.decode import read
 from xbench.datasets.facts import Loaded
 from xbench.datasets.index import Item
-from xbench.datasets.prepare import normalise
-from xbench.datasets.problems import CHECKS, Problem
+from xbench.datasets.problems import CHECKS
 from xbench.datasets.quality import check
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from .shadows import SIZE, Array, Data, draw, draw_file, found
+
 Xbench = Callable[..., Any]
-SIZE = 72
-
-
-@cache
-def draw(view: str, domain: str, exposure: int = 0) -> Array:
-    """A head-like shadow: an ellipse with some twenty blobs that depend on the view."""
-    shape = np.random.default_rng(seed_from(view))
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
-    tall, wide = shape.uniform(0.7, 0.85), shape.uniform(0.6, 0.8)
-    inside = np.clip(1 - (x / wide) ** 2 - (y / tall) ** 2, 0, 1) ** 0.3
-    bone = 0.35 * inside
-    for _ in range(20):
-        cy, cx = shape.uniform(-0.5, 0.5, 2)
-        ry, rx = shape.uniform(0.03, 0.2, 2)
-        blob = np.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2)
-        bone = bone + shape.uniform(-0.15, 0.3) * blob * inside
-    grain = np.random.default_rng(seed_from(view, domain, exposure))
-    contrast = {"synthetic": 0.8}.get(domain, 1.4)
-    image: Array = np.exp(-contrast * bone) + grain.normal(0, 0.004, bone.shape)
-    return np.clip(image, 0, 1)
-
-
-@dataclass
-class Data:
-    """A folder of 16-bit PNG files and their index."""
-
-    root: Path
-    items: dict[str, Item] = field(default_factory=dict)
-
-    def add(self, domain: str, split: str, view: str, image: Array | None = None) -> str:
-        file = f"{domain}/{split}/{view}.png"
-        self.items[file] = Item(file, domain, split, view, view)
-        self.put(file, draw(view, domain) if image is None else image)
-        return file
-
-    def put(self, file: str, image: Array) -> None:
-        path = self.root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((image * 65535).round().astype(np.uint16)).save(path, compress_level=1)
-
-    def fill(self, domain: str, train: int = 16, test: int = 12) -> "Data":
-        """Views of its own for training, and shared ones for val and test."""
-        for number in range(train):
-            self.add(domain, "train", f"{domain}{number:02d}")
-        for number in range(test):
-            self.add(domain, "test", f"view{number:02d}")
-        for number in range(4):
-            self.add(domain, "val", f"check{number:02d}")
-        return self
-
-    def load(self, item: Item) -> Loaded:
-        picture = read(self.root / item.file)
-        return Loaded(normalise(picture, None, invert=False), picture.bits)
-
-    def check(self, aligned: bool = True) -> list[Problem]:
-        return check(list(self.items.values()), self.load, aligned=aligned)
-
-
-def found(problems: list[Problem]) -> set[tuple[str, tuple[str, ...]]]:
-    assert len(problems) == len({(p.check, p.domain, p.files) for p in problems})
-    return {(problem.check, problem.files) for problem in problems}
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Data:
-    return Data(tmp_path)
-
-
-@pytest.fixture
-def data(empty: Data) -> Data:
+def data(tmp_path: Path) -> Data:
     """Two clean domains."""
-    return empty.fill("synthetic").fill("real")
+    return Data(tmp_path).fill("synthetic").fill("real")
 
 
 def test_clean_domains_have_no_problems(data: Data) -> None:
@@ -149,10 +79,6 @@ def test_a_dirty_folder(data: Data) -> None:
     assert {p.domain for p in problems if p.check in ("few images", "unequal counts")} == {"tiny"}
     for problem in problems:
         assert all(file in problem.text for file in problem.files)
-
-
-def draw_file(item: Item) -> Array:
-    return draw(item.id, item.domain)
 
 
 def test_a_missing_file_is_corrupt_and_named(data: Data) -> None:
@@ -227,48 +153,6 @@ def test_three_copies_are_one_problem(data: Data) -> None:
     assert found(data.check()) == {("duplicates", files)}
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4])
-def test_inverted_images_are_found_by_the_majority(data: Data, share: float) -> None:
-    files = [file for file in sorted(data.items) if file.startswith("real/train")]
-    inverted = files[: round(share * 32)]
-    for file in inverted:
-        data.put(file, 1 - draw_file(data.items[file]))
-    assert found(data.check()) == {("mixed polarity", tuple(inverted))}
-
-
-def test_of_two_halves_the_one_with_bright_bone_is_inverted(data: Data) -> None:
-    files = sorted(file for file in data.items if file.startswith("real"))[::2]
-    for file in files:
-        data.put(file, 1 - draw_file(data.items[file]))
-    assert found(data.check(aligned=False)) == {("mixed polarity", tuple(files))}
-
-
-def test_a_domain_with_bright_bone(data: Data) -> None:
-    for file, item in data.items.items():
-        if item.domain == "real":
-            data.put(file, 1 - draw_file(item))
-    (problem,) = data.check()
-    assert (problem.check, problem.domain) == ("polarity", "real")
-    assert 'polarity = "bone-bright"' in problem.text
-
-
-def test_12_bits_in_files_of_16_are_one_problem_of_the_domain(data: Data) -> None:
-    files = sorted(file for file in data.items if file.startswith("real"))
-    for file in files:
-        data.put(file, draw_file(data.items[file]) * 4095 / 65535)
-    assert found(data.check()) == {("little range", tuple(files))}
-
-
-def test_white_air_is_not_saturated_but_burnt_bone_and_black_are(data: Data) -> None:
-    image = draw("real00", "real")
-    data.put("real/train/real00.png", np.where(image > 0.85, 1.0, image))
-    assert data.check() == []
-    data.put("real/train/real00.png", np.clip(image * 1.6, 0, 1))
-    data.put("real/train/real01.png", np.clip(draw("real01", "real") * 1.6 - 0.9, 0, 1))
-    files = ("real/train/real00.png", "real/train/real01.png")
-    assert found(data.check()) == {("saturated", files)}
-
-
 def test_shuffled_names_are_not_aligned(data: Data) -> None:
     for number in range(12):
         other = f"view{(5 * number + 2) % 12:02d}"
@@ -322,9 +206,10 @@ def test_views_of_the_phantom_are_aligned_until_two_are_exchanged(xbench: Xbench
     assert last.name in notes
 
 
-def test_a_domain_of_one_image(empty: Data) -> None:
-    empty.fill("real").add("alone", "train", "alone00")
-    problems = empty.check()
+def test_a_domain_of_one_image(tmp_path: Path) -> None:
+    data = Data(tmp_path).fill("real")
+    data.add("alone", "train", "alone00")
+    problems = data.check()
     assert {(p.check, p.domain) for p in problems} == {
         ("few images", "alone"),
         ("unequal counts", "alone"),
@@ -339,116 +224,6 @@ def test_a_domain_in_which_nothing_can_be_read(data: Data) -> None:
         ("few images", "broken"),
         ("unequal counts", "broken"),
     }
-
-
-def chest(view: str, cut: tuple[float, float, float, float] = (0, 0, 0, 0)) -> Array:
-    """A chest-like shadow, air bright; below a collimator that is cut off by these shares."""
-    shape = np.random.default_rng(seed_from(view))
-    top, bottom, left, right = cut
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
-    # The anatomy fills what the collimator leaves.
-    high, wide = 2 - 2 * (top + bottom), 2 - 2 * (left + right)
-    y, x = 2 * (y + 1 - 2 * top) / high - 1, 2 * (x + 1 - 2 * left) / wide - 1
-    image = 0.5 - 0.25 * np.clip(y, 0, 1)
-    for side in (-0.42, 0.42):
-        across, along = shape.uniform(0.22, 0.36), shape.uniform(0.5, 0.75)
-        lung = ((x - side) / across) ** 2 + ((y - shape.uniform(-0.1, 0.1)) / along) ** 2 < 1
-        image = np.where(lung, image + 0.3, image)
-    image = np.where(y > 0.65, image - 0.2, image)
-    image = np.where(abs(x) < 0.12, image - 0.12, image)
-    image = np.where((y < -0.8) & (abs(x) > 0.6), 0.95, image)
-    image = np.where((abs(x) > 1) | (abs(y) > 1), 0.92, image)
-    image = image + np.random.default_rng(seed_from(view, "grain")).normal(0, 0.01, image.shape)
-    return np.clip(image, 0, 1)
-
-
-@pytest.fixture
-def chests(empty: Data) -> Data:
-    for domain in ("one", "two"):
-        for number in range(24):
-            view = f"{domain}{number:02d}"
-            empty.add(domain, "train" if number < 16 else "test", view, chest(view))
-    return empty
-
-
-@pytest.mark.parametrize(
-    "cut",
-    [(0, 0.4, 0, 0), (0.3, 0, 0, 0), (0, 0, 0.25, 0.25), (0.15, 0.2, 0.15, 0.15)],
-    ids=["below", "above", "at the sides", "all around"],
-)
-@pytest.mark.parametrize("shutter", [0.05, 0.92], ids=["dark", "bright"])
-def test_a_collimated_image_is_not_inverted(
-    chests: Data, cut: tuple[float, float, float, float], shutter: float
-) -> None:
-    image = chest("one03", cut)
-    image = np.where(abs(image - 0.92) < 0.05, shutter, image) if shutter < 0.5 else image
-    chests.put("one/train/one03.png", image)
-    checks = {each.check for each in chests.check(aligned=False)}
-    assert "mixed polarity" not in checks
-
-
-def test_an_inverted_chest_is(chests: Data) -> None:
-    files = tuple(f"one/train/one{number:02d}.png" for number in (2, 5, 11))
-    for file in files:
-        chests.put(file, 1 - chest(Path(file).stem))
-    (odd,) = [each for each in chests.check(aligned=False) if each.check == "mixed polarity"]
-    assert odd.files == files
-
-
-def test_domains_of_opposite_polarity_are_told_with_both_names(data: Data) -> None:
-    for file, item in data.items.items():
-        if item.domain == "synthetic":
-            data.put(file, 1 - draw_file(item))
-    (problem,) = data.check()
-    assert (problem.check, problem.domain) == ("polarity", "synthetic")
-    assert "real" in problem.note
-
-
-def test_a_header_outweighs_what_images_look_like(data: Data) -> None:
-    def bright(item: Item) -> Loaded:
-        return data.load(item)._replace(bone_bright=True)
-
-    problems = check(list(data.items.values()), bright)
-    assert {(p.check, p.domain) for p in problems} == {
-        ("polarity", "synthetic"),
-        ("polarity", "real"),
-    }
-    assert all("header" in p.text for p in problems)
-
-
-def test_headers_that_contradict_the_images_are_not_believed(data: Data) -> None:
-    said: list[str] = []
-
-    def by_header(item: Item) -> Loaded:
-        return data.load(item)._replace(bone_bright=item.domain == "real")
-
-    assert check(list(data.items.values()), by_header, say=said.append) == []
-    assert all("not sure" in line for line in said)
-
-
-def test_it_is_said_how_sure_the_polarity_is(data: Data) -> None:
-    said: list[str] = []
-    assert check(list(data.items.values()), data.load, say=said.append) == []
-    assert len(said) == 2
-    assert all("bone is dark" in line and "100%" in line for line in said)
-
-
-def test_one_window_does_not_fit_two_bit_depths(data: Data) -> None:
-    files = sorted(file for file in data.items if file.startswith("real/train"))
-    for file in files[::2]:  # 8 bits behind a window for 12 bits in 16
-        image = (draw_file(data.items[file]) * 255).astype(np.uint8)
-        Image.fromarray(image).save(data.root / file)
-    eight = {Path(file).name for file in files[::2]}
-
-    def windowed(item: Item) -> Loaded:
-        loaded = data.load(item)
-        dark = loaded.grey * 255 / 4095
-        return loaded._replace(grey=dark) if Path(item.file).name in eight else loaded
-
-    (problem,) = [p for p in check(list(data.items.values()), windowed) if p.check == "bit depths"]
-    assert problem.domain == "real"
-    assert "8 bits (8)" in problem.note
-    assert "16 bits (24)" in problem.note
 
 
 def test_thumbnails_beside_all_images_are_one_problem(data: Data) -> None:

@@ -1,4 +1,4 @@
-"""`xbench verify`: does a record tell the truth?"""
+"""`xbench verify`: is a record true?"""
 
 import json
 import shutil

@@ -130,12 +130,12 @@ def test_missing_weights_are_fetched_once(
     mirror: Mirror, publish: Publish, network: bytes, tmp_path: Path
 ) -> None:
     publish("inception", [network])
-    told: list[tuple[int, int, str]] = []
-    path = obtain("inception", lambda *news: told.append(news))
+    reported: list[tuple[int, int, str]] = []
+    path = obtain("inception", lambda *news: reported.append(news))
     assert path == path_of("inception") == tmp_path / "home" / "weights" / INCEPTION
     assert path.read_bytes() == network
-    assert told[-1] == (len(network), len(network), INCEPTION)
-    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert reported[-1] == (len(network), len(network), INCEPTION)
+    assert [done for done, _, _ in reported] == sorted(done for done, _, _ in reported)
     features = InceptionExtractor.load().features(torch.rand(2, 1, 40, 40))
     assert features.shape == (2, 2048)
     assert mirror.asked == [f"/{INCEPTION}"]

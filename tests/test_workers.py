@@ -31,7 +31,7 @@ Xbench = Callable[..., Any]
 PAIRS = "synthetic_low:real_low,synthetic_low:real_normal,real_low:synthetic_low"
 SMOKE = ("--profile", "smoke", "--device", "cpu", "--published", "none")
 
-#: A method that notes what it is asked for, and waits where a file tells it to.
+#: A method that notes what it is asked for, and waits where a file says so.
 PLUGIN = """
 import time
 from pathlib import Path
@@ -47,7 +47,7 @@ class Noting(Method):
         while (folder / "wait").exists():
             time.sleep(0.05)
         if (folder / "fail").exists():
-            raise RuntimeError("as told")
+            raise RuntimeError("on purpose")
         return 1 - images
 """
 
@@ -189,7 +189,7 @@ def test_the_command_starts_workers_and_shows_the_leaderboard(
     assert "partition" in mistaken.err
 
 
-def test_workers_that_fail_beside_old_records_are_told(
+def test_workers_that_fail_beside_old_records_are_reported(
     xbench: Xbench, noting: Path, tmp_path: Path
 ) -> None:
     plan = (*SMOKE, "--method", f"{noting}:Noting", "--pairs", PAIRS, "--out", tmp_path / "out")
@@ -204,7 +204,7 @@ def test_workers_that_fail_beside_old_records_are_told(
 @pytest.mark.skipif(cores() < 2, reason="one core cannot be shared")
 def test_workers_share_the_cores_where_these_are_too_few(tmp_path: Path) -> None:
     count = "import os, time; time.sleep(1); print(sorted(os.sched_getaffinity(0)))"
-    told = {}
+    lines = {}
     for threads in (1, cores()):
         tasks = [
             Task((sys.executable, "-c", count), tmp_path, {}, tmp_path / f"{threads}-{k}.log")
@@ -213,10 +213,10 @@ def test_workers_share_the_cores_where_these_are_too_few(tmp_path: Path) -> None
         with engines.local(tasks, Needs(threads, gpu=False)) as jobs:
             while None in [job.poll() for job in jobs]:
                 time.sleep(0.05)
-        told[threads] = [json.loads(task.log.read_text()) for task in tasks]
-    assert [len(own) for own in told[1]] == [cores(), cores()], "there is a core for every thread"
-    first, second = told[cores()]
-    assert sorted(first + second) == told[1][0], "each core belongs to one of them"
+        lines[threads] = [json.loads(task.log.read_text()) for task in tasks]
+    assert [len(own) for own in lines[1]] == [cores(), cores()], "there is a core for every thread"
+    first, second = lines[cores()]
+    assert sorted(first + second) == lines[1][0], "each core belongs to one of them"
 
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])

@@ -54,7 +54,7 @@ def clocks(by_label: Mapping[str, Row]) -> str | None:
     *few, most = sorted(labels, key=lambda machine: len(labels[machine]))
     named = [f"{machine}: {', '.join(labels[machine])}" for machine in few]
     return (
-        "ms/image and train s compare only where they were measured alike; "
+        "ms/image and train s compare only where they were measured in the same way; "
         f"on {'; on '.join(named)}; on {most}: all others"
     )
 

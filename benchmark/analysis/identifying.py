@@ -1,4 +1,4 @@
-"""What in records may tell who a patient is, or whose machine they come from."""
+"""What in records may identify a patient, or the user or machine that made them."""
 
 import getpass
 import platform

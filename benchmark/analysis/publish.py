@@ -11,6 +11,7 @@ from xbench.analysis.identifying import identifying
 from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.files import atomic, within
+from xbench.core.pairs import FLOOR
 from xbench.records.folders import profile_folders
 from xbench.records.freshness import why_not_in_table
 from xbench.records.schema import Record
@@ -53,7 +54,7 @@ def publish(out: Path, to: Path) -> list[Path]:
         for path, _ in utility_files:
             _copy_unit(folder, target, path, strip=False)
         if (folder / tuning.FILE).exists():
-            _copy(folder, target, Path(tuning.FILE))
+            _add_trials(folder, target)
         all_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -63,13 +64,19 @@ def publish(out: Path, to: Path) -> list[Path]:
 
 
 def _pictured(records: Sequence[Record]) -> dict[str, int]:
-    """Label → the seed whose strips are published: the lowest, and none of rows of a sweep.
+    """Label → the seed whose strips are published: the lowest.
 
-    A sweep has many pictures, which differ little from those of the plain row.
+    Rows of a sweep have none: their pictures differ little from those of the plain row. Of the
+    references only the source and the true target have some, which figures show.
     """
     by_label = rows.make(records)
     swept = {label for labels in leaderboard.variants(by_label).values() for label in labels}
-    return {label: row.records[0].seed for label, row in by_label.items() if label not in swept}
+    shown = {label: row.records[0] for label, row in by_label.items() if label not in swept}
+    return {
+        label: record.seed
+        for label, record in shown.items()
+        if not record.method.reference or record.method.name in ("identity", FLOOR)
+    }
 
 
 def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
@@ -83,6 +90,14 @@ def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
     for file in [image, record] if strip else [record]:
         if (folder / file).exists():
             _copy(folder, target, file)
+
+
+def _add_trials(folder: Path, target: Path) -> None:
+    """Put what was tried beside the published trials of other methods."""
+    try:
+        tuning.store(tuning.load(folder), target)
+    except OSError as error:  # a link leads out of one of the folders
+        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=2)
 
 
 def _copy(folder: Path, target: Path, file: Path) -> None:

@@ -1,6 +1,6 @@
-"""The command lines that make records again.
+"""The command lines that recompute records.
 
-Nothing is run or imported here: records may come from strangers and name code of theirs.
+Nothing is run or imported here: records may come from other people and name their code.
 """
 
 import math
@@ -92,7 +92,7 @@ def _by_number(text: str) -> tuple[float, str]:
 
 
 def command(record: Record, method: str = "", dataset: str = "") -> list[str]:
-    """The words of the command that makes one record again.
+    """The words of the command that recomputes one record.
 
     Args:
         record: of any row, reference rows too.

@@ -58,14 +58,12 @@ def frame(trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[field.name for field in fields(Trial)])
 
 
-def store(trials: Sequence[Trial], folder: Path) -> Path:
+def store(trials: pd.DataFrame, folder: Path) -> None:
     """Write trials to the file of a folder, in place of earlier ones of the same methods."""
-    table = frame(trials)
     if (folder / FILE).exists():
         earlier = load(folder)
-        table = pd.concat([earlier[~earlier["method"].isin(table["method"])], table])
-    write_text(folder / FILE, csv(table))
-    return folder / FILE
+        trials = pd.concat([earlier[~earlier["method"].isin(trials["method"])], trials])
+    write_text(folder / FILE, csv(trials))
 
 
 def load(folder: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def compare(
     a: Annotated[str, typer.Argument(help="Label of a finished row, as in the leaderboard.")],
-    b: Annotated[str, typer.Argument(help="Label of another.")],
+    b: Annotated[str, typer.Argument(help="Label of the other row.")],
     metric: Annotated[
         str, typer.Option(help="By default ltd, or what both rows have; see: xbench list metrics")
     ] = "",

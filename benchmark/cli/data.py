@@ -80,7 +80,7 @@ def data_init(
         with Display(dataset.domains) as display:
             dataset.prepare(display.data, ["test"])
     except (UserError, KeyboardInterrupt):
-        if not force:  # once the images are mended, the same command is to work
+        if not force:  # so that the same command works once the images are repaired
             written.unlink()
         raise
     splits: tuple[Split, ...] = ("train", "val", "test")

@@ -155,7 +155,7 @@ def _caches() -> Iterator[Check]:
         name, note = f"data {folder.name}", f"{size / 1e6:.0f} MB"
         if damaged:
             note += f", damaged: {', '.join(damaged[:3])}"
-            yield Check(name, "warn", note, "nothing to do: the next run makes them again")
+            yield Check(name, "warn", note, "nothing to do: the next run recomputes them")
         else:
             yield Check(name, "ok", note)
     aside = [*home().rglob("*.corrupt"), *leftover_parts(home())]

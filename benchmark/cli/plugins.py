@@ -51,7 +51,7 @@ def check(
         show_checks([look for look in checks if look not in waiting], json=False)
         again = f"xbench check {quoted(method)}"
         left = f", and {len(waiting)} were not looked at" if waiting else ""
-        verdict = f"broken: {', '.join(broken)}{left}; mend the class, then: {again}"
+        verdict = f"broken: {', '.join(broken)}{left}; fix the class, then: {again}"
         if not broken:
             verdict = f"every promise is kept; next: xbench run --method {quoted(method)}"
         print(verdict, file=sys.stderr)

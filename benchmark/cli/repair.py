@@ -20,23 +20,29 @@ if TYPE_CHECKING:
 
 RecordPath = Annotated[Path, typer.Argument(help="A file below a folder `records`.")]
 #: Code that a record names is run only if the user names it too.
-MethodOf = Annotated[str, typer.Option("--method", help="Its plug-in: path/to/file.py:Class")]
-DatasetOf = Annotated[str, typer.Option("--dataset", help="Its data, if not built in.")]
+MethodOf = Annotated[
+    str, typer.Option("--method", help="The record's plug-in: path/to/file.py:Class")
+]
+DatasetOf = Annotated[
+    str, typer.Option("--dataset", help="The record's data set, if it is not built in.")
+]
 
 
 @expanded
 def status(
     *,
-    method: Annotated[str, typer.Option(help="Look at the plan of NAME[,NAME].")] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="With --method.")] = None,
+    method: Annotated[str, typer.Option(help="NAME[,NAME]: show the plan of these methods.")] = "",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, with --method")
+    ] = None,
     part: Part,
     failed: Annotated[bool, typer.Option(help="Show the tracebacks of failures.")] = False,
     json: Json = False,
 ) -> None:
     """Units done, failed, missing, stale and running; exit code 1 if one failed.
 
-    Without --method: of the rows in the results folder. With it: of that plan. Rows of xbench
-    utility are shown where the results folder has some.
+    Without --method: the rows in the results folder. With --method: the plan that xbench run would
+    make of the same options. Rows of xbench utility are shown where the results folder has some.
     """
     from xbench.harness import status as states
     from xbench.harness.plan import make
@@ -69,7 +75,7 @@ def rerun(
     dataset: DatasetOf = "",
     out: Out = Path("runs"),
 ) -> None:
-    """Print the command that makes a record again; --run runs it."""
+    """Print the command that recomputes a record; --run runs it."""
     import shlex
 
     from xbench.analysis.reproduce import absent, command, method_name
@@ -103,16 +109,16 @@ def verify(
     sample: Annotated[
         int, typer.Option(min=1, help="How many records of a folder, chosen by their hash.")
     ] = 10,
-    images: Annotated[int, typer.Option(min=1, help="How many to translate again.")] = 4,
+    images: Annotated[int, typer.Option(min=1, help="How many images to translate again.")] = 4,
     method: MethodOf = "",
     dataset: DatasetOf = "",
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make some images of a record again, and its metrics, and compare them.
+    """Recompute some images of a record, and its metrics, and compare them.
 
-    Of a record of xbench utility: measure its stored predictions again. Of a results folder, such
-    as runs/phantom/quick: some of its records, the same ones each time.
+    For a record of xbench utility, recompute the measures of its stored predictions. Of a results
+    folder, such as runs/phantom/quick, some records are checked, the same ones each time.
 
     Exit code 0: what could be compared agrees; 1: something differs; 2: neither images nor values
     of a record could be compared.
@@ -138,7 +144,7 @@ def verify(
             f"nothing of {empty[0]} could be verified"
             + f", nor of {len(empty) - 1} others" * (len(empty) > 1),
             "expected: its images, or its method, training and data",
-            "the reasons stand above; to make it again: xbench rerun RECORD --run",
+            "the reasons stand above; to recompute it: xbench rerun RECORD --run",
         )
 
 

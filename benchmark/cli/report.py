@@ -16,7 +16,8 @@ def report(
     out: Out = Path("runs"),
     to: To = None,
     max_mb: Annotated[
-        float, typer.Option(min=1, help="Millions of bytes; pictures that do not fit are left out.")
+        float,
+        typer.Option(min=1, help="Size of the page in MB; pictures that do not fit are left out."),
     ] = 15,
 ) -> None:
     """Write one HTML file with tables, plot, images and provenance; it needs no network."""

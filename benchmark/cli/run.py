@@ -33,9 +33,11 @@ class Effort(Part):
         float | None, typer.Option(help="Seconds a unit's translation may take.")
     ] = None
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the plan.")] = 1
-    executor: Annotated[str, typer.Option(help="What starts them: local, ray, slurm")] = "local"
+    executor: Annotated[str, typer.Option(help="What starts the workers: local, ray, slurm")] = (
+        "local"
+    )
     executor_option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for it, e.g. partition=gpu")
+        list[str] | None, typer.Option(help="KEY=VALUE for the executor, e.g. partition=gpu")
     ] = None
     #: Set for the processes that `--workers` starts.
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
@@ -127,7 +129,7 @@ def perform(plan: "Plan", work: Work, context: typer.Context) -> None:
     try:
         outcome = execute(runner, work.out, options)
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted: the same command resumes", file=sys.stderr)
         raise typer.Exit(130) from None
     if work.json:
         show_outcome(outcome)

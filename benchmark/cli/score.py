@@ -22,7 +22,7 @@ class Folders:
     """Options for scoring one folder."""
 
     source: Annotated[
-        Path | None, typer.Option(help="What they were made of, under the same names.")
+        Path | None, typer.Option(help="Source images, under the names of their translations.")
     ] = None
     target: Annotated[
         Path | None, typer.Option(help="True images: same names mean the same views.")

@@ -24,14 +24,17 @@ def translate(
     source: Annotated[str, typer.Option(help="The domain that the images look like.")],
     target: Annotated[str, typer.Option(help="The domain to translate them into.")],
     run: Annotated[
-        Path | None, typer.Option(help="The run that trained it, in place of the next three.")
+        Path | None,
+        typer.Option(help="Folder of the run that trained it, in place of the next three options."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="What it was trained on: NAME or a folder; else phantom")
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="quick by default")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results, else runs.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    profile: Annotated[
+        str | None, typer.Option(help="Profile of the training; quick by default")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; runs by default")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, as for the run")
     ] = None,

@@ -27,7 +27,7 @@ def tune(
     *,
     method: Methods,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE that stays as it is")
+        list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE, not tuned")
     ] = None,
     part: ValPart,
     device: Device = "auto",
@@ -35,11 +35,11 @@ def tune(
 ) -> None:
     """Choose each method's settings on the val split, by one rule.
 
-    Values that the method declares are tried for one setting after the other, and the best is
-    kept: the noise level first, then what else there is, such as the solver, with as many network
-    evaluations per image as usual. The best has the least mean of the ranking metric over the
-    pairs between groups of domains. The results are those of xbench run on val, so that a killed
-    command goes on where it stopped. What was tried is written to tuning.csv.
+    The values that the method declares are tried one setting after the other: the noise level
+    first, then others such as the solver, with no more network evaluations than the default. Each
+    time the value with the least mean of the ranking metric over the pairs between groups of
+    domains is kept. Finished rows are skipped, so that a stopped command resumes. tuning.csv has
+    all trials.
     """
     from xbench.analysis import terminal as show
     from xbench.analysis import tuning
@@ -59,7 +59,7 @@ def tune(
     try:
         found = tuning.frame(harness.tune(request, perform))
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted: the same command resumes", file=sys.stderr)
         raise typer.Exit(130) from None
     if json:
         answer(frame_rows(found))

@@ -62,7 +62,7 @@ def utility(
     try:
         outcome = execute(runner, request, options)
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted: the same command resumes", file=sys.stderr)
         raise typer.Exit(130) from None
     if outcome.preview is not None:
         if effort.json:

@@ -271,7 +271,7 @@ def plot_latents(
     split: SplitName = "test",
     out: Out = Path("runs"),
     taus: Annotated[str, typer.Option(help="VALUE[,VALUE], each 0 to 1")] = "0,0.1,0.3,0.6,1",
-    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     set_: Set = None,
     embedding: Annotated[str, typer.Option(help="umap (needs the extra umap) or pca")] = "umap",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",

@@ -1,7 +1,7 @@
 """How networks compute on a device: precision, memory layout, compilation, room for images.
 
 None of it is part of a key: it changes times, and last bits of results. Records say what was used.
-On a CPU all of it is off unless it is asked for.
+On a CPU all of it is off unless it is set.
 """
 
 import re
@@ -55,7 +55,7 @@ def check(compute: Compute, device: torch.device) -> None:
     """Refuse what a device cannot do.
 
     Raises:
-        UserError: bfloat16 is asked of a GPU that only emulates it.
+        UserError: bfloat16 is set for a GPU that only emulates it.
     """
     if compute.precision == "bfloat16" and lacks_bfloat16(device):
         raise UserError(

@@ -46,7 +46,7 @@ def machine() -> str:
 
 
 def within(root: Path, path: Path) -> Path:
-    """A path below a folder that a stranger may have made, if it does not lead out of it.
+    """A path below a folder that anyone may have made, if it does not lead out of it.
 
     Raises:
         OSError: the file or a folder between it and `root` is a link, FIFO, device or socket.
@@ -168,7 +168,7 @@ def read_text(path: Path) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `NAME.corrupt`, so that it can be inspected and made again."""
+    """Rename a damaged file to `NAME.corrupt`, so that it can be inspected and recomputed."""
     aside = path.with_name(path.name + ".corrupt")
     os.replace(path, aside)
     return aside

@@ -65,7 +65,7 @@ def give(nets: Networks, form: Form) -> None:
 
 @contextmanager
 def eager(nets: Networks) -> Iterator[None]:
-    """Call networks inside as they are: another shape would be compiled anew."""
+    """Call networks inside as they are: another shape would be recompiled."""
     compiled = {name: net._compiled_call_impl for name, net in nets.items()}
     try:
         for net in nets.values():

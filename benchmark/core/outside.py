@@ -2,8 +2,8 @@
 
 The folder of a plug-in file is a package of its own here, one for each version of the file. What
 lies beside the file can be imported as `python FILE.py` allows, but the folder is not on
-`sys.path`: the `utils.py` or `datasets` of one plug-in is in nobody else's way. A class has the
-same name in every process, so that one started anew (by a DataLoader, say) finds it.
+`sys.path`: the `utils.py` or `datasets` of one plug-in hides no other. A class has the
+same name in every process, so that a new one (of a DataLoader, say) finds it.
 """
 
 import ast
@@ -52,11 +52,11 @@ def in_words(text: str) -> str:
 
 
 def version(path: Path) -> str:
-    """Hash of a Python file and of what it needs of its folder; of the file alone if it can.
+    """Hash of a Python file and of the files in its folder that it needs.
 
-    Counted are the modules beside it that it imports, wherever an `import` stands, and the data
-    files beside it whose names stand in it or in these modules as texts, but for those that it
-    writes. Names that are put together at run time are not seen.
+    It needs the modules beside it that it imports, wherever an `import` stands, and the data files
+    beside it whose names are strings in it or in these modules, but for those that it writes.
+    Names that are put together at run time are not seen.
     """
     files = sorted(_needed(path))
     if files == [path]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: How long the others wait for what one process does for all, such as rendering data.
 PATIENCE = timedelta(hours=12)
-#: What a launcher tells every process that it starts.
+#: Variables that a launcher sets for every process that it starts.
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 #: What accelerate takes for a sign of a team.
 ACCIDENTS = (

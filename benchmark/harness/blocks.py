@@ -187,7 +187,7 @@ class Blocks(ABC):
                 )
 
     def _train_together(self, todo: Pending) -> dict[tuple[str, int], Trained]:
-        """All trainings before anything else: then the first process can go on alone."""
+        """All trainings before anything else: then the first process can continue alone."""
         found = {}
         for unit in todo.translate:
             row, method = row_of(unit), unit.entry.method
@@ -227,7 +227,7 @@ class Blocks(ABC):
         return busy
 
     def fail(self, unit: Unit) -> Unit:
-        """Record the exception being handled; what else is to be done goes on.
+        """Record the exception being handled; other units go on.
 
         Raises:
             UserError: the disk is full: so would be all other units.

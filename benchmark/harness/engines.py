@@ -79,7 +79,7 @@ def _popen(task: Task) -> "subprocess.Popen[bytes]":
 
 @contextmanager
 def _heard_interrupts() -> Iterator[None]:
-    """Let what is started here hear SIGINT; `nohup … &` in a script makes all below it deaf."""
+    """Let what is started here receive SIGINT, which `nohup … &` in a script makes all ignore."""
     deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN and current_thread() is main_thread()
     if deaf:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,10 +1,10 @@
 """Image files of the user's own, translated by a trained method: `xbench translate`.
 
-An image is decoded, scaled to [0, 1], padded to a square and brought to the working size as the
-images of the data set are, translated there, and brought back to its size, its range of grey
-values, its type, its polarity and its format (`datasets/encode.py`). Detail finer than the working
-size is lost, and so are values outside the window; colour becomes grey, and DICOM, as volumes,
-becomes PNG with 16 bits: an outcome says it.
+An image is prepared as the images of the data set are (decoded, scaled to [0, 1], padded to a
+square, resized to the working size) and translated. Then it gets back its size, range of grey
+values, type, polarity and format (`datasets/encode.py`). Detail finer than the working size is
+lost, and so are values outside the window. Colour becomes grey, DICOM files and volumes become PNG
+with 16 bits. The outcome of each image says what was lost.
 """
 
 from collections.abc import Iterator, Sequence

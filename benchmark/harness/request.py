@@ -87,7 +87,7 @@ def request_of_run(run: Path, method: str, dataset: str | None = None) -> Reques
             f"try: --dataset path/to/{last.data.name}",
         )
     labelled = [r.method for r in records if in_short(r.method.label) == in_short(method)]
-    # Not `given` of the record: a record may come from a stranger, and name any file.
+    # Not `given` of the record: a record may come from someone else, and name any file.
     return Request(
         methods=[labelled[0].name if labelled else method],
         dataset=dataset or name_of(last.data.name),

@@ -82,7 +82,7 @@ class Runner(Blocks):
             with undisturbed():
                 shared = self.together.get(row_of(units[0])) is trained
                 if shared and trained.method.given == "source":
-                    teamwork.told([unit.name for unit in units])
+                    teamwork.broadcast([unit.name for unit in units])
                     pixels = self._part(trained, units)
                 else:
                     pixels = self._translate(trained, units)
@@ -105,11 +105,11 @@ class Runner(Blocks):
             try:
                 return super().work_together(todo)
             finally:
-                teamwork.told()
+                teamwork.broadcast()
         by_name = {unit.name: unit for unit in self.plan.units}
-        while names := teamwork.told():
+        while names := teamwork.broadcast():
             units = [by_name[name] for name in names]
-            # The first process hears of a failure, and stores it.
+            # A failure is passed to the first process, which stores it.
             with suppress(Exception), undisturbed():
                 self._part(self.together[row_of(units[0])], units)
         return []

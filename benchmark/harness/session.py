@@ -156,7 +156,7 @@ def delegate(runner: Blocks, team: Team, todo: Pending) -> list[Unit]:
     if left and 2 in codes:
         number = codes.index(2) + 1
         raise UserError(
-            f"worker {number} could not go on; {len(left)} units are not done",
+            f"worker {number} could not continue; {len(left)} units are not done",
             "expected: what it says at the end of its log",
             f"see: {logs / f'worker-{number}.log'}",
         )
@@ -223,7 +223,7 @@ def _failures(runner: Runner, failed: Sequence[Unit]) -> list[str]:
 
 
 def _closing(console: Console, plan: Plan, files: Sequence[Path], out: Path) -> None:
-    """Print what to open, where the rest lies, and two commands to go on with."""
+    """Print what to open, where the rest lies, and two commands to type next."""
     report = f"xbench report{_options(plan, plan.folder.parent.name, out)}"
     asked = {entry.name for entry in plan.entries if not entry.reference}
     rivals = [name for name in ("filter", "histogram") if name not in asked]
@@ -254,7 +254,7 @@ def _ablations(plan: Plan, by_label: Mapping[str, Row]) -> list[tables.Made]:
 
 
 def _options(plan: Plan, dataset: str, out: Path) -> str:
-    """The options by which another command goes on with what this run wrote."""
+    """The options by which another command finds what this run wrote."""
     options = {
         "--dataset": (dataset, "phantom"),
         "--profile": (plan.profile.name, "quick"),

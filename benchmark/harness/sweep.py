@@ -53,7 +53,7 @@ def _check(grids: Grids, classes: dict[str, type[Method]], along: Sequence[Any])
         if name.startswith(("data.", "compute.")) and len(chosen) > 1:
             raise UserError(
                 f"--set {name} has {len(chosen)} values",
-                "expected: one, a sweep compares rows on the same data, computed alike",
+                "expected: one, a sweep compares rows on the same data, computed in the same way",
                 f"try: --set {name}={chosen[0]}, and the others in sweeps of their own",
             )
     if not along and all(len(chosen) == 1 for chosen in grids.values()):

@@ -1,7 +1,7 @@
 """Processes of one launch translate together: each a part of the images, the first collects them.
 
 What an image draws depends on its id, so the parts are those of one process, put together in order.
-The first process alone decides what is done, stores and reports; the others wait for its word.
+The first process alone decides what is done, stores and reports; the others wait for its orders.
 """
 
 import traceback
@@ -16,7 +16,7 @@ from xbench.core.pixels import Pixels
 Key = TypeVar("Key")
 
 
-def told(names: Sequence[str] | None = None) -> list[str]:
+def broadcast(names: Sequence[str] | None = None) -> list[str]:
     """The names that the first process gives, in all processes; none: there is no more to do."""
     from accelerate.utils import broadcast_object_list
 

@@ -90,7 +90,7 @@ class Trained:
             self.locks.release(lock)
 
     def _load_or_train(self, training: Training, folder: Path) -> TrainingLog:
-        """Load a finished training, or train (or go on training) and store it."""
+        """Load a finished training, or train (or resume) and store it."""
         entry, log = self.entry, read_log(folder, training)
         if log is None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def tune(request: Request, perform: Perform) -> list[tuning.Trial]:
     trials = []
     for choice in choices(request):
         own = _tune(choice, request, perform)
-        tuning.store(own, folder_of(request))
+        tuning.store(tuning.frame(own), folder_of(request))
         trials += own
     return trials
 

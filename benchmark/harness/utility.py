@@ -94,7 +94,7 @@ def make(request: Request) -> Plan:
 
 
 def _learned_how(label: str) -> list[object]:
-    """What tells the key of a row from that of another row whose images are the same."""
+    """What makes the keys of two rows differ whose images are the same."""
     return [label == TARGET] + [randomise.VERSION] * (label == AUGMENTED)
 
 

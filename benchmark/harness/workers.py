@@ -51,7 +51,7 @@ def start(
 ) -> list[int]:
     """Run one command several times at once, and wait for all.
 
-    An interrupt (Ctrl-C, SIGTERM) ends all workers before it goes on.
+    An interrupt (Ctrl-C, SIGTERM) ends all workers before it is raised again.
 
     Args:
         team: what is run, how often, and by which engine.

@@ -65,10 +65,10 @@ def noise_spectra(images: Tensor) -> Tensor:
 
     After IEC 62220-1: half-overlapping patches, less a polynomial of second order fitted to each,
     give the mean of the squared Fourier transform, averaged over rings. As these are no flat
-    fields, patches have 8 px and a Hann window; only those are used that are darker on average
-    than the image's Otsu threshold (air may be saturated), and among these the quarter with the
-    least power at 1/8 cycles/px, where anatomy is strongest; the spectrum is their median, of the
-    rings where anatomy is weakest. White noise of variance s² has a power of s², less a little for
+    fields, patches have 8 px and a Hann window. Patches brighter on average than the image's Otsu
+    threshold are left out (air may be saturated). Of the others, the quarter with the least power
+    at 1/8 cycles/px is used, where anatomy is strongest. The spectrum is their median in the rings
+    where anatomy is weakest. White noise of variance s² has a power of s², less a little for
     the median. In a single image, fine sharp texture of bone counts as noise.
 
     Returns:

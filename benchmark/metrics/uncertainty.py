@@ -102,10 +102,10 @@ def jackknife(
 
     Groups are dealt by the hash of their names into `MAX_BLOCKS` blocks, or one each if there are
     fewer groups. The standard error is that of the pseudo-values of blocks of unequal size
-    (Busing, Meijer and van der Leeden 1999, Statistics and Computing 9, 3-8), the interval is
-    value ± t · standard error with Student's t of one degree less than blocks. It tells
-    where the value of another sample of this size would lie; what a distance has too much because
-    its sample is finite stays in it (see `extrapolate`).
+    (Busing, Meijer and van der Leeden 1999, Statistics and Computing 9, 3-8). The interval is
+    value ± t · standard error, with Student's t of one degree of freedom less than blocks. It says
+    where the value of another sample of this size would lie; the bias of a finite sample stays in
+    it (see `extrapolate`).
 
     Near its least value a distance is not normal, and the interval is a rough one there.
 
@@ -206,10 +206,10 @@ def extrapolate(
     for several n and a line in 1/n is fitted whose intercept is the value. They draw 15 subsets
     at random. Here the groups are dealt by the hash of their names into k disjoint parts for
     k = 1, 2, … up to `MAX_PARTS`, and the mean over the parts belongs to 1/n averaged over them.
-    All points then rest on all images, which leaves less of chance in their differences.
+    All points then use all images, so that their differences vary less by chance.
 
     The result may be below 0 and is left so: where the distance is 0 the extrapolated values
-    scatter about 0, and cutting them off would make their mean too large again.
+    scatter about 0, and cutting them off would bias their mean upward.
 
     The line holds for n well above the number of feature dimensions; below, the true curve is
     flatter and part of the excess stays: in a simulation with 64 images an eighth for 4 normal

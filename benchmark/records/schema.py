@@ -1,6 +1,6 @@
 """What is stored of a unit, and how files of unknown origin are read.
 
-A results folder may come from a stranger, an editor, an earlier or a later version of xbench.
+A results folder may come from someone else, an editor, an earlier or a later version of xbench.
 Nothing that a record names is run or imported, and names that become paths cannot leave a folder.
 """
 
@@ -38,7 +38,7 @@ Component = Annotated[str, StringConstraints(pattern=rf"^[^/\\{_UNSEEN}]+$", max
 Line = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), AfterValidator(visible)
 ]
-#: Text of several lines, likewise.
+#: The same for text of several lines.
 Text = Annotated[
     str,
     StringConstraints(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"),

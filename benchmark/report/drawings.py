@@ -1,4 +1,4 @@
-"""Figures of costs, settings and utility, drawn anew from the records that the page shows."""
+"""Figures of costs, settings and utility, redrawn from the records that the page shows."""
 
 import base64
 from collections.abc import Callable

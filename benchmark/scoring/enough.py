@@ -57,19 +57,19 @@ def advice(dataset: Dataset, split: Split) -> list[str]:
         lines.append(
             f"{smallest} has {least} {split} images, {FRECHET_MIN_N} are needed: "
             f"{', '.join(names)} stay empty in its pairs, and no row has a rank without "
-            f"{METRICS[GATE].label}; {_mend(split, share, least, FRECHET_MIN_N)}"
+            f"{METRICS[GATE].label}; {_advice(split, share, least, FRECHET_MIN_N)}"
         )
     elif least < 2 * FRECHET_MIN_N and not dataset.repeated(split):
         lines.append(
             f"{smallest} has {least} {split} images, {2 * FRECHET_MIN_N} are needed: the floor "
             "compares two halves of them, so that its distances between sets (FTD) and the gap "
-            f"closed stay empty; {_mend(split, share, least, 2 * FRECHET_MIN_N)}"
+            f"closed stay empty; {_advice(split, share, least, 2 * FRECHET_MIN_N)}"
         )
     if groups[fewest] < METRICS[GATE].min_groups:
         lines.append(
             f"the {split} images of {fewest} come from {groups[fewest]} groups (patients, heads), "
             f"{METRICS[GATE].min_groups} are needed: intervals and {METRICS[GATE].label} stay "
-            "empty, and no row has a rank; add images of others, or say how names tell groups: "
+            "empty, and no row has a rank; add images of others, or say how names show groups: "
             "group under [split] in dataset.toml"
         )
     return lines
@@ -91,8 +91,8 @@ def _groups(dataset: Dataset, split: Split) -> dict[str, list[str]]:
         return {}
 
 
-def _mend(split: Split, share: float | None, present: int, needed: int) -> str:
-    """What brings a split to a number of images."""
+def _advice(split: Split, share: float | None, present: int, needed: int) -> str:
+    """How to bring a split to a number of images."""
     more = f"add {needed - present} {split} images"
     wanted = _wanted(share, present, needed)
     return (

@@ -2,8 +2,8 @@
 
 `find` lists the volumes below a folder, `read` reads one (`dicom` one series of slices),
 `calibration` turns raw values into Hounsfield units. `geometry` turns any stored axes into head
-axes and resamples. `anatomy` finds the head, removes table and head-holder, tells a head from
-something else and places its origin; `density` turns Hounsfield units into densities; `heads` does
+axes and resamples. `anatomy` finds the head, removes table and head-holder, rejects what is no
+head and places its origin; `density` turns Hounsfield units into densities; `heads` does
 all of it, and `dataset` renders what it makes.
 
 Needs the extra `ct` (SimpleITK). May import `datasets.phantom` and `core`. Units: mm, g/cm3 and

@@ -99,5 +99,5 @@ def _unusable(folder: Path, why: str) -> UserError:
     return UserError(
         f"the DICOM series in {folder} is no volume: {why}",
         "expected: parallel slices of one scan, with position, orientation and pixel spacing",
-        "export the series anew from the archive, or take it out of the folder",
+        "export the series again from the archive, or take it out of the folder",
     )

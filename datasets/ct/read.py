@@ -68,7 +68,7 @@ def read(source: Source) -> Scan:
         raise UserError(
             f"{source.files[0]} cannot be read: {reason}",
             "expected: a whole volume as scanners and converters write it",
-            "convert it anew, or take it out of the folder",
+            "convert it again, or take it out of the folder",
         ) from error
     _check_size(source, values.shape[::-1], spacing)
     _check_values(source, values)
@@ -178,7 +178,7 @@ def _check_values(source: Source, values: Voxels) -> None:
             f"slices {', '.join(map(str, holes[:5]))}{'…' if len(holes) > 5 else ''} of "
             f"{source.files[0]} are blank: {len(holes)} holes in the volume",
             "expected: a volume without missing slices",
-            "convert it anew from all slices, or take it out of the folder",
+            "convert it again from all slices, or take it out of the folder",
         )
 
 

@@ -339,7 +339,7 @@ def _shown(header: "Header", view: "Header", inverted: bool) -> str | None:
     """The displayed polarity by the header: "bone-bright", "bone-dark", or None.
 
     Radiographs for presentation are displayed with bright bone. Fluoroscopy is displayed either
-    way; there, as for raw images, only the Pixel Intensity Relationship Sign tells it (PS3.3
+    way; there, as for raw images, only the Pixel Intensity Relationship Sign says it (PS3.3
     C.8.11.3.1.2): 1 if larger values are of more X-rays, -1 if they are of fewer. None if the two
     contradict each other.
     """

@@ -1,6 +1,6 @@
 """What single acquisitions of the real domains show at random: wedge filters, a cable, screws.
 
-No source image tells where they are, so masks mark them as unpredictable, and each exposure of a
+No source image shows where they are, so masks mark them as unpredictable, and each exposure of a
 view draws them again. Shapes and frequencies are our choice.
 """
 

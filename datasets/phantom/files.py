@@ -109,10 +109,10 @@ class Job(ABC):
                 return True
             aside = set_aside(damaged)
         except FileNotFoundError:
-            # It is missing, or another process has just set it aside, and makes it again.
+            # It is missing, or another process has just set it aside, and recomputes it.
             return False
         warnings.warn(
-            f"{damaged} is damaged: kept as {aside.name} and made again",
+            f"{damaged} is damaged: kept as {aside.name} and recomputed",
             RuntimeWarning,
             stacklevel=4,
         )

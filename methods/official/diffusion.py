@@ -19,7 +19,7 @@ UNPUBLISHED = "not published: the official code takes others' checkpoints"
 SECOND = "second order at as many evaluations"
 EVEN = "times of the path, as MedShift's; officially equal shares of the levels"
 CONTOUR = "mazurowski-lab/ContourDiff 0771460: defaults of the training script"
-TELLS = "fixed slopes tell the domain"
+REVEALS = "fixed slopes reveal the domain"
 NO_VAE = "no effect with the pixel codec"
 
 
@@ -126,7 +126,7 @@ SHEETS: dict[str, Sheet] = {
             },
             CONTOUR,
         ),
-        "sigma": Official(0.8, CONTOUR, quick=TELLS, standard=TELLS, paper=TELLS),
+        "sigma": Official(0.8, CONTOUR, quick=REVEALS, standard=REVEALS, paper=REVEALS),
         "low": Ours("officially a slope, 80 of 255 per pixel"),
         "high": Ours("officially a slope, 150 of 255 per pixel"),
         "contour_dropout": Official(0.0, CONTOUR),

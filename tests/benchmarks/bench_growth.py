@@ -132,8 +132,8 @@ def ask(server: subprocess.Popen[str], folder: Path, point: Point) -> dict[str, 
     print(json.dumps([str(folder), *point]), file=server.stdin, flush=True)
     answer = server.stdout.readline()
     assert answer, "a run failed: see stderr.txt in the folder of this test"
-    told: dict[str, float] = json.loads(answer)
-    return told
+    answered: dict[str, float] = json.loads(answer)
+    return answered
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -177,8 +177,8 @@ def serve() -> None:
             run([*options, "--pairs", pair, "--out", "first"])
             began = time.perf_counter()
             run([*options, "--out", "whole"])
-            told = dict(zip(KEYS, (time.perf_counter() - began, peak()), strict=True))
-            print(json.dumps(told), flush=True)
+            answered = dict(zip(KEYS, (time.perf_counter() - began, peak()), strict=True))
+            print(json.dumps(answered), flush=True)
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code:

@@ -189,12 +189,12 @@ def test_projection(benchmark: BenchmarkFixture, name: str, truth: str, size: in
     if name == "xbench":
         benchmark.extra_info["note"] = f"errors {bone:.2%} bone, {soft:.2%} soft tissue"
     else:
-        told = [
+        peers = [
             f"{h.side}² rays per pixel, samples {h.step:g} voxels apart" for h in (how, soft_how)
         ]
         benchmark.extra_info |= {
             "asked": 3,
-            "note": f"errors {bone_marched:.2%} ({told[0]}), {soft_marched:.2%} ({told[1]})",
+            "note": f"errors {bone_marched:.2%} ({peers[0]}), {soft_marched:.2%} ({peers[1]})",
         }
     assert max(bone, soft, bone_marched, soft_marched) < 0.02
     assert relative(found, PROGRAMS["xbench"](size, truth)) < 0.02

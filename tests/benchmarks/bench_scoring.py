@@ -8,7 +8,7 @@ machine counts little:
     python tests/benchmarks/speed.py scoring.json
 
 The peer does what one finds in papers' repositories: for every pair it computes the features of
-translations and targets anew, calls clean-fid's `frechet_distance` on them, and torchmetrics' SSIM
+translations and targets again, calls clean-fid's `frechet_distance` on them, and torchmetrics' SSIM
 and PSNR for every pair of images. Ours does those metrics alone then, and no intervals, as all
 images belong to one group; nothing is in the cache at the start. What ours takes with all metrics
 that need no weights, and their intervals, is a case of its own.

@@ -9,8 +9,8 @@ official layers at a quarter of their width, on images of 64 px; the networks th
 are those of the profile `quick`, and their peer is a plain training script on the same network.
 
 Ours is the training loop as a run calls it, its drawing of batches included. The official models
-are given batches that ours drew, and call their own `optimize_parameters`. A ratio near 1 is told
-best by the rounds in which ours and the peer ran by turns: `ratio` in `extra_info`.
+are given batches that ours drew, and call their own `optimize_parameters`. A ratio near 1 is
+seen best in the rounds in which ours and the peer ran by turns: `ratio` in `extra_info`.
 """
 
 import copy

@@ -240,12 +240,14 @@ class _Drawing:
         """End the picture right of the identity, if there are rows farther from the target."""
         points = [point for curve in self.drawn for point in curve.points]
         end = 1.2 * next((p.x for p in points if name_of(p.label) == "identity"), math.inf)
-        near = [point.y for point in points if point.x <= end]
+        near = [point for point in points if point.x <= end]
         if len(near) == len(points):
             return
+        end = 1.05 * max(point.x for point in near)  # room for the mark
         self.axes.set_xlim(right=end)
-        margin = 0.08 * (max(near) - min(near))
-        self.axes.set_ylim(min(near) - margin, max(near) + margin)
+        heights = [point.y for point in near]
+        margin = 0.08 * (max(heights) - min(heights))
+        self.axes.set_ylim(min(heights) - margin, max(heights) + margin)
         if far := sum(point.x > end for point in self.single.values()):
             self.axes.text(
                 *(0.99, 0.02, f"{far} {'row lies' if far == 1 else 'rows lie'} farther off →"),

@@ -156,7 +156,7 @@ def polarity(bright: bool) -> str:
 def shown(text: str, width: int = 0) -> str:
     """A name for a figure: letters that no font has as their numbers, and cut in the middle.
 
-    Ends of long names tell images apart, as patients and running numbers stand there.
+    The ends of long names are kept: patients and running numbers stand there.
 
     Args:
         text: the name.

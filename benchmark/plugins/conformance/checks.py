@@ -222,7 +222,7 @@ def _save_load(bench: Bench) -> None:
             if wrong := [f for f in files if not f.endswith((".safetensors", ".json"))]:
                 raise Broken(
                     f"saves {', '.join(wrong)}",
-                    "write only safetensors and JSON: a file from a stranger must run no code",
+                    "write only safetensors and JSON: a file from someone else must run no code",
                 )
             if not any(f.endswith(".safetensors") for f in files):
                 raise Broken("saves no weights", "write a file that ends in .safetensors")

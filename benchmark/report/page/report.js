@@ -283,7 +283,7 @@ async function drawViewer() {
     ? `${name} minus ${against.text}: ${mean} % of the grey range on average` : "a picture is not stored";
 }
 
-// A long name keeps both its ends, which tell images apart; pointing at it shows all.
+// A long name keeps both its ends, which distinguish images; pointing at it shows all.
 const short = (text) => (text.length > 30 ? `${text.slice(0, 14)}…${text.slice(-14)}` : text);
 
 function thumb(picture, lines, chosen, changes, goTo) {
