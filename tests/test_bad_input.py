@@ -68,7 +68,7 @@ def test_a_mistake_is_explained_in_three_lines(
         ("run --method fda --set data.nose=off", "data.noise", "xbench list settings"),
     ],
 )
-def test_of_many_names_the_nearest_are_told_and_where_all_are(
+def test_of_many_names_the_nearest_are_shown_and_where_all_are(
     xbench: Xbench, arguments: str, nearest: str, listing: str
 ) -> None:
     made["write"](Path("runs/phantom/smoke"), made["references"]())
@@ -79,7 +79,7 @@ def test_of_many_names_the_nearest_are_told_and_where_all_are(
     assert listing in fix
 
 
-def test_a_misspelt_folder_is_told_the_one_that_is_there(xbench: Xbench) -> None:
+def test_for_a_misspelt_folder_the_nearest_is_named(xbench: Xbench) -> None:
     Path("images").mkdir()
     Path("image.png").touch()
     run = ("run", "--method", "identity", "--dataset")

@@ -47,12 +47,12 @@ def test_help_imports_nothing_heavy() -> None:
     assert imported("torch,numpy,diffusers,pandas,matplotlib,rich", "run", "--help") == []
 
 
-def test_the_version_is_told_on_stdout(xbench: Xbench) -> None:
-    told = xbench("--version")
-    assert (told.code, told.err) == (0, "")
-    assert told.out.startswith(f"xbench {version}")
+def test_the_version_is_printed_on_stdout(xbench: Xbench) -> None:
+    shown = xbench("--version")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"xbench {version}")
     commit = code_state()["commit"]
-    assert commit is None or commit[:12] in told.out
+    assert commit is None or commit[:12] in shown.out
     assert imported("torch,pydantic,numpy", "--version") == []
 
 

@@ -60,18 +60,18 @@ def test_the_advice_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "test"), [(40, 0.45), (20, 0.2), (160, 0.2)])
 def test_what_init_writes_is_what_it_advises(xbench: Xbench, number: int, test: float) -> None:
     fill(Path("set"), number)
-    told = xbench("data", "init", "set", "--to", "preview.png")
+    shown = xbench("data", "init", "set", "--to", "preview.png")
     assert read_description(Path("set")).split.test == test
-    assert "set test" not in told.err
+    assert "set test" not in shown.err
     assert too_few(opened(Path("set")), "test").keys().isdisjoint({"ftd"}) == (number > 20)
 
 
 def test_a_share_that_someone_chose_is_kept(xbench: Xbench) -> None:
     fill(Path("set"), 40)
     Path("set/dataset.toml").write_text("[split]\ntest = 0.3\n")
-    told = xbench("data", "init", "set", "--force", "--to", "preview.png")
+    shown = xbench("data", "init", "set", "--force", "--to", "preview.png")
     assert read_description(Path("set")).split.test == 0.3
-    assert "set test = 0.45" in told.err
+    assert "set test = 0.45" in shown.err
 
 
 def test_a_folder_that_could_not_be_read_keeps_no_description(

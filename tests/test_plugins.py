@@ -266,7 +266,7 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
     for name in CARELESS:
         assert not failures(name.lower())
     path = next(Path("runs/phantom/smoke/images/outside").rglob("*.png"))
-    assert np.asarray(Image.open(path)).max() == 65535  # clamped, and the user is told, once
+    assert np.asarray(Image.open(path)).max() == 65535  # clamped, with one warning
     assert result.err.count("returned values from") == 1
     assert "outside returned values from -" in result.err
     printing, doubling = (records(of=name)[0]["metrics"] for name in ("printing", "doubling"))

@@ -172,11 +172,11 @@ def test_a_dry_run_writes_nothing(xbench: Xbench) -> None:
 
 def test_results_go_to_stdout_and_progress_to_stderr(xbench: Xbench) -> None:
     run = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", "real_low:real_normal")
-    told = xbench(*run)
+    shown = xbench(*run)
     for result in ("histogram", "by pair", "files: runs/phantom/smoke", "next:  xbench report"):
-        assert result in told.out
-        assert result not in told.err or result == "histogram"
-    assert "histogram seed 0, real_low → real_normal" in told.err
+        assert result in shown.out
+        assert result not in shown.err or result == "histogram"
+    assert "histogram seed 0, real_low → real_normal" in shown.err
     rows = json.loads(xbench(*run, "--json").out)
     assert "histogram" in [row["method"] for row in rows]
     assert "histogram" in xbench(*run, "--dry-run").out

@@ -89,7 +89,7 @@ def unknown(kind: str, name: str, options: Iterable[str], fix: str, listing: str
         name: that does not exist.
         options: names that do; of many, the nearest are shown.
         fix: the command or edit that puts it right.
-        listing: command that lists all names, if the fix is another; told if not all are shown.
+        listing: command that lists all names, if the fix is another; shown if not all names are.
 
     >>> print(unknown("profile", "quik", ["smoke", "quick"], "try: --profile quick"))
     there is no profile called 'quik'

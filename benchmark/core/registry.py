@@ -184,9 +184,11 @@ class Registry(Generic[T]):
                 "give the class another `name`",
             )
         if cls.name in self.reserved and not is_ours(cls):
+            others = self.reserved - {*self.built_in}
             raise UserError(
                 f"a plug-in may not be called '{cls.name}'",
-                f"expected: another name than {', '.join(sorted(self.reserved))}",
+                "expected: another name than "
+                + ", ".join([f"those of xbench list {self.kind}s", *sorted(others)]),
                 "give the class another `name`",
             )
         complete: type[T] = cls

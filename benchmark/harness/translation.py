@@ -112,7 +112,7 @@ def family(entry: Entry) -> str:
 
 
 def checked(method: Method, result: Tensor, images: Tensor) -> Tensor:
-    """What a method returned for images, if it has their type and shape; a wrong scale is told.
+    """What a method returned for images, if it has their type and shape; warns of a wrong scale.
 
     Raises:
         TypeError: it is no tensor.

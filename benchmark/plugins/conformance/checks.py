@@ -320,6 +320,8 @@ def raised(error: Exception, kind: type[Method]) -> tuple[str, str]:
     mine = [frame for frame in frames if own and Path(frame.filename).resolve() == own]
     frame = (mine or frames)[-1]
     first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, TypeError) and f"{kind.__name__}.translate()" in first:
+        return first, "write: def translate(self, images, source, target, *, generators)"
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     return f"raised {type(error).__name__}: {first} ({place})", f"look at {place}"
 
