@@ -284,6 +284,7 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
         (HALF.replace("about", "name = 'hälfte'\n    about"), "it becomes a folder"),
         (HALF.replace("about", "name = 7\n    about"), "it becomes a folder"),
         (HALF.replace("about", "name = 'floor'\n    about"), "another name than"),
+        (HALF.replace("about", "name = 'compute'\n    about"), "another name than"),
         (HALF.replace("Half", "Halve"), "did you mean Halve?"),
         ("Half = 3", "there is no method class"),
         ("class Half: pass", "class Half(Method)"),
