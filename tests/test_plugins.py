@@ -310,6 +310,18 @@ def test_a_file_without_its_class_is_no_misspelt_method(xbench: Xbench) -> None:
     assert result.err.strip().endswith("half.py:Half")
 
 
+def test_a_plug_in_file_without_names_is_answered_with_how_to_give_them(xbench: Xbench) -> None:
+    Path("half.py").write_text(HALF)
+    listing = ("list", "methods", "--profile", "smoke", "--no-counts", "--plugin", "half.py")
+    assert "write @xbench.register above the class Half" in xbench(*listing).err
+    Path("half.py").write_text(
+        HALF.replace("class Half", "import xbench\n@xbench.register\nclass Half")
+    )
+    shown = xbench(*listing)
+    assert "half" in shown.out
+    assert "register" not in shown.err
+
+
 def test_a_file_that_does_not_load_is_an_error_where_it_was_asked_for(xbench: Xbench) -> None:
     Path("broken.py").write_text("import no_such_module_anywhere")
     for arguments in (["--plugin", "broken.py"], ["--plugin", "gone.py"], ["--plugin"]):
