@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from xbench import run
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 from xbench.records.store import Store
@@ -25,16 +26,14 @@ class Noisy(Method):
 """
 
 
-@pytest.fixture
-def runs(xbench: Xbench) -> Path:
-    """A smoke run of a method with chance, two seeds, on six heads."""
-    Path("noisy.py").write_text(NOISY)
-    result = xbench(
-        *("run", "--method", "noisy.py:Noisy", "--profile", "smoke", "--seed", "0,1"),
-        *("--set", "data.test_heads=6"),
-    )
-    assert result.code == 0, result.err
-    return Path("runs/phantom[test_heads=6]/smoke")
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smoke run of a method with chance, two seeds, on six heads; never changed."""
+    folder = tmp_path_factory.mktemp("noisy")
+    (folder / "noisy.py").write_text(NOISY)
+    method, heads = f"{folder}/noisy.py:Noisy", {"data.test_heads": 6}
+    run(method, profile="smoke", seeds=(0, 1), settings=heads, out=folder, quiet=True)
+    return folder / "phantom[test_heads=6]" / "smoke"
 
 
 def records(folder: Path, label: str) -> list[Record]:

@@ -37,12 +37,13 @@ def pairs(folder: str) -> pd.DataFrame:
 def test_an_exported_phantom_gives_the_phantoms_numbers(xbench: Xbench) -> None:
     alike = ("--set", "data.variation=off")  # a folder knows nothing of unpredictable pixels
     exported(xbench, *alike)
-    options = ("--method", "identity,histogram,medshift", "--profile", "smoke")
+    some = "synthetic_low:real_normal,real_normal:synthetic_low,real_low:real_exposure"
+    options = ("--method", "identity,histogram,medshift", "--profile", "smoke", "--pairs", some)
     assert xbench("run", "--dataset", "heads", *options).code == 0
     assert xbench("run", *options, *alike).code == 0
     ours, theirs = pairs("phantom-32px/smoke"), pairs("phantom[variation=off]/smoke")
     theirs = theirs[theirs["method"] != "expected"].reset_index(drop=True)
-    assert len(ours) == 120
+    assert len(ours) == 6 * 3  # with the references
     # Nor of the true bone.
     known = [column for column in ours if not column.startswith("bone_shift")]
     pd.testing.assert_frame_equal(ours[known], theirs[known])

@@ -67,15 +67,9 @@ def test_every_row_is_tested_on_the_same_true_images(tested: Path) -> None:
     assert len({record.key for record in found.values()}) == len(ROWS)
 
 
-def test_the_same_command_gives_the_same_numbers(tested: Path, tmp_path: Path) -> None:
-    assert command("utility", "--method", "histogram", *place(tmp_path)) == 0
-    again = records(tmp_path)
-    for label, record in records(tested).items():
-        assert again[label].measures == record.measures
-        assert again[label].masks_sha256 == record.masks_sha256
-
-
-def test_two_processes_leave_what_one_leaves(tested: Path, xbench: Xbench, tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_numbers_in_two_processes(
+    tested: Path, xbench: Xbench, tmp_path: Path
+) -> None:
     out = tmp_path / "runs"
     result = xbench("utility", "--method", "histogram", *place(out), "--workers", 2)
     assert result.code == 0, result.err
@@ -83,6 +77,7 @@ def test_two_processes_leave_what_one_leaves(tested: Path, xbench: Xbench, tmp_p
     assert again.keys() == ROWS
     for label, record in records(tested).items():
         assert again[label].measures == record.measures
+        assert again[label].masks_sha256 == record.masks_sha256
 
 
 def test_what_is_finished_is_not_done_again(tested: Path, xbench: Xbench, tmp_path: Path) -> None:
