@@ -147,7 +147,9 @@ def _not_allowed(path: Path, error: ValidationError) -> UserError:
         near = get_close_matches(keys[-1], owner.model_fields, n=1)
         expected = f"did you mean {near[0]}? " if near else ""
         expected += ", ".join(owner.model_fields)
-    return _wrong(path, f"the key {'.'.join(keys[:2])} is not allowed", expected)
+        return _wrong(path, f"the key {'.'.join(keys[:2])} is not allowed", expected)
+    key = ".".join(keys[: 2 if keys[0] == "split" else 1])  # after it stands what pydantic tried
+    return _wrong(path, f"{key} = {first['input']!r:.80} is not allowed", expected)
 
 
 def write_description(

@@ -82,7 +82,7 @@ class Folder(Dataset):
         """
         if not root.is_dir():
             raise UserError(
-                f"there is no folder {root}",
+                f"{root} is a file" if root.is_file() else f"there is no folder {root}",
                 "expected: a folder with a sub-folder of images for each domain",
                 "see: xbench data init --help",
             )

@@ -278,7 +278,7 @@ def refuse_unknown(
     """
     for name in named:
         if name not in domains:
-            raise unknown(f"domain for {key}", name, domains, f"edit {key} in {where}")
+            raise unknown("domain", name, domains, f"edit {key} in {where}")
 
 
 def left_out_lines(left_out: LeftOut) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,9 @@ def get(name: str) -> "type[Dataset]":
                 f'put name = "my-{folder.name}" into {path / FILE}',
             )
         return folder
-    raise unknown("dataset", name, names(), "see: xbench list datasets, or give a path: ./folder")
+    folders = [folder.name for folder in Path().iterdir() if folder.is_dir()]
+    known = [*names(), *get_close_matches(name, folders, n=1)]
+    raise unknown("dataset", name, known, "see: xbench list datasets, or give a path: ./folder")
 
 
 def check_names(dataset: "Dataset", split: "Split") -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from xbench.core.hashing import digest
+from xbench.core.names import plain, quoted
 from xbench.datasets import similarity
 from xbench.datasets.decode import Grey, Picture, Undecodable, read
 from xbench.datasets.describe import Description, Polarity, Window
@@ -40,7 +41,8 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
     """
     folder = Folder.at(root)
     layout = folder(folder.configure_size(64)).layout
-    look = _looking(root)
+    faults: dict[str, str] = {}
+    look = _looking(root, faults)
     window: dict[str, Window] = {}
     shown: dict[str, bool | None] = {}
     thumbnails: dict[str, Grey] = {}
@@ -48,6 +50,7 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
     for domain in layout.domains:
         items = _sample([item for item in layout.items if item.domain == domain])
         pictures = [picture for item in items if (picture := look(item)) is not None]
+        remarks += _unusable(root, domain, items, faults)
         if not pictures:
             continue
         guessed, said = _window(domain, pictures)
@@ -81,16 +84,30 @@ def suggest(root: Path) -> tuple[Description, list[str]]:
     return description, remarks
 
 
-def _looking(root: Path) -> Look:
-    """A function that decodes the file of an item; None if it cannot be used."""
+def _looking(root: Path, faults: dict[str, str]) -> Look:
+    """A function that decodes the file of an item; None if it cannot be used, with the reason."""
 
     def look(item: Item) -> Picture | None:
         try:
             return read(root / item.file)
-        except Undecodable:
+        except Undecodable as error:
+            faults[item.file] = str(error)
             return None
 
     return look
+
+
+def _unusable(
+    root: Path, domain: str, items: Sequence[Item], faults: Mapping[str, str]
+) -> list[str]:
+    """A remark if some files of a domain cannot be used, with the first of them."""
+    found = [item.file for item in items if item.file in faults]
+    if not found:
+        return []
+    return [
+        f"{domain}: {len(found)} of {len(items)} images cannot be used, such as {plain(found[0])}, "
+        f"which {faults[found[0]]}: see xbench data verify {quoted(root)}"
+    ]
 
 
 def _sample(items: Sequence[Item]) -> list[Item]:

@@ -194,6 +194,8 @@ class Method(ABC):
     #: Once settled: the form of `busy_networks`, and how many images are translated at once.
     form: Form | None = None
     at_once: int | None = None
+    #: Whether the user was warned that it returns images of a wrong scale.
+    warned: bool = False
 
     def __init__(
         self, config: MethodConfig, domains: Sequence[str], size: int, device: torch.device

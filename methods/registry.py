@@ -6,6 +6,7 @@ Imports no torch: methods are imported when they are needed.
 from typing import TYPE_CHECKING
 
 from xbench.core.registry import Registry
+from xbench.core.settings import SHARED
 
 if TYPE_CHECKING:
     from xbench.methods.base import Method
@@ -43,7 +44,7 @@ BUILT_IN = {
 #: Rows that other methods are compared with; `--method all` leaves them out.
 REFERENCES = ("identity", "floor", "expected", "shuffle", "nearest", "paired", "vae")
 #: Names that a plug-in may not have: methods and sections of `--set`.
-RESERVED = {*BUILT_IN, "all", "data", "budget"}
+RESERVED = {*BUILT_IN, "all", *SHARED}
 
 REGISTRY: Registry["Method"] = Registry(
     "method", "xbench.methods.base:Method", GROUP, BUILT_IN, RESERVED

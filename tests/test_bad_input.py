@@ -1,10 +1,13 @@
 """Mistakes of the user: three lines, exit code 2, nothing lost and nothing started."""
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 
 Xbench = Callable[..., Any]
 
@@ -17,6 +20,8 @@ Xbench = Callable[..., Any]
         ("run --method identity --profile quik", "did you mean quick?"),
         ("run --method identity --pairs synthetic_low:real_norml", "did you mean real_normal?"),
         ("run --method identity --pairs real_low:real_low", "two different domains"),
+        ("run --method identity --pairs real_low", "expected: SRC:TGT"),
+        ("run --method sharpen:Sharpen", "--method sharpen.py:Sharpen"),
         ("run --method identity --split tset", "did you mean test?"),
         ("run --method identity --seed one", "whole numbers"),
         ("run --method medshift --set medshift.tua=0.3", "did you mean medshift.tau?"),
@@ -51,6 +56,35 @@ def test_a_mistake_is_explained_in_three_lines(
     assert len(result.err.strip().splitlines()) == 3
     assert nearest in result.err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest", "listing"),
+    [
+        ("run --method medshfit", "medshift", "xbench list methods"),
+        ("leaderboard --profile smoke --metrics fdt", "ftd", "xbench list metrics"),
+        ("leaderboard --profile smoke --sort tdl", "ltd", "leaderboard.csv"),
+        ("run --method cut --set cut.bach=1", "cut.batch", "xbench list settings cut"),
+        ("run --method fda --set data.nose=off", "data.noise", "xbench list settings"),
+    ],
+)
+def test_of_many_names_the_nearest_are_shown_and_where_all_are(
+    xbench: Xbench, arguments: str, nearest: str, listing: str
+) -> None:
+    made["write"](Path("runs/phantom/smoke"), made["references"]())
+    _, known, fix = xbench(*arguments.split()).err.splitlines()
+    assert nearest in known.partition("known: ")[2].split(", ")[:3]
+    assert " more" in known
+    assert len(known) < 200
+    assert listing in fix
+
+
+def test_for_a_misspelt_folder_the_nearest_is_named(xbench: Xbench) -> None:
+    Path("images").mkdir()
+    Path("image.png").touch()
+    run = ("run", "--method", "identity", "--dataset")
+    assert "did you mean images?" in xbench(*run, "imges").err
+    assert "image.png is a file" in xbench(*run, "./image.png").err
 
 
 def test_an_output_folder_that_cannot_be_written_is_found_before_any_work(

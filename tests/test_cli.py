@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xbench import __version__ as version
+from xbench.records.provenance import code_state
+
 Xbench = Callable[..., Any]
 #: Calls the command line, then prints which of some modules were imported.
 SCRIPT = """
@@ -42,6 +45,15 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_imports_nothing_heavy() -> None:
     assert imported("torch,pydantic,numpy,diffusers,pandas,matplotlib,rich", "--help") == []
     assert imported("torch,numpy,diffusers,pandas,matplotlib,rich", "run", "--help") == []
+
+
+def test_the_version_is_printed_on_stdout(xbench: Xbench) -> None:
+    shown = xbench("--version")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"xbench {version}")
+    commit = code_state()["commit"]
+    assert commit is None or commit[:12] in shown.out
+    assert imported("torch,pydantic,numpy", "--version") == []
 
 
 def test_lists_import_what_they_show() -> None:
@@ -85,6 +97,16 @@ def test_methods_can_be_listed_without_counting(xbench: Xbench) -> None:
         assert row.items() <= whole.items()
     assert {"params", "nfe", "trainings"} <= set(counted[0]) - set(quick[0])
     assert "medshift" in xbench("list", "methods", "--profile", "smoke", "--no-counts").out
+
+
+def test_settings_are_listed_as_set_takes_them(xbench: Xbench) -> None:
+    smoke = ("--profile", "smoke")
+    rows = json.loads(xbench("list", "settings", "medshift", *smoke, "--json").out)
+    listed = {row["setting"]: row["value"] for row in rows}
+    assert {"medshift.tau", "data.noise", "budget.images", "compute.batch"} <= listed.keys()
+    plan = ("run", "--method", "medshift", *smoke, "--dry-run", "--json")
+    given = [w for name, value in listed.items() if value for w in ("--set", f"{name}={value}")]
+    assert json.loads(xbench(*plan, *given).out)["units"] == json.loads(xbench(*plan).out)["units"]
 
 
 def test_run_and_sweep_share_their_options(xbench: Xbench) -> None:

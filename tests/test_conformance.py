@@ -73,6 +73,11 @@ class Bytes(Good):
         return images * 255
 
 
+class Signed(Good):
+    def translate(self, images: Tensor, *others: str, generators: Generators) -> Tensor:
+        return images * 2 - 1
+
+
 class GlobalChance(Good):
     stochastic = True
 
@@ -187,6 +192,7 @@ class Curious(Good):
         (Double, "dtype"),
         (Undefined, "finite"),
         (Bytes, "range"),
+        (Signed, "range"),
         (GlobalChance, "repeats"),
         (Counting, "repeats"),
         (SecretChance, "stochastic"),
@@ -213,6 +219,22 @@ def test_a_broken_promise_is_found_with_a_fix(method: type[Method], broken: str)
     assert failed[broken].note
     assert failed[broken].fix
     assert not changes(before)
+
+
+def test_other_arguments_of_translate_are_a_matter_of_its_own_lines() -> None:
+    class Forgetful(Good):
+        def translate(self, images: Tensor, source: str, target: str) -> Tensor:  # type: ignore
+            return images
+
+    (failed,) = [c for c in check(Forgetful, get_profile("smoke")) if c.outcome == "fail"]
+    assert failed.check == "runs"
+    assert "generators" in failed.note
+    assert failed.fix == "write: def translate(self, images, source, target, *, generators)"
+
+
+def test_what_rests_on_finite_values_is_not_looked_at_without_them() -> None:
+    failed = [c.check for c in check(Undefined, get_profile("smoke")) if c.outcome == "fail"]
+    assert failed == ["finite"]
 
 
 def test_a_method_that_keeps_all_promises_passes_with_reasons_for_what_is_skipped() -> None:

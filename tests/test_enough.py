@@ -12,6 +12,7 @@ from PIL import Image
 
 from xbench.core.hashing import seed_from
 from xbench.datasets.base import Dataset, DatasetConfig, Split
+from xbench.datasets.describe import read_description
 from xbench.datasets.folder import Folder
 from xbench.scoring.enough import advice, too_few
 
@@ -54,6 +55,23 @@ def test_the_advice_is_enough(tmp_path: Path) -> None:
     share = float(line.partition("set test = ")[2].split()[0])
     (tmp_path / "dataset.toml").write_text(f"[split]\ntest = {share}\n")
     assert not too_few(opened(tmp_path), "test")
+
+
+@pytest.mark.parametrize(("number", "test"), [(40, 0.45), (20, 0.2), (160, 0.2)])
+def test_what_init_writes_is_what_it_advises(xbench: Xbench, number: int, test: float) -> None:
+    fill(Path("set"), number)
+    shown = xbench("data", "init", "set", "--to", "preview.png")
+    assert read_description(Path("set")).split.test == test
+    assert "set test" not in shown.err
+    assert too_few(opened(Path("set")), "test").keys().isdisjoint({"ftd"}) == (number > 20)
+
+
+def test_a_share_that_someone_chose_is_kept(xbench: Xbench) -> None:
+    fill(Path("set"), 40)
+    Path("set/dataset.toml").write_text("[split]\ntest = 0.3\n")
+    shown = xbench("data", "init", "set", "--force", "--to", "preview.png")
+    assert read_description(Path("set")).split.test == 0.3
+    assert "set test = 0.45" in shown.err
 
 
 def test_a_folder_that_could_not_be_read_keeps_no_description(

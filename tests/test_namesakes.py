@@ -50,7 +50,7 @@ def test_data_sets_of_one_name_keep_their_results(xbench: Xbench) -> None:
     assert f"these go to r/{other}/smoke" in second.err
     assert not keys("data") & keys(other)
     # What the run says finds what it made.
-    advice = next(line for line in second.err.splitlines() if "xbench report" in line)
+    advice = next(line for line in second.out.splitlines() if "xbench report" in line)
     words = shlex.split(advice.partition("xbench ")[2], comments=True)
     assert xbench(*words, "--to", "report.html").code == 0
     for name, place in (("one/data", "data"), ("two/data", other), (other, other)):

@@ -266,7 +266,9 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
     for name in CARELESS:
         assert not failures(name.lower())
     path = next(Path("runs/phantom/smoke/images/outside").rglob("*.png"))
-    assert np.asarray(Image.open(path)).max() == 65535  # clamped
+    assert np.asarray(Image.open(path)).max() == 65535  # clamped, with one warning
+    assert result.err.count("returned values from") == 1
+    assert "outside returned values from -" in result.err
     printing, doubling = (records(of=name)[0]["metrics"] for name in ("printing", "doubling"))
     assert printing == doubling
 
@@ -282,6 +284,7 @@ def test_what_methods_do_wrong_is_recorded_and_hurts_no_other(xbench: Xbench) ->
         (HALF.replace("about", "name = 'hälfte'\n    about"), "it becomes a folder"),
         (HALF.replace("about", "name = 7\n    about"), "it becomes a folder"),
         (HALF.replace("about", "name = 'floor'\n    about"), "another name than"),
+        (HALF.replace("about", "name = 'compute'\n    about"), "another name than"),
         (HALF.replace("Half", "Halve"), "did you mean Halve?"),
         ("Half = 3", "there is no method class"),
         ("class Half: pass", "class Half(Method)"),
@@ -305,6 +308,18 @@ def test_a_file_without_its_class_is_no_misspelt_method(xbench: Xbench) -> None:
     result = xbench(*RUN, "--method", "half.py")
     assert result.code == 2
     assert result.err.strip().endswith("half.py:Half")
+
+
+def test_a_plug_in_file_without_names_is_answered_with_how_to_give_them(xbench: Xbench) -> None:
+    Path("half.py").write_text(HALF)
+    listing = ("list", "methods", "--profile", "smoke", "--no-counts", "--plugin", "half.py")
+    assert "write @xbench.register above the class Half" in xbench(*listing).err
+    Path("half.py").write_text(
+        HALF.replace("class Half", "import xbench\n@xbench.register\nclass Half")
+    )
+    shown = xbench(*listing)
+    assert "half" in shown.out
+    assert "register" not in shown.err
 
 
 def test_a_file_that_does_not_load_is_an_error_where_it_was_asked_for(xbench: Xbench) -> None:

@@ -170,8 +170,20 @@ def test_a_dry_run_writes_nothing(xbench: Xbench) -> None:
     assert not Path("runs").exists()
 
 
+def test_results_go_to_stdout_and_progress_to_stderr(xbench: Xbench) -> None:
+    run = ("run", "--method", "histogram", "--profile", "smoke", "--pairs", "real_low:real_normal")
+    shown = xbench(*run)
+    for result in ("histogram", "by pair", "files: runs/phantom/smoke", "next:  xbench report"):
+        assert result in shown.out
+        assert result not in shown.err or result == "histogram"
+    assert "histogram seed 0, real_low → real_normal" in shown.err
+    rows = json.loads(xbench(*run, "--json").out)
+    assert "histogram" in [row["method"] for row in rows]
+    assert "histogram" in xbench(*run, "--dry-run").out
+
+
 def test_weights_that_are_not_here_take_one_line(xbench: Xbench) -> None:
-    shown = xbench("run", "--method", "filter", "--profile", "smoke", "--dry-run").err
+    shown = xbench("run", "--method", "filter", "--profile", "smoke", "--dry-run").out
     (line,) = [line for line in shown.splitlines() if line.startswith("empty columns")]
     assert all(label in line for label in ("FID", "CLIP-FID", "CMMD", "LPIPS"))
     assert "xbench fetch inception" in line

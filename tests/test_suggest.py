@@ -50,6 +50,20 @@ def negative(view: str) -> np.ndarray:
     return 1 - head(view, 0.8)
 
 
+def test_files_that_cannot_be_used_are_counted_and_one_is_named(
+    tmp_path: Path, save_dicom: Callable[..., Path]
+) -> None:
+    fill(tmp_path / "film", head, name="f")
+    fill(tmp_path / "screen", head, number=17, name="s")
+    for number in range(3):
+        save_dicom(tmp_path / f"screen/{number}.dcm", np.zeros((64, 64)), PixelData=None)
+    _, remarks = suggest(tmp_path)
+    (remark,) = [line for line in remarks if "cannot be used" in line]
+    assert remark.startswith("screen: 3 of 20 images")
+    assert ".dcm, which has no pixel data" in remark
+    assert "xbench data verify" in remark
+
+
 def test_domains_are_compared_with_one_another(tmp_path: Path) -> None:
     fill(tmp_path / "film", head, name="f")
     fill(tmp_path / "screen", negative, name="s")

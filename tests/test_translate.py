@@ -276,6 +276,7 @@ def test_what_is_not_kept_is_said(xbench: Xbench, save_dicom: SaveDicom) -> None
     [
         ("in in/out", "whose images are translated"),
         ("in in", "whose images are translated"),
+        ("in link/a.png", "link/a.png is a file"),
         ("in/a.png in", "would be overwritten"),
         ("in/a.png in/a.png", "would be overwritten"),
         ("link out", "would be overwritten"),

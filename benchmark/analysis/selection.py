@@ -34,7 +34,8 @@ def sort_column(name: str) -> str:
     """
     known = [c.name for c in columns() if c.cost or c.higher_is_better is not None]
     if name and name not in known:
-        raise unknown("column", name, known, "see: xbench list metrics")
+        fix = "see: xbench list metrics, or the first line of leaderboard.csv"
+        raise unknown("column", name, known, fix)
     return name
 
 

@@ -1,7 +1,8 @@
 """The command line: every command, and how errors end it.
 
-People read stderr, programs read stdout; tables that were asked for go to stdout. Exit codes:
-0 done, 1 a recorded failure, 2 the user's mistake, 130 interrupted.
+Results (tables, pictures' paths, the closing card of a run) go to stdout, or with --json nothing
+but JSON; progress, notes and warnings go to stderr. Exit codes: 0 done, 1 a recorded failure, 2 the
+user's mistake, 130 interrupted.
 """
 
 import os
@@ -142,6 +143,31 @@ def _plain_warnings(debug: bool) -> Iterator[None]:
                 visible(f"warning: {message}", keep="\n"), file=sys.stderr
             )
         yield
+
+
+def _show_version(asked: bool) -> None:
+    """Print the version and, of a checkout, the commit."""
+    if not asked:
+        return
+    from xbench import __version__
+    from xbench.records.provenance import code_state
+
+    code = code_state()
+    commit = f", commit {code['commit'][:12]}" if code["commit"] else ""
+    print(f"xbench {__version__}{commit}{', with changes' if code['dirty'] else ''}")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and commit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -1,18 +1,21 @@
-"""`xbench list …`: methods, data sets and metrics."""
+"""`xbench list …`: methods, data sets, metrics and settings."""
 
 from itertools import permutations
+from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xbench.cli.answers import listing
-from xbench.cli.options import Json, ProfileName
+from xbench.cli.options import DatasetName, Json, ProfileName
 from xbench.core.errors import UserError
 from xbench.core.profiles import get_profile
 from xbench.core.registry import warn
 from xbench.metrics.base import METRICS
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from xbench.core.profiles import Profile
     from xbench.methods.base import Method
 
@@ -46,6 +49,17 @@ def list_methods(
 def list_datasets(profile: ProfileName = "quick", json: Json = False) -> None:
     """Data sets as a profile makes them."""
     listing(datasets(profile), json=json)
+
+
+@list_app.command("settings")
+def list_settings(
+    method: Annotated[str, typer.Argument(help="NAME, or path/to/file.py:Class")] = "",
+    dataset: DatasetName = "phantom",
+    profile: ProfileName = "quick",
+    json: Json = False,
+) -> None:
+    """What --set takes: the settings of a method, of the data, budgets and computing."""
+    listing(settings(method, dataset, profile), json=json)
 
 
 @list_app.command("metrics")
@@ -91,6 +105,42 @@ def methods(profile_name: str, *, counts: bool = True) -> list[dict[str, Any]]:
             name for name, other in recipes.items() if name != row["name"] and own & other
         ]
     return rows
+
+
+def settings(method_name: str, dataset_name: str, profile_name: str) -> list[dict[str, Any]]:
+    """What `--set` takes, with the values of a profile."""
+    from xbench.core.compute import Compute
+    from xbench.datasets import registry as datasets
+    from xbench.harness.plan import BUDGETS
+    from xbench.methods import registry as methods
+
+    profile = get_profile(profile_name)
+    sections: dict[str, BaseModel] = {}
+    if method_name:
+        method = methods.get(method_name)
+        sections[method.name] = method.configure(profile)
+    sections |= {
+        "data": datasets.get(dataset_name).configure(profile),
+        "compute": Compute(),
+    }
+    rows = []
+    for section, config in sections.items():
+        for name, value in config.model_dump(mode="json").items():
+            field = type(config).model_fields[name]
+            extra = field.json_schema_extra
+            rows.append(
+                {
+                    "setting": f"{section}.{name}",
+                    "value": value if isinstance(value, str) else dumps(value),
+                    "stage": extra.get("stage") if isinstance(extra, dict) else None,
+                    "about": field.description or "",
+                }
+            )
+    budgets = [
+        {"setting": f"budget.{name}", "value": None, "stage": "train", "about": about}
+        for name, (about, _) in BUDGETS.items()
+    ]
+    return [*rows, *budgets]
 
 
 def _counted(method: "type[Method]", profile: "Profile") -> tuple[dict[str, Any], set[str]]:

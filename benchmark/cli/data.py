@@ -64,9 +64,8 @@ def data_init(
 ) -> None:
     """Write a dataset.toml for a folder of images, guessed from them, and a preview picture."""
     from xbench.analysis import figures as plots
-    from xbench.datasets.describe import FILE, write_description
+    from xbench.datasets.describe import FILE
     from xbench.datasets.quality import check_framing
-    from xbench.datasets.suggest import suggest
     from xbench.harness.progress import Display
     from xbench.scoring.enough import advice
 
@@ -76,11 +75,7 @@ def data_init(
             "expected: a folder without a dataset.toml",
             f"edit it, or replace it: xbench data init {quoted(root)} --force",
         )
-    description, remarks = suggest(root)
-    about = ["Guessed by `xbench data init` from some of the images; please check:"]
-    about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
-    written = write_description(root, description, "\n".join(about), defaults=True)
-    dataset = _folder(str(root.resolve()))
+    written, dataset, remarks = _described(root)
     try:
         with Display(dataset.domains) as display:
             dataset.prepare(display.data, ["test"])
@@ -97,6 +92,30 @@ def data_init(
         typer.echo(line, err=True)
     print(written)
     print(plots.contact_sheet(dataset, to or Path(f"{dataset.name}-preview.png")))
+
+
+def _described(root: Path) -> tuple[Path, "Folder", list[str]]:
+    """Write a guessed description: the file, the data set so described, and what was guessed."""
+    from xbench.datasets.describe import SplitRule, write_description
+    from xbench.datasets.suggest import suggest
+    from xbench.scoring.enough import better_share
+
+    description, remarks = suggest(root)
+
+    def write() -> tuple[Path, "Folder"]:
+        about = ["Guessed by `xbench data init` from some of the images; please check:"]
+        about += [f"- {remark}" for remark in remarks] or ["- nothing unusual was found"]
+        written = write_description(root, description, "\n".join(about), defaults=True)
+        return written, _folder(str(root.resolve()))
+
+    written, dataset = write()
+    share = better_share(dataset, "test")
+    if share and description.split.test == SplitRule().test:  # which nobody chose
+        split = description.split.model_copy(update={"test": share})
+        description = description.model_copy(update={"split": split})
+        remarks.append(f"test is {share:g} of the images, since metrics need as many test images")
+        written, dataset = write()
+    return written, dataset, remarks
 
 
 @data_app.command("ct")

@@ -110,6 +110,7 @@ def sweep(
 
 def perform(plan: "Plan", work: Work, context: typer.Context) -> None:
     """Do a plan; exit code 1 if a unit failed, 130 if someone stopped it."""
+    from xbench.core.console import make_console
     from xbench.harness.progress import Display
     from xbench.harness.runner import Runner, pick_device
     from xbench.harness.session import Options, execute
@@ -122,6 +123,7 @@ def perform(plan: "Plan", work: Work, context: typer.Context) -> None:
         timeout=work.timeout,
         worker=work.worker,
         team=work.team(context),
+        results=None if work.json else make_console(),
     )
     runner = Runner(plan, pick_device(work.device), Display(plan.dataset.domains))
     try:

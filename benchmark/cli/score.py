@@ -117,6 +117,7 @@ def _score(translated: Path, folders: Folders, device: str, *, json: bool) -> No
 
 def _add(name: str, translated: Path, row: Row, device: str, *, json: bool) -> None:
     """Make a row and print its leaderboard; exit code 1 if a unit failed."""
+    from xbench.core.console import make_console
     from xbench.harness import external
     from xbench.harness.plan import Request
     from xbench.harness.progress import Display
@@ -136,7 +137,7 @@ def _add(name: str, translated: Path, row: Row, device: str, *, json: bool) -> N
     runner = Runner(plan, pick_device(device), Display(plan.dataset.domains))
     failed = external.add(runner, name, translated, *request.seeds)
     # What remains is a run of the reference rows: identity and floor.
-    references = execute(runner, request.out, Options())
+    references = execute(runner, request.out, Options(results=None if json else make_console()))
     if json:
         show_outcome(references)
     if failed or references.failed:

@@ -56,6 +56,7 @@ def utility(
         timeout=effort.timeout,
         worker=effort.worker,
         team=effort.team(context),
+        results=None if effort.json else make_console(),
     )
     runner = UtilityRunner(plan, pick_device(effort.device), Display(plan.dataset.domains))
     try:

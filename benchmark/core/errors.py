@@ -7,6 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+#: Signs of the longest list of names in an error, and how many names stand for a longer one.
+LONGEST_LIST, NEAREST = 200, 6
+
 
 class UserError(Exception):
     """What is wrong, what was expected, and the command or edit that puts it right.
@@ -78,8 +81,15 @@ def nothing_finished(
     return UserError(f"there are no finished units in {folder}", f"expected: {expected}", fix)
 
 
-def unknown(kind: str, name: str, options: Iterable[str], fix: str) -> UserError:
+def unknown(kind: str, name: str, options: Iterable[str], fix: str, listing: str = "") -> UserError:
     """The error for a name that does not exist, with the nearest name that does.
+
+    Args:
+        kind: what the name is of.
+        name: that does not exist.
+        options: names that do; of many, the nearest are shown.
+        fix: the command or edit that puts it right.
+        listing: command that lists all names, if the fix is another; shown if not all names are.
 
     >>> print(unknown("profile", "quik", ["smoke", "quick"], "try: --profile quick"))
     there is no profile called 'quik'
@@ -89,9 +99,12 @@ def unknown(kind: str, name: str, options: Iterable[str], fix: str) -> UserError
     names = list(options)
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
-    return UserError(
-        f"there is no {kind} called '{name}'", f"{hint}known: {', '.join(names) or 'none'}", fix
-    )
+    known = ", ".join(names) or "none"
+    if len(known) > LONGEST_LIST:
+        nearest = get_close_matches(name, names, n=NEAREST, cutoff=0)
+        known = f"{', '.join(nearest)} and {len(names) - len(nearest)} more"
+        fix += f"; all of them: {listing}" if listing else ""
+    return UserError(f"there is no {kind} called '{name}'", f"{hint}known: {known}", fix)
 
 
 class Unavailable(Exception):

@@ -29,12 +29,18 @@ def parse_pairs(texts: Iterable[str], domains: Sequence[str]) -> tuple[Pair, ...
     (('a', 'b'), ('b', 'a'))
 
     Raises:
-        UserError: an unknown domain, or a pair of the same domain.
+        UserError: no pair, an unknown domain, or a pair of the same domain.
     """
     all_pairs = tuple(permutations(domains, 2))
     wanted = set()
     for text in texts:
-        source, _, target = plain(str(text)).partition(":")
+        source, colon, target = plain(str(text)).partition(":")
+        if not colon:
+            raise UserError(
+                f"'{text}' is no pair of domains",
+                f"expected: SRC:TGT, each one of {', '.join(domains)}",
+                _example(domains),
+            )
         for domain in (source, target):
             if domain not in domains:
                 raise unknown("domain", domain, domains, _example(domains))

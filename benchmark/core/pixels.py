@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: Grey values `[n, H, W]`, air bright and bone dark; 0 is 0, `WHITE` is 1.
 Pixels = NDArray[np.uint16]
 WHITE = 65535
+#: Of an image that was made without learning, more `cut_off` than this is a wrong scale, such as
+#: [-1, 1] or [0, 255]; networks that have not learned yet overshoot more.
+MOST_CUT, MOST_CUT_LEARNED = 0.02, 0.1
 
 
 def to_pixels(images: "Tensor") -> Pixels:
@@ -31,6 +34,17 @@ def to_pixels(images: "Tensor") -> Pixels:
     for place, image in enumerate(images.detach().cpu()[:, 0]):
         pixels[place] = (image.double().clamp(0, 1) * WHITE).round().numpy()
     return pixels
+
+
+def cut_off(images: "Tensor") -> float:
+    """How far values lie outside [0, 1], which `to_pixels` cuts off: the mean over all of them.
+
+    >>> import torch
+    >>> cut_off(torch.tensor([-1.0, 0.5, 1.0, 2.0]))
+    0.5
+    """
+    values = images.detach().float()
+    return float((values - values.clamp(0, 1)).abs().mean())
 
 
 def from_pixels(pixels: Pixels) -> "Tensor":

@@ -83,6 +83,13 @@ class Registry(Generic[T]):
                 "expected: path/to/file.py:ClassName",
                 f"for example: {name}:{Path(name).stem.title().replace('_', '')}",
             )
+        file, colon, attribute = name.rpartition(":")
+        if colon:
+            raise UserError(
+                f"there is no {self.kind} called '{name}'",
+                "expected: a name, or path/to/file.py:ClassName",
+                f"try: --{self.kind} {file}.py:{attribute}",
+            )
         raise unknown(self.kind, name, self.names(), self.fix)
 
     def available(self) -> dict[str, type[T]]:
@@ -177,9 +184,11 @@ class Registry(Generic[T]):
                 "give the class another `name`",
             )
         if cls.name in self.reserved and not is_ours(cls):
+            others = self.reserved - {*self.built_in}
             raise UserError(
                 f"a plug-in may not be called '{cls.name}'",
-                f"expected: another name than {', '.join(sorted(self.reserved))}",
+                "expected: another name than "
+                + ", ".join([f"those of xbench list {self.kind}s", *sorted(others)]),
                 "give the class another `name`",
             )
         complete: type[T] = cls

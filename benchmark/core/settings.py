@@ -148,7 +148,9 @@ def apply(config: ConfigT, changes: Mapping[str, Any], section: str) -> ConfigT:
                 fix = _example(near[0], changes[key])
             elif known:
                 fix = _example(known[0], getattr(config, next(iter(fields))))
-            raise unknown("setting", f"{section}.{key}", known, fix)
+            method = "" if section in SHARED else f" {section}"
+            listing = f"xbench list settings{method}"
+            raise unknown("setting", f"{section}.{key}", known, fix, listing)
     try:
         return type(config).model_validate({**config.model_dump(), **changes})
     except ValidationError as error:

@@ -100,14 +100,20 @@ def find_jobs(given: Path, to: Path) -> list[Job]:
         to: a folder; for one image also the file to write.
 
     Raises:
-        UserError: there is no image, or a result would replace an image that is to be read or lie
-            among them.
+        UserError: there is no image, a folder is to become a file, or a result would replace an
+            image that is to be read or lie among them.
     """
     if given.is_dir():
         if given.resolve() in (to.resolve(), *to.resolve().parents):
             raise UserError(
                 f"{to} lies in {given}, whose images are translated",
                 "expected: another folder, so that no result is taken for an image to translate",
+                f"try: {quoted(f'{given}-translated')}",
+            )
+        if to.exists() and not to.is_dir():
+            raise UserError(
+                f"{to} is a file",
+                "expected: a folder for the translations",
                 f"try: {quoted(f'{given}-translated')}",
             )
         found = _images_in(given)

@@ -32,6 +32,7 @@ from xbench.harness import workers as executors
 from xbench.harness.blocks import Blocks
 from xbench.harness.pending import Pending
 from xbench.harness.plan import Plan, Unit
+from xbench.harness.progress import Display
 from xbench.harness.runner import Runner
 from xbench.harness.workers import Team
 from xbench.metrics.base import METRICS
@@ -50,6 +51,8 @@ class Options:
         timeout: seconds that the translation of a source to one target may take.
         worker: this process is one of a team: it makes no tables and figures.
         team: workers that do the units.
+        results: console for the plan of a dry run, tables and the closing card; by default that
+            of the progress.
     """
 
     published: Path = Path("results")
@@ -59,6 +62,11 @@ class Options:
     timeout: float | None = None
     worker: bool = False
     team: Team | None = None
+    results: Console | None = None
+
+    def console(self, display: Display) -> Console:
+        """Where the results of a run are printed."""
+        return self.results or display.console
 
 
 @dataclass(frozen=True)
@@ -100,15 +108,17 @@ def execute(runner: Runner, out: Path, options: Options) -> Outcome:
         return Outcome(runner.run(todo, options.timeout))
     minutes = estimate.minutes(runner.plan, todo, runner.device)
     _warn_of_replacing(todo)
-    show_plan(runner.display.console, runner.plan, todo, minutes)
+    display = runner.display
+    console = options.console(display) if options.dry_run else display.console
+    show_plan(console, runner.plan, todo, minutes)
     if options.dry_run:
         return Outcome(preview=preview(runner.plan, todo, minutes))
     if options.team:
         failed = delegate(runner, options.team, todo)
     else:
-        with runner.display:
+        with display:
             failed = runner.run(todo, options.timeout)
-    return Outcome(failed, _sum_up(runner, out, options.published, failed))
+    return Outcome(failed, _sum_up(runner, out, options, failed))
 
 
 def _warn_of_replacing(todo: Pending) -> None:
@@ -168,9 +178,10 @@ def preview(plan: Plan, todo: Pending, minutes: float | None) -> dict[str, objec
     }
 
 
-def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> pd.DataFrame:
+def _sum_up(runner: Runner, out: Path, options: Options, failed: list[Unit]) -> pd.DataFrame:
     """Make the views and print the leaderboard with published rows; the leaderboard."""
-    plan, console = runner.plan, runner.display.console
+    plan, published = runner.plan, options.published
+    console, aside = options.console(runner.display), runner.display.console
     results = read(plan.folder)
     files = publish.make_views(results)
     others = publish.matching(published, results.records[0]) if results.records else []
@@ -190,10 +201,10 @@ def _sum_up(runner: Runner, out: Path, published: Path, failed: list[Unit]) -> p
         show.pairs(console, pairs_table(own))
     notes = [*results.notes, *footnotes.inverted(results.records), *not_ranked(by_label)]
     for note in notes:
-        console.print(note, soft_wrap=True)
+        aside.print(note, soft_wrap=True)
     _closing(console, plan, files, out)
     for line in _failures(runner, failed):
-        console.print(line, style="red", markup=False, soft_wrap=True)
+        aside.print(line, style="red", markup=False, soft_wrap=True)
     return board
 
 
@@ -284,7 +295,8 @@ def show_plan(console: Console, plan: Plan, todo: Pending, minutes: float | None
         )
     console.print(table)
     left = len(todo.translate) + len(todo.rescore)
-    text = f"to do: {left} units, {len(todo.trainings)} trainings"
+    trainings = f"{len(todo.trainings)} training{'' if len(todo.trainings) == 1 else 's'}"
+    text = f"to do: {left} units, {trainings}"
     if todo.rescore:
         text += f" ({len(todo.rescore)} only to be scored again)"
     if left:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from xbench.core import processes
 from xbench.core.hashing import digest, seed_from
-from xbench.core.pixels import Pixels
+from xbench.core.pixels import MOST_CUT, MOST_CUT_LEARNED, Pixels, cut_off
+from xbench.core.registry import warn
 from xbench.datasets.base import Images
 from xbench.harness.batches import in_batches
 from xbench.harness.plan import Entry
@@ -111,7 +112,7 @@ def family(entry: Entry) -> str:
 
 
 def checked(method: Method, result: Tensor, images: Tensor) -> Tensor:
-    """What a method returned for images, if it has their type and shape.
+    """What a method returned for images, if it has their type and shape; warns of a wrong scale.
 
     Raises:
         TypeError: it is no tensor.
@@ -122,6 +123,13 @@ def checked(method: Method, result: Tensor, images: Tensor) -> Tensor:
     if result.shape != images.shape:
         raise ValueError(
             f"{method.name} returned {tuple(result.shape)} for images {tuple(images.shape)}"
+        )
+    most = MOST_CUT_LEARNED if method.needs_training else MOST_CUT
+    if not method.warned and cut_off(result) > most:
+        method.warned = True
+        warn(
+            f"{method.name} returned values from {result.min():.3g} to {result.max():.3g}; images "
+            "are in [0, 1], and what lies outside is cut off"
         )
     return result
 

@@ -353,7 +353,7 @@ def execute(runner: UtilityRunner, request: Request, options: Options) -> Outcom
     if options.worker:
         return Outcome(runner.run(todo, options.timeout))
     minutes = _minutes(runner.store, todo)
-    show_plan(console, made, todo, minutes)
+    show_plan(options.console(runner.display) if options.dry_run else console, made, todo, minutes)
     if options.dry_run:
         return Outcome(preview=preview(made, todo, minutes))
     if options.team:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from xbench.core.errors import UserError
@@ -22,6 +23,7 @@ from xbench.core.registry import (
     Registry,
     T,
     describe,
+    is_ours,
     load_file,
     load_point,
     one_line,
@@ -100,7 +102,7 @@ def loaded(files: Collection[str | Path] = ()) -> Iterator[None]:
         for path in usual:
             _warning(load_file, Path(path))
         for file in files:
-            load_file(Path(file))
+            _warn_of_nameless(file, load_file(Path(file)))
         if files:
             added = [str(Path(file).resolve()) for file in files]
             os.environ[VARIABLE] = os.pathsep.join([*usual, *added])
@@ -115,6 +117,24 @@ def loaded(files: Collection[str | Path] = ()) -> Iterator[None]:
         METRICS.update(metrics)
         for name in [n for n in sys.modules if n.startswith(PREFIX) and n not in modules]:
             del sys.modules[name]
+
+
+def _warn_of_nameless(file: str | Path, module: ModuleType) -> None:
+    """Warn if a file has methods or data sets, and gives none of them a name."""
+    bases = {"xbench.methods.base.Method", "xbench.datasets.base.Dataset"}
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and not is_ours(value)
+        if bases & {f"{parent.__module__}.{parent.__name__}" for parent in value.__mro__}
+    ]
+    named = [cls for by_name in REGISTERED.values() for cls in by_name.values()]
+    if own and not any(cls in named for cls in own):
+        name = own[-1].__name__
+        warn(
+            f"{file} registers no name: write @xbench.register above the class {name}, "
+            f"or name it {file}:{name} in place of --plugin"
+        )
 
 
 def _add_metric_of(point: EntryPoint) -> None:

@@ -75,6 +75,14 @@ def advice(dataset: Dataset, split: Split) -> list[str]:
     return lines
 
 
+def better_share(dataset: Dataset, split: Split) -> float | None:
+    """The share of the images that gives a split enough of them; None where none is advised."""
+    share = dataset.share(split) if isinstance(dataset, Folder) else None
+    least = min((len(groups) for groups in _groups(dataset, split).values()), default=0)
+    needed = FRECHET_MIN_N if least < FRECHET_MIN_N else 2 * FRECHET_MIN_N
+    return None if least >= needed else _wanted(share, least, needed)
+
+
 def _groups(dataset: Dataset, split: Split) -> dict[str, list[str]]:
     """Domain → the group of each image; empty where that is not known before the images are."""
     try:
@@ -86,10 +94,16 @@ def _groups(dataset: Dataset, split: Split) -> dict[str, list[str]]:
 def _advice(split: Split, share: float | None, present: int, needed: int) -> str:
     """How to bring a split to a number of images."""
     more = f"add {needed - present} {split} images"
+    wanted = _wanted(share, present, needed)
+    return (
+        f"set {split} = {wanted:.2g} under [split] in dataset.toml, or {more}" if wanted else more
+    )
+
+
+def _wanted(share: float | None, present: int, needed: int) -> float | None:
+    """The share that brings a split to a number of images; None where it would take too many."""
     if not share or not present:
-        return more
+        return None
     # In steps of 0.05; groups differ in size, so a little more than in proportion.
     wanted = -(-share * needed * 1.05 / present // 0.05) * 0.05
-    if wanted > MOST_TEST:
-        return more
-    return f"set {split} = {wanted:.2g} under [split] in dataset.toml, or {more}"
+    return round(wanted, 2) if wanted <= MOST_TEST else None

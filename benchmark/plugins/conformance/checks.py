@@ -17,6 +17,7 @@ from torch import Tensor
 from xbench.core.errors import UserError
 from xbench.core.hashing import digest
 from xbench.core.isolation import undisturbed
+from xbench.core.pixels import MOST_CUT, cut_off
 from xbench.core.profiles import PROFILES
 from xbench.core.registry import one_line, source_file
 from xbench.methods.base import Method, Stage, Training
@@ -114,7 +115,7 @@ def _range(bench: Bench) -> str | None:
     if not outside:
         return None
     note = f"{outside:.1%} of the values lie outside [0, 1]"
-    if outside > 0.5 and not bench.trainings:
+    if (outside > 0.5 or cut_off(output) > MOST_CUT) and not bench.trainings:
         raise Broken(
             f"{note}: {output.min():.3g} to {output.max():.3g}",
             "images are in [0, 1], in and out: undo every other scale",
@@ -319,6 +320,8 @@ def raised(error: Exception, kind: type[Method]) -> tuple[str, str]:
     mine = [frame for frame in frames if own and Path(frame.filename).resolve() == own]
     frame = (mine or frames)[-1]
     first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, TypeError) and f"{kind.__name__}.translate()" in first:
+        return first, "write: def translate(self, images, source, target, *, generators)"
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     return f"raised {type(error).__name__}: {first} ({place})", f"look at {place}"
 
@@ -349,4 +352,4 @@ CHECKS: dict[str, Look] = {
     "stdout unused": _stdout,
 }
 #: Promises that all later ones rest on.
-ESSENTIAL = ("runs", "shape")
+ESSENTIAL = ("runs", "shape", "finite")
