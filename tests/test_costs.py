@@ -3,6 +3,7 @@
 import base64
 import re
 import runpy
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -263,8 +264,10 @@ def test_the_report_has_the_figures_of_costs(xbench: Xbench) -> None:
     write(FOLDER, budgets())
     plot(xbench, "budget")
     for ending in ("csv", "png"):
+        shutil.copy(FOLDER / f"budget.{ending}", FOLDER / f"evaluations-val.{ending}")
         (FOLDER / f"budget.{ending}").rename(FOLDER / f"budget-val.{ending}")
     text = Path(xbench("report", *SMOKE).out.strip()).read_text()
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', text)
-    assert [base64.b64decode(picture)[:4] for picture in pictures] == [b"\x89PNG"] * 2
-    assert re.findall(r"<code>([\w-]+)\.csv</code>", text) == ["budget", "budget-val"]
+    assert [base64.b64decode(picture)[:4] for picture in pictures] == [b"\x89PNG"] * 3
+    named = re.findall(r"<code>([\w-]+)\.csv</code>", text)
+    assert named == ["budget", "budget-val", "evaluations-val"]

@@ -12,8 +12,11 @@ from xbench.analysis.results import Results
 from xbench.core.errors import UserError
 from xbench.core.files import within
 
-#: Quality against time at several budgets on `val`: copied beside the records, not made of them.
-BUDGETS = "budget-val"
+#: Figures of the val split, copied beside the records and not made of them, and what they show.
+OF_VAL = {
+    "budget-val": "Quality against training time at several budgets, on two pairs of the val split",
+    "evaluations-val": "Quality against network evaluations per image, on the same pairs",
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ def drawings(results: Results) -> list[Drawing]:
             with suppress(UserError, OSError):  # no such rows, or a link that leads out
                 (path,) = draw(Path(place) / f"{name}.png")
                 found.append(Drawing(name, about, _encoded(path)))
-    path = results.folder / f"{BUDGETS}.png"
-    with suppress(OSError):  # no such file, or the same
-        within(results.folder, path.with_suffix(".csv")).stat()
-        about = "Quality against training time at several budgets, on two pairs of the val split"
-        found.append(Drawing(BUDGETS, about, _encoded(within(results.folder, path))))
+    for name, about in OF_VAL.items():
+        path = results.folder / f"{name}.png"
+        with suppress(OSError):  # no such file, or the same
+            within(results.folder, path.with_suffix(".csv")).stat()
+            found.append(Drawing(name, about, _encoded(within(results.folder, path))))
     return found
 
 
