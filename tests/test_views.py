@@ -64,6 +64,8 @@ def test_published_records_make_the_same_views(xbench: Xbench, runs: Path) -> No
     published = Path("results/phantom/smoke")
     assert not (published / "images").exists()
     assert not (published / "trainings").exists()
+    pictured = {path.name for path in (published / "strips").iterdir()}
+    assert {name.split("[")[0] for name in pictured} == {"identity", "histogram", "medshift"}
     for name in VIEWS:
         assert (published / name).read_bytes() == (runs / name).read_bytes(), name
         (published / name).unlink()

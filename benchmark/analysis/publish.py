@@ -11,7 +11,6 @@ from xbench.analysis.identifying import identifying
 from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
 from xbench.core.files import atomic, within
-from xbench.core.pairs import FLOOR
 from xbench.records.folders import profile_folders
 from xbench.records.freshness import why_not_in_table
 from xbench.records.schema import Record
@@ -67,7 +66,7 @@ def _pictured(records: Sequence[Record]) -> dict[str, int]:
     """Label → the seed whose strips are published: the lowest.
 
     Rows of a sweep have none: their pictures differ little from those of the plain row. Of the
-    references only the source and the true target have some, which figures show.
+    references only `identity` has some: the images of every domain, for figures.
     """
     by_label = rows.make(records)
     swept = {label for labels in leaderboard.variants(by_label).values() for label in labels}
@@ -75,7 +74,7 @@ def _pictured(records: Sequence[Record]) -> dict[str, int]:
     return {
         label: record.seed
         for label, record in shown.items()
-        if not record.method.reference or record.method.name in ("identity", FLOOR)
+        if not record.method.reference or record.method.name == "identity"
     }
 
 
