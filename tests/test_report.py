@@ -113,7 +113,8 @@ def test_the_numbers_are_those_of_the_records(xbench: Xbench, runs: Path) -> Non
             shown = unit["values"][name]
             assert shown[:3] == pytest.approx([value.value, value.ci_low, value.ci_high], rel=1e-4)
             assert 0 <= shown[3] <= 1
-        assert unit["images"]["ssim"] == pytest.approx(record.metrics["ssim"].per_image, rel=1e-4)
+        shown = np.frombuffer(base64.b64decode(unit["images"]["ssim"]), "<f4")
+        assert shown == pytest.approx(record.metrics["ssim"].per_image, rel=1e-4)
         assert page.data["ids"][unit["ids"]] == record.data.ids
 
 

@@ -1,6 +1,7 @@
 """What a report's script computes with: rows, units and metrics as finite values for JSON."""
 
 import math
+from base64 import b64encode
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -32,6 +33,15 @@ def finite(value: object, digits: int = DIGITS + 2) -> float | None:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(f"{value:.{digits}g}")
+
+
+def packed(numbers: Sequence[float]) -> str:
+    """Numbers as float32 in base64, two thirds of their size as text; the script unpacks them.
+
+    >>> packed([0.5, 1.0])
+    'AAAAPwAAgD8='
+    """
+    return b64encode(np.array(numbers, "<f4").tobytes()).decode()
 
 
 def per_image(records: Iterable[Record]) -> list[str]:
@@ -159,7 +169,7 @@ def _unit(
         if finite(means[name]) is not None
     }
     images = {
-        name: [finite(number, DIGITS) for number in value.per_image]
+        name: packed(value.per_image)
         for name, value in first.metrics.items()
         if name in METRICS and value.per_image
     }

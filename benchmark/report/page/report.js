@@ -3,6 +3,11 @@ const $ = (id) => document.getElementById(id);
 const root = document.documentElement;
 const data = JSON.parse($("data").textContent);
 const { methods, domains } = data;
+// Values of single images come as float32 in base64.
+const unpacked = (text) =>
+  Array.from(new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer),
+    (value) => (Number.isFinite(value) ? value : null));
+for (const { images } of data.units) for (const name in images) images[name] = unpacked(images[name]);
 const metric = Object.fromEntries(data.metrics.map((m) => [m.name, m]));
 const units = new Map(data.units.map((u) => [[u.method, u.source, u.target].join(), u]));
 const state = { view: "" };
