@@ -72,7 +72,10 @@ class DirectFlow(BridgeMethod, FlowMethod):
     Config = DirectFlowConfig
     config: DirectFlowConfig
     by_profile = with_settings(
-        quick={"solver": "heun"}, standard={"evaluations": 32}, paper={"evaluations": 32}
+        quick={"solver": "heun"},
+        medium={"solver": "heun"},
+        standard={"evaluations": 32},
+        paper={"evaluations": 32},
     )
     knob = "stop"
     tuned: ClassVar = {"solver": TRIED_SOLVERS, "grid": (1.0, 1.5, 2.0)}

@@ -104,7 +104,11 @@ def test_mistakes_are_those_of_the_command_line() -> None:
         ({"seeds": 0.5}, "the seeds [0.5]", "(in Python: seeds=[0, 1, 2])"),
         ({"split": "tset"}, "'tset'", "(in Python: split='test')"),
         ({"profile": "smok"}, "'smok'", "(in Python: profile='quick')"),
-        ({"pairs": [("real_low", "real_normal")]}, "no domain", "(in Python: pairs='synthetic_low"),
+        (
+            {"pairs": [("real_low", "real_normal")]},
+            "no pair of domains",
+            "(in Python: pairs='synthetic_low",
+        ),
         ({"settings": {"tau": 0.3}}, "'tau'", "(in Python: settings={'medshift.tau': 0.3})"),
         ({"settings": {"data.size": "big"}}, "data.size=big", "settings={'data.size': 32})"),
         ({"timeout": 0}, "the timeout 0", "(in Python: timeout=600)"),

@@ -101,7 +101,7 @@ def test_links_that_lead_nowhere_are_named(xbench: Xbench, tmp_path: Path) -> No
         (root / f"real/img00{number}.png").symlink_to("../../annex/nowhere")
     shown = dry_run(xbench, "--dataset", root)
     assert shown.code == 0
-    assert "2 files (links that lead nowhere): real/img003.png, real/img007.png" in shown.err
+    assert "2 files (links that lead nowhere): real/img003.png, real/img007.png" in shown.out
 
 
 def test_a_domain_behind_a_dead_link_is_named(tmp_path: Path) -> None:

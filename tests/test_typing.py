@@ -190,7 +190,7 @@ def test_a_tilde_is_the_home_folder(
 def test_printed_commands_hold_with_any_path(xbench: Xbench, tmp_path: Path, name: str) -> None:
     root = two_domains(tmp_path / name)
     (root / "dataset.toml").unlink()
-    noted = xbench("run", "--method", "histogram", "--dataset", name, *SMOKE).err
+    noted = xbench("run", "--method", "histogram", "--dataset", name, *SMOKE).out
     printed = re.findall(r"xbench (data init .*)$", noted, re.MULTILINE)
     assert printed
     for command in printed:

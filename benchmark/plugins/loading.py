@@ -120,7 +120,10 @@ def loaded(files: Collection[str | Path] = ()) -> Iterator[None]:
 
 
 def _warn_of_nameless(file: str | Path, module: ModuleType) -> None:
-    """Warn if a file has methods or data sets, and gives none of them a name."""
+    """Warn if a file has methods or data sets, and gives none of them a name, taken or not."""
+    from xbench.datasets.registry import REGISTRY as DATASETS
+    from xbench.methods.registry import REGISTRY as METHODS
+
     bases = {"xbench.methods.base.Method", "xbench.datasets.base.Dataset"}
     own = [
         value
@@ -129,7 +132,8 @@ def _warn_of_nameless(file: str | Path, module: ModuleType) -> None:
         if bases & {f"{parent.__module__}.{parent.__name__}" for parent in value.__mro__}
     ]
     named = [cls for by_name in REGISTERED.values() for cls in by_name.values()]
-    if own and not any(cls in named for cls in own):
+    left_out = {*METHODS.reserved, *DATASETS.reserved}  # whose namesakes were warned of
+    if own and not any(cls in named or cls.__name__.lower() in left_out for cls in own):
         name = own[-1].__name__
         warn(
             f"{file} registers no name: write @xbench.register above the class {name}, "
