@@ -133,7 +133,8 @@ def _warn_of_nameless(file: str | Path, module: ModuleType) -> None:
     ]
     named = [cls for by_name in REGISTERED.values() for cls in by_name.values()]
     left_out = {*METHODS.reserved, *DATASETS.reserved}  # whose namesakes were warned of
-    if own and not any(cls in named or cls.__name__.lower() in left_out for cls in own):
+    asked = {str(vars(cls).get("name", cls.__name__.lower())) for cls in own}
+    if own and not (asked & left_out or any(cls in named for cls in own)):
         name = own[-1].__name__
         warn(
             f"{file} registers no name: write @xbench.register above the class {name}, "
