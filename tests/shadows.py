@@ -20,22 +20,28 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SIZE = 72
 
 
-@cache
-def draw(view: str, domain: str, exposure: int = 0) -> Array:
-    """A head-like shadow: an ellipse with some twenty blobs that depend on the view."""
+def bone(view: str, size: int = SIZE) -> Array:
+    """Thickness of a head-like shadow: an ellipse with twenty blobs that depend on the view."""
     shape = np.random.default_rng(seed_from(view))
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     tall, wide = shape.uniform(0.7, 0.85), shape.uniform(0.6, 0.8)
     inside = np.clip(1 - (x / wide) ** 2 - (y / tall) ** 2, 0, 1) ** 0.3
-    bone = 0.35 * inside
+    thickness: Array = 0.35 * inside
     for _ in range(20):
         cy, cx = shape.uniform(-0.5, 0.5, 2)
         ry, rx = shape.uniform(0.03, 0.2, 2)
         blob = np.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2)
-        bone = bone + shape.uniform(-0.15, 0.3) * blob * inside
+        thickness = thickness + shape.uniform(-0.15, 0.3) * blob * inside
+    return thickness
+
+
+@cache
+def draw(view: str, domain: str, exposure: int = 0) -> Array:
+    """A head-like shadow as a domain shows it, with grain, `[SIZE, SIZE]` in [0, 1]."""
+    thickness = bone(view)
     grain = np.random.default_rng(seed_from(view, domain, exposure))
     contrast = {"synthetic": 0.8}.get(domain, 1.4)
-    image: Array = np.exp(-contrast * bone) + grain.normal(0, 0.004, bone.shape)
+    image: Array = np.exp(-contrast * thickness) + grain.normal(0, 0.004, thickness.shape)
     return np.clip(image, 0, 1)
 
 

@@ -10,22 +10,14 @@ from PIL import Image
 from xbench.core.hashing import seed_from
 from xbench.datasets.suggest import suggest
 
+from .shadows import bone
+
 SIZE = 64
 
 
 def head(view: str, contrast: float = 1.4) -> np.ndarray:
     """A head-like shadow in bright air, float `[SIZE, SIZE]` in [0, 1]."""
-    shape = np.random.default_rng(seed_from(view))
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
-    tall, wide = shape.uniform(0.7, 0.85), shape.uniform(0.6, 0.8)
-    inside = np.clip(1 - (x / wide) ** 2 - (y / tall) ** 2, 0, 1) ** 0.3
-    bone = 0.35 * inside
-    for _ in range(20):
-        cy, cx = shape.uniform(-0.5, 0.5, 2)
-        ry, rx = shape.uniform(0.03, 0.2, 2)
-        blob = np.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2)
-        bone = bone + shape.uniform(-0.15, 0.3) * blob * inside
-    return np.clip(np.exp(-contrast * bone), 0, 1)
+    return np.clip(np.exp(-contrast * bone(view, SIZE)), 0, 1)
 
 
 def no_anatomy(view: str) -> np.ndarray:
