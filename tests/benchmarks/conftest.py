@@ -1,12 +1,17 @@
 """What the page of speeds says of the machine: pytest-benchmark's own facts hold no versions."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from xbench.core.processes import cores
 from xbench.records.provenance import cpu_name, package_version
+
+# Benchmarks share modules, and pytest imports them without their folder on the path.
+sys.path.append(str(Path(__file__).parent))
 
 #: What counts in a comparison: what ours rests on, and the peers.
 PACKAGES = (
