@@ -82,6 +82,7 @@ class StarGAN(JointMethod):
     about = "one generator for all domains, WGAN-GP, class and cycle losses (arXiv 1711.09020)"
     Config = StarGANConfig
     config: StarGANConfig
+    factors: ClassVar = {"quick": 2}
     by_profile = SETTINGS
     knob = "strength"
     objective = "stargan-v1"

@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from xbench.cli import main
+from xbench.core.processes import cores
 
 
 @dataclass
@@ -29,16 +30,17 @@ Xbench = Callable[..., Result]
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Give the whole suite all cores, and a few files this process, which starts sooner.
 
-    Plain `pytest` is `pytest -n auto --dist worksteal`, where pytest-xdist is: files stay together
-    until a process has run out of tests. Files, `-m gpu` and `--benchmark-enable` stay in one
-    process; `-n` says otherwise.
+    Plain `pytest` is `pytest -n CORES+1 --dist worksteal`, where pytest-xdist is: files stay
+    together until a process has run out of tests, and one waits for a disk or for processes of its
+    own while others work. Files, `-m gpu` and `--benchmark-enable` stay in one process; `-n` says
+    otherwise.
     """
     option = config.option
     alone = any(".py" in name for name in config.args) or option.markexpr == "gpu"
     alone = alone or getattr(option, "benchmark_enable", False)
     worker = hasattr(config, "workerinput")
     if getattr(option, "numprocesses", 0) is None and not (alone or worker or option.usepdb):
-        option.numprocesses, option.dist = "auto", "worksteal"
+        option.numprocesses, option.dist = cores() + 1, "worksteal"
 
 
 @pytest.fixture(scope="session", autouse=True)

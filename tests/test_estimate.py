@@ -30,7 +30,7 @@ def test_finished_units_say_more_than_the_probe(
     xbench: Xbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xbench.harness.estimate.slowness", lambda device: 1000.0)
-    smoke = ("--profile", "smoke")
+    smoke = ("--profile", "smoke", "--pairs", "synthetic_low:real_normal")
     before = minutes(xbench, *smoke)
     assert xbench("run", "--method", "identity", *smoke).code == 0
     after = minutes(xbench, *smoke)

@@ -56,7 +56,7 @@ def test_published_trials_of_other_methods_stay(xbench: Xbench) -> None:
     published = Path("public/phantom/smoke/tuning.csv")
     published.parent.mkdir(parents=True)
     published.write_text((PUBLISHED / "quick" / "tuning.csv").read_text())
-    assert xbench("run", "--method", "histogram", *SMALL[:2]).code == 0
+    assert xbench("run", "--method", "histogram", *SMALL[:4]).code == 0
     assert xbench("tune", "--method", "ddib", *SMALL).code == 0
     assert xbench("publish", "--to", "public").code == 0
     before, after = pd.read_csv(PUBLISHED / "quick" / "tuning.csv"), pd.read_csv(published)

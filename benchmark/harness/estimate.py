@@ -15,12 +15,22 @@ from xbench.harness.probe import slowness
 from xbench.records.schema import TrainingLog
 from xbench.records.store import read
 
+#: Seconds of work up to which the machine is not probed: the probe takes half of one.
+WORTH_A_PROBE = 30
+
 
 def minutes(plan: Plan, pending: Pending, device: torch.device) -> float | None:
     """Estimated minutes of the pending work; None where no times are known."""
     if not pending.translate:
         return 0.0
-    profile = on_this_machine(plan.profile, device)
+    seconds = _seconds(plan, pending, plan.profile)
+    if seconds is not None and seconds > WORTH_A_PROBE:
+        seconds = _seconds(plan, pending, on_this_machine(plan.profile, device))
+    return None if seconds is None else seconds / 60
+
+
+def _seconds(plan: Plan, pending: Pending, profile: Profile) -> float | None:
+    """Estimated seconds, where earlier units and trainings say nothing by those of the profile."""
     seen: dict[str, list[float]] = {}
     for record in pending.records:
         seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))
@@ -33,7 +43,7 @@ def minutes(plan: Plan, pending: Pending, device: torch.device) -> float | None:
         *(_unit(usual, unit, profile) for unit in pending.translate),
     ]
     numbers = [seconds for seconds in known if seconds is not None]
-    return sum(numbers) / 60 if len(numbers) == len(known) else None
+    return sum(numbers) if len(numbers) == len(known) else None
 
 
 def on_this_machine(profile: Profile, device: torch.device) -> Profile:

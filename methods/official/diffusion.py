@@ -130,9 +130,10 @@ SHEETS: dict[str, Sheet] = {
         "low": Ours("officially a slope, 80 of 255 per pixel"),
         "high": Ours("officially a slope, 150 of 255 per pixel"),
         "contour_dropout": Official(0.0, CONTOUR),
-        "signal": Official(0.0, CONTOUR),
+        "solver": Official("euler", CONTOUR),
+        "signal": Official(0.0, CONTOUR, quick=VALUE),
         "evaluations": Official(50, CONTOUR, quick=FEWER),
         "eta": Official(1.0, CONTOUR),
-        "clip": Official(True, CONTOUR),
+        "clip": Official(True, CONTOUR, quick=VALUE),
     },
 }  # fmt: skip
