@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise, permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -109,17 +110,18 @@ def make_learner(method: Any, data: Data) -> training.Learner:
 
 
 def train(learner: training.Learner, steps: int) -> None:
-    """The loop that every run calls."""
-    training.train(
-        lambda: learner,
-        images=steps * learner.batch,
-        seed=0,
-        device=DEVICE,
-        checkpoint=Path("none"),
-        progress=lambda *_: None,
-        alone=True,
-        settings=AS_GIVEN,
-    )
+    """The loop that every run calls; nothing of an earlier training is resumed."""
+    with TemporaryDirectory() as folder:
+        training.train(
+            lambda: learner,
+            images=steps * learner.batch,
+            seed=0,
+            device=DEVICE,
+            checkpoint=Path(folder),
+            progress=lambda *_: None,
+            alone=True,
+            settings=AS_GIVEN,
+        )
 
 
 def step_seconds(learner: training.Learner, steps: int) -> float:
