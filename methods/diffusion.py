@@ -196,7 +196,7 @@ class DiffusionMethod(FlowMethod):
     config: DiffusionConfig
     objective = "denoising-v1"
     knob = "signal"
-    factors: ClassVar = {"quick": 2}
+    factors: ClassVar = {"quick": 4}
     tuned: ClassVar = {"signal": SIGNALS, "solver": TRIED_SOLVERS}
 
     @cached_property

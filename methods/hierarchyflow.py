@@ -104,6 +104,7 @@ class HierarchyFlow(JointMethod):
     Config = HierarchyFlowConfig
     config: HierarchyFlowConfig
     net: HierarchyNet
+    factors: ClassVar = {"quick": 2}
     by_profile = SETTINGS
     knob = "strength"
     objective = "hierarchyflow-v1"
