@@ -35,6 +35,8 @@ HEIGHT = 3.3
 WIDTH = 62
 #: The cross over a point whose row fails a gate of the ranking.
 REFUSED: dict[str, Any] = {"marker": "x", "markersize": 5, "color": "0.1", "markeredgewidth": 0.8}
+#: Points whose names still find room.
+MANY = 16
 #: Distances that span a larger ratio are drawn on a logarithmic axis; times always are.
 RATIO = 5
 
@@ -184,9 +186,12 @@ class _Drawing:
         return all(without(setting, label) == label for setting in settings)
 
     def text(self, label: str) -> str:
-        """The name of a row; of a line of steps that of the line, at its usual point or its end."""
+        """The name of a row, or that of its line, at the line's usual point or its end.
+
+        Of steps lines have names, and of budgets where there are many.
+        """
         curve, _ = self.points[label]
-        if curve.knob in costs.STEPS:
+        if curve.knob in costs.STEPS or (curve.knob and len(self.points) > MANY):
             named = any(point.label == curve.name for point in curve.points)
             end = curve.name if named else curve.points[-1].label
             return style.wrapped(curve.name, 24) if label == end else ""
