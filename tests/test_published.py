@@ -14,8 +14,8 @@ from xbench.records.store import Store, UtilityStore
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = profile_folders(RESULTS)
-#: Of the page, made by `xbench report --out results --to results/index.html --max-mb 6`.
-SHOWN, LIMIT_MB = RESULTS / "phantom" / "quick", 6
+#: Of the page, made by `xbench report --out results --to results/index.html --max-mb 5`.
+SHOWN, LIMIT_MB = RESULTS / "phantom" / "quick", 5
 #: Pictures, whose bytes may change with the library that writes them.
 PICTURES = re.compile(
     r'"data:image/png[^"]*"|<script type="text/plain".*?</script>|"picture":(null|\{.*?\})',

@@ -127,6 +127,9 @@ def gather(folder: Path, dataset: str = "") -> Content:
     if any("[n/2]" in label for label in by_label):
         notes.append(footnotes.HALVES)
     notes += [*not_ranked(by_label), *footnotes.inverted(records)]
+    tested = [record for row in results.trials.rows.values() for record in row.records]
+    if commits := {record.provenance.commit or "unknown" for record in tested}:
+        notes.append(f"utility was measured at: {', '.join(sorted(commits))}")
     return Content(
         records,
         numbers,
