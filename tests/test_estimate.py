@@ -29,6 +29,7 @@ def test_a_machine_half_as_fast_is_expected_to_take_twice_as_long(
 def test_finished_units_say_more_than_the_probe(
     xbench: Xbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("xbench.harness.estimate.WORTH_A_PROBE", 0)
     monkeypatch.setattr("xbench.harness.estimate.slowness", lambda device: 1000.0)
     smoke = ("--profile", "smoke", "--pairs", "synthetic_low:real_normal")
     before = minutes(xbench, *smoke)
@@ -37,6 +38,16 @@ def test_finished_units_say_more_than_the_probe(
     assert 0 < after < before
     assert xbench("run", "--method", "medshift", *smoke).code == 0
     assert minutes(xbench, *smoke) == 0
+
+
+def test_the_machine_is_not_probed_for_seconds_of_work(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimates = []
+    for factor in (1, 1000):
+        monkeypatch.setattr("xbench.harness.estimate.slowness", lambda device, f=factor: float(f))
+        estimates.append(minutes(xbench, "--profile", "smoke"))
+    assert estimates[0] == estimates[1] > 0
 
 
 def test_the_probe_compares_this_machine_with_another(monkeypatch: pytest.MonkeyPatch) -> None:

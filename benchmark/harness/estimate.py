@@ -30,7 +30,7 @@ def minutes(plan: Plan, pending: Pending, device: torch.device) -> float | None:
 
 
 def _seconds(plan: Plan, pending: Pending, profile: Profile) -> float | None:
-    """Estimated seconds, where earlier units and trainings say nothing by those of the profile."""
+    """Seconds by earlier units and trainings, else by the profile; None where neither says."""
     seen: dict[str, list[float]] = {}
     for record in pending.records:
         seen.setdefault(record.method.name, []).append(sum(record.seconds.values()))

@@ -129,7 +129,7 @@ def gather(folder: Path, dataset: str = "") -> Content:
     notes += [*not_ranked(by_label), *footnotes.inverted(records)]
     tested = [record for row in results.trials.rows.values() for record in row.records]
     if commits := {record.provenance.commit or "unknown" for record in tested}:
-        notes.append(f"utility was measured at: {', '.join(sorted(commits))}")
+        notes.append(f"utility was measured by the code of: {', '.join(sorted(commits))}")
     return Content(
         records,
         numbers,
