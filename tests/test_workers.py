@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from xbench.harness import engines
 from xbench.harness import workers as executors
 from xbench.harness.engines import Needs, Task
 from xbench.harness.workers import Team
+from xbench.records.store import Records
 
 Xbench = Callable[..., Any]
 
@@ -90,6 +92,19 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.05)
+
+
+def test_processes_that_start_in_the_same_instant_find_the_folder_writable(tmp_path: Path) -> None:
+    start = threading.Barrier(8)
+
+    def probe(_: int) -> None:
+        start.wait()
+        for _ in range(200):
+            Records(tmp_path / "out").probe()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(probe, range(8)))
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_two_processes_share_a_plan_and_leave_what_one_leaves(

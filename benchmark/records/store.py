@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Generic, TypeVar
 
 from PIL import Image
@@ -63,8 +64,8 @@ class Records(Generic[FinishedT]):
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / ".probe", "")
-            (self.folder / ".probe").unlink()
+            with TemporaryFile(dir=self.folder):  # has no name that processes could share
+                pass
         except OSError as error:
             raise UserError(
                 f"the output folder {self.folder} cannot be written: {error.strerror}",
