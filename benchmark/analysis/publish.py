@@ -1,20 +1,22 @@
 """Copy finished records and some of their images to the folder that is published."""
 
+import errno
 import shutil
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xbench.analysis import leaderboard, rows, tables, tuning
 from xbench.analysis.identifying import identifying
 from xbench.analysis.results import Results, read
 from xbench.core.errors import UserError, nothing_finished
-from xbench.core.files import atomic, within
+from xbench.core.files import atomic
 from xbench.records.folders import profile_folders
 from xbench.records.freshness import why_not_in_table
 from xbench.records.schema import Record
 from xbench.records.store import Store, UtilityStore
+from xbench.records.units import UnitId
 
 #: Size of a published profile, in millions of bytes, from which on there is a warning.
 LIMIT_MB = 30
@@ -40,20 +42,25 @@ def publish(out: Path, to: Path) -> list[Path]:
     folders = profile_folders(out)
     if not folders:
         raise nothing_finished(out, "a folder that xbench run wrote")
-    stored = {f: (Store(f).record_files(), UtilityStore(f).record_files()) for f in folders}
-    for line in identifying([r for own in stored.values() for files in own for _, r in files]):
+    stored = {f: (Store(f).records(), UtilityStore(f).records()) for f in folders}
+    for line in identifying([record for own in stored.values() for part in own for record in part]):
         warnings.warn(line, stacklevel=2)
     published = []
-    for folder, (files, utility_files) in stored.items():
+    for folder, (records, utilities) in stored.items():
         target = to / folder.relative_to(out)
-        pictured = _pictured([record for _, record in files])
-        for path, record in files:
-            strip = pictured.get(record.method.label) == record.seed
-            _copy_unit(folder, target, path, strip=strip)
-        for path, _ in utility_files:
-            _copy_unit(folder, target, path, strip=False)
-        if (folder / tuning.FILE).exists():
-            _add_trials(folder, target)
+        pictured = _pictured(records)
+        # 16-bit images, masks and trainings are not published; their hashes are in the records.
+        for record in records:
+            with _unless_linked():
+                if pictured.get(record.method.label) == record.seed:
+                    _copy_strip(Store(folder), Store(target), record.unit)
+                Store(target).write_record(record.unit, record)
+        for utility in utilities:
+            with _unless_linked():
+                UtilityStore(target).write_record(utility.unit, utility)
+        with _unless_linked():
+            if (folder / tuning.FILE).exists():
+                tuning.store(tuning.load(folder), target)
         all_views(read(target))
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         if size > LIMIT_MB * 1e6:
@@ -78,36 +85,22 @@ def _pictured(records: Sequence[Record]) -> dict[str, int]:
     }
 
 
-def _copy_unit(folder: Path, target: Path, path: Path, *, strip: bool) -> None:
-    """Copy a record, and the 8-bit strip of its images if `strip` is set.
-
-    16-bit images, masks and trainings are not published; their hashes are in the record.
-    """
-    record = path.relative_to(folder)
-    image = Path("strips", *record.parts[1:]).with_suffix(".png")
-    # The record comes last, as the sign that the unit is complete.
-    for file in [image, record] if strip else [record]:
-        if (folder / file).exists():
-            _copy(folder, target, file)
+def _copy_strip(source: Store, target: Store, unit: UnitId) -> None:
+    """Copy the 8-bit strip of a unit's images, if there is one."""
+    if source.strip_path(unit).exists():
+        with atomic(target.strip_path(unit)) as part:
+            shutil.copyfile(source.strip_path(unit), part)
 
 
-def _add_trials(folder: Path, target: Path) -> None:
-    """Put what was tried beside the published trials of other methods."""
+@contextmanager
+def _unless_linked() -> Iterator[None]:
+    """Leave out what a link leads to, out of the folder."""
     try:
-        tuning.store(tuning.load(folder), target)
-    except OSError as error:  # a link leads out of one of the folders
-        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=2)
-
-
-def _copy(folder: Path, target: Path, file: Path) -> None:
-    """Copy a file from folder to folder, unless a link leads out of one of them."""
-    try:
-        source, to = within(folder, folder / file), within(target, target / file)
+        yield
     except OSError as error:
-        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=2)
-        return
-    with atomic(to) as part:
-        shutil.copyfile(source, part)
+        if error.errno != errno.ELOOP:
+            raise
+        warnings.warn(f"left out: {error.filename} {error.strerror}", stacklevel=4)
 
 
 def make_views(results: Results) -> list[Path]:

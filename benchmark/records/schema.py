@@ -14,8 +14,10 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import from_json
@@ -154,6 +156,14 @@ class Value(Stored):
     inf: Number | None = None
     left_out: list[Number] | None = None
     per_image: list[Number] | None = None
+
+    @model_serializer(mode="wrap")
+    def _known(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only what is known: most metrics lack most fields."""
+        said = fields(self)
+        if not self.pending:
+            said.pop("pending", None)
+        return {k: v for k, v in said.items() if v is not None or k == "value"}
 
 
 class Provenance(Stored):

@@ -5,15 +5,15 @@ it was made: no unit is stored twice, and a stale one is recognised and run agai
 """
 
 import gc
+import json
 import os
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
@@ -219,14 +219,17 @@ class UtilityStore(Records[UtilityRecord]):
 
 
 def _json(record: Finished) -> str:
-    """A record with a line for every field, but one for each list of numbers."""
-    text = re.sub(r"\[[\d\s,.eE+-]+\]", _one_line, record.model_dump_json(indent=1))
-    return text + "\n"
+    """A record as JSON, a line for every metric and every group of facts."""
+    return _lines(record.model_dump(mode="json")) + "\n"
 
 
-def _one_line(numbers: re.Match[str]) -> str:
-    """A list of numbers without line breaks."""
-    return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
+def _lines(value: Any, depth: int = 0) -> str:
+    """JSON in which only a dictionary of dictionaries takes more than one line."""
+    if not isinstance(value, dict) or not any(isinstance(part, dict) for part in value.values()):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    start = "\n" + " " * (depth + 1)
+    rows = (f"{json.dumps(name)}: {_lines(part, depth + 1)}" for name, part in value.items())
+    return "{" + start + f",{start}".join(rows) + start[:-1] + "}"
 
 
 def read(path: Path, kind: type[StoredT]) -> StoredT | None:
