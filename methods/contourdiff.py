@@ -105,7 +105,7 @@ class ContourDiff(SDEdit):
     config: ContourDiffConfig
     objective = "contour-denoising-v1"
     stochastic = True
-    factors: ClassVar = {"quick": 2}
+    factors: ClassVar = {"quick": 4}
     tuned: ClassVar = {
         "signal": SIGNALS,
         "eta": (0.0, 1.0),

@@ -87,7 +87,7 @@ class Dsbm(BridgeMethod):
         paper={"rounds": 20, "cache": 400, "cache_steps": 30, "evaluations": 30},
     )
     knob = "noise"
-    factors: ClassVar = {"quick": 2}
+    factors: ClassVar = {"quick": 4}
     tuned: ClassVar = {"noise": (0.0, 0.1, 0.5, 1.0)}
     stochastic = True
     objective = "bridge-matching-v1"

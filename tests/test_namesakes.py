@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xbench.datasets.folder import Folder
 from xbench.records.folders import place_of, results_folder
 
 Xbench = Callable[..., Any]
@@ -61,6 +62,26 @@ def test_data_sets_of_one_name_keep_their_results(xbench: Xbench) -> None:
     assert all(unit["done"] for unit in json.loads(again.out)["units"])
     val = xbench(*RUN, "--dataset", "two/data", "--split", "val", "--dry-run", "--json")
     assert json.loads(val.out)["folder"] == f"r/{other}/smoke-val"
+
+
+def test_of_data_sets_of_one_name_that_begin_together_the_slower_one_stops(
+    xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("one/data", 1), write("two/data", 2)
+    prepare = Folder.prepare
+
+    def slowly(self: Folder, *given: Any) -> None:
+        monkeypatch.setattr(Folder, "prepare", prepare)
+        assert xbench(*RUN, "--dataset", "two/data").code == 0
+        prepare(self, *given)
+
+    monkeypatch.setattr(Folder, "prepare", slowly)
+    slower = xbench(*RUN, "--dataset", "one/data")
+    assert slower.code == 2
+    assert "another data set called data" in slower.err
+    quicker = stored()
+    assert xbench(*RUN, "--dataset", "one/data").code == 0
+    assert quicker.items() < stored().items()
 
 
 def test_a_folder_that_gets_more_images_keeps_its_earlier_results(xbench: Xbench) -> None:

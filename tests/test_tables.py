@@ -15,6 +15,7 @@ from xbench.records.schema import Provenance, Record, Value
 
 made = runpy.run_path(str(Path(__file__).with_name("made_records.py")))
 record, row, references, write = (made[n] for n in ("record", "row", "references", "write"))
+PAIRS = made["PAIRS"]
 
 Xbench = Callable[..., Any]
 
@@ -205,7 +206,7 @@ def test_many_settings_of_one_training_are_shown_and_not_ranked(
         tau = 0.1 + number / 10
         label = f"shift[tau={tau:g}]"
         records += row(label, {"ftd": 9.0 - number}, config={"tau": tau}, **same)
-    other = row("shift[width=32]", {"ftd": 8.5}, weights_sha256={"net": "1" * 64})
+    other = row("shift[width=32]", {"ftd": 8.5}, weights_sha256={"wider": "1" * 64})
     write(FOLDER, [*references(), *records, *other])
     ranks = {line["method"]: line["rank"] for line in rows_of(xbench)}
     lines = (FOLDER / "leaderboard.md").read_text()
@@ -223,6 +224,51 @@ def test_many_settings_of_one_training_are_shown_and_not_ranked(
         assert ranks["shift[tau=0.3]"] == 1
         assert "shift[tau=0.3]" in board(xbench).out
         assert "| shift[tau=0.3] † |" in lines
+
+
+def test_a_sweep_over_more_seeds_than_the_plain_row_is_one_too(xbench: Xbench) -> None:
+    records = []
+    for seed, settings in ((0, (0.1, 0.2, 0.3, 0.4)), (1, (0.2, 0.3, 0.4))):
+        for tau in settings:
+            label = "shift" if tau == 0.1 else f"shift[tau={tau}]"
+            networks = {"weights_sha256": {f"net of seed {seed}": "0" * 64}, "seed": seed}
+            records += row(label, {"ftd": 9.0 - tau}, config={"tau": tau}, **networks)
+    write(FOLDER, [*references(), *records])
+    ranks = {line["method"]: line["rank"] for line in rows_of(xbench)}
+    assert [label for label, rank in ranks.items() if rank] == ["shift"]
+
+
+def test_a_seed_that_has_only_begun_costs_nothing_and_is_no_second_one(xbench: Xbench) -> None:
+    def trained(seed: int) -> list[Record]:
+        return [
+            record("each", pair, {"ftd": 9.0}, seed=seed, weights_sha256={f"{seed} {pair}": "0"})
+            for pair in PAIRS
+        ]
+
+    write(FOLDER, [*references(), *trained(0)])
+    (whole,) = (line for line in rows_of(xbench) if line["method"] == "each")
+    write(FOLDER, trained(1)[:1])
+    (begun,) = (line for line in rows_of(xbench) if line["method"] == "each")
+    costs = ("seeds", "train_images_total", "train_seconds", "seconds_per_image")
+    assert [begun[name] for name in costs] == [whole[name] for name in costs]
+    assert "| each † |" in (FOLDER / "leaderboard.md").read_text()
+
+
+def test_rows_scored_by_todays_definition_stay_when_another_finished_later(xbench: Xbench) -> None:
+    old = row("old", {"ftd": 9.0}, seed=5)
+    for one in old:
+        one.metrics["ftd"].identity = "ftd-of-yesterday"
+    write(FOLDER, [*references(), *row("new", {"ftd": 8.0}), *old])
+    assert {line["method"] for line in rows_of(xbench)} == {"identity", "floor", "new"}
+
+
+def test_a_metric_that_is_not_loaded_keeps_no_row_out(xbench: Xbench) -> None:
+    records = [*row("one", {"ftd": 9.0}), *row("two", {"ftd": 8.0}, seed=1)]
+    for place, one in enumerate(records):
+        identity = f"mine-{place // len(PAIRS)}"
+        one.metrics["mine"] = one.metrics["ftd"].model_copy(update={"identity": identity})
+    write(FOLDER, [*references(), *records])
+    assert {"one", "two"} <= {line["method"] for line in rows_of(xbench)}
 
 
 def test_a_long_table_is_set_on_several_pages(xbench: Xbench) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from xbench import run
 from xbench.analysis import utility as scores
@@ -319,6 +320,17 @@ def test_utility_is_a_share_of_the_gap(tested: Path) -> None:
     assert width["half"] == pytest.approx(0, abs=1e-9)
     assert width["mixed"] > 0.05
     assert frame.segmentation_ci_high["half"] > frame.segmentation["half"]
+
+
+def test_the_interval_over_trainings_counts_each_training_of_the_method_once(tested: Path) -> None:
+    like = records(tested)["histogram"]
+    rows = [made(like, "source", 0.6, 0.0), made(like, "target", 0.9, 0.0)]
+    for seed, level in enumerate((0.70, 0.75, 0.80)):
+        rows.append(made(like, "thrice", level, 0.0).model_copy(update={"seed": seed}))
+    frame: Any = scores.frame(scores.rows(rows)).set_index("method")
+    half = (frame.utility_ci_high - frame.utility_ci_low)["thrice"] / 2
+    # Two networks learned from each training's images and found the same: no more is known.
+    assert half == pytest.approx(stats.t.ppf(0.975, 2) * 0.05 / np.sqrt(3) / 0.3)
 
 
 def test_without_anything_to_gain_there_is_no_utility(tested: Path) -> None:

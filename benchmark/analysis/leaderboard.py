@@ -26,11 +26,12 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Records that may share a table, and notes on those left out.
 
     No table mixes two data set keys, splits, profiles or metric identities, and no row mixes two
-    versions or configurations of a method. The record that was finished last decides.
+    versions or configurations of a method. The record that was finished last decides, of those
+    with the most metrics by today's definitions.
     """
     if not records:
         return [], []
-    in_order = sorted(records, key=lambda record: record.finished)
+    in_order = sorted(records, key=lambda record: (_todays(record), record.finished))
     last = in_order[-1]
     newest: dict[str, Record] = {}
     outside: dict[str, list[Record]] = {}
@@ -54,6 +55,12 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             "run them again to complete their rows"
         )
     return kept, notes
+
+
+def _todays(record: Record) -> int:
+    """How many metrics of a record have today's definition."""
+    stored = record.metrics.items()
+    return sum(n in METRICS and value.identity in METRICS[n].identities for n, value in stored)
 
 
 def _count(records: int) -> str:
@@ -162,17 +169,19 @@ def variants(by_label: Mapping[str, Row]) -> dict[str, list[str]]:
     for label, row in by_label.items():
         name = row.records[0].method.name
         plain = by_label.get(name)
-        if plain is not None and label != name and _networks(row) <= _networks(plain):
+        if plain is not None and label != name and _same_networks(row, plain):
             labels.setdefault(name, []).append(label)
     return labels
 
 
-def _networks(row: Row) -> set[object]:
-    """Hashes of a row's networks by seed and pair."""
-    return {
-        (record.seed, record.source, record.target, *sorted(record.method.weights_sha256.items()))
-        for record in row.records
-    }
+def _same_networks(row: Row, other: Row) -> bool:
+    """Whether two rows have the same trainings in all units that both have, at least one."""
+    ours, theirs = (
+        {(r.seed, r.source, r.target): r.method.weights_sha256.keys() for r in one.records}
+        for one in (row, other)
+    )
+    shared = ours.keys() & theirs.keys()
+    return bool(shared) and all(ours[unit] == theirs[unit] for unit in shared)
 
 
 def pairs_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -228,7 +237,7 @@ def board_of(by_label: Mapping[str, Row], selection: Selection = ALL) -> pd.Data
         line: dict[str, object] = {
             "method": label,
             "pairs": f"{len({(r.source, r.target) for r in own})}/{len(pairs)}",
-            "seeds": len({r.seed for r in own}),
+            "seeds": len({r.seed for r in rows.whole_seeds(own)}),
             "reference": row.reference,
             **dict(zip(UTILITY, row.utility, strict=True)),
             **cost(own),
@@ -291,7 +300,11 @@ def _gap_closed(method: float, identity: float, floor: float) -> float:
 
 
 def cost(records: Sequence[Record]) -> dict[str, object]:
-    """Parameters and evaluations of a row's method; seconds of the records that `timed` chooses."""
+    """Parameters and evaluations of a row's method; seconds of the records that `timed` chooses.
+
+    Seeds that are only begun do not count: their trainings would be taken for those of all pairs.
+    """
+    records = rows.whole_seeds(records)
     method, timed = records[0].method, rows.timed(records)
     # Two networks of one seed may serve one pair, and one network may serve all pairs.
     networks = {(r.seed, name) for r in records for name in r.method.weights_sha256}

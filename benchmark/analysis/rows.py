@@ -1,6 +1,7 @@
 """Rows of tables: the records of one label as arrays, with means, intervals and differences."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -60,6 +61,13 @@ def clock(record: Record) -> str:
     count = facts.threads
     threads = f"{count} CPU thread{'s' * (count != 1)}" if count else ""
     return ", ".join(filter(None, (facts.cpu, threads))) or "an unknown machine"
+
+
+def whole_seeds(records: Sequence[Record]) -> list[Record]:
+    """The records of the seeds that have the most pairs, without those of seeds begun."""
+    pairs = Counter(record.seed for record in records)
+    most = max(pairs.values())
+    return [record for record in records if pairs[record.seed] == most]
 
 
 def timed(records: Sequence[Record]) -> list[Record]:

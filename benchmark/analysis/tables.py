@@ -251,7 +251,7 @@ def write(results: Results) -> Written:
         for file in further_folder.glob(name)
     }
     for stale in old - {*files}:
-        stale.unlink()
+        stale.unlink(missing_ok=True)  # another process may have removed it
     return Written(made.frame, [*notes, *leaderboard.not_ranked(by_label)], files)
 
 

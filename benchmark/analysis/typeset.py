@@ -134,16 +134,17 @@ def _name(row: Mapping[str, object]) -> str:
     text = str(row["method"])
     if row.get("reference"):
         text += " (reference)"
-    elif row.get("seeds") == 1 and _is_trained(row):
+    elif trained_once(row):
         text += f" {ONE_SEED}"
     done, _, total = str(row.get("pairs", "")).partition("/")
     return text if done == total else f"{text} (pairs {done}/{total})"
 
 
-def _is_trained(row: Mapping[str, object]) -> bool:
-    """Whether training images were drawn; of rows of other programs it is not known."""
+def trained_once(row: Mapping[str, object]) -> bool:
+    """Whether a row's networks have one seed; of rows of other programs it is not known."""
     drawn = row.get("train_images")
-    return isinstance(drawn, int) and drawn > 0
+    trained = isinstance(drawn, int) and drawn > 0
+    return trained and not row.get("reference") and row.get("seeds") == 1
 
 
 def _live(row: Mapping[str, object], column: Column) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from xbench.analysis.rows import Estimate
-from xbench.analysis.typeset import Cell, Line, dictionaries
+from xbench.analysis.typeset import ONE_SEED, Cell, Line, dictionaries, trained_once
 from xbench.core.columns import Column
 from xbench.core.errors import Unavailable
 from xbench.core.pairs import Pair
@@ -37,7 +37,8 @@ LEGEND = (
     "as networks that learned from untranslated images, 1 as networks that learned from labelled "
     "images of the target, below 0 harm; empty for a task in which 'target' is no better than "
     "'source', which counts in no mean. ± is half of the 95 % interval over groups (heads, "
-    "acquisitions) and seeds. 'shuffle' has the labels of other images, "
+    "acquisitions) and trainings: of the method where it has several, else of the networks that "
+    "learned from its images. 'shuffle' has the labels of other images, "
     "'source-augmented' untranslated images under strong random changes of greys, sharpness and "
     "noise (domain randomisation)."
 )
@@ -131,7 +132,7 @@ class Table:
         def value(rows: Chosen) -> float:
             return float(np.mean([self._runs(label, task, p, rows).mean() for p in self.pairs]))
 
-        return self._estimate(value, self._deviation(label, task) / len(self.pairs), label)
+        return self._estimate(value, self._reach(label, task) / len(self.pairs), label)
 
     def utility(self, label: str, tasks: Sequence[Task]) -> Estimate:
         """The mean over tasks of a row's utility."""
@@ -142,14 +143,14 @@ class Table:
         tasks = [task for task in tasks if self._gain(task) > 0]
         if not tasks or label in (SOURCE, TARGET):
             return Estimate(math.nan if not tasks else float(label == TARGET))
-        # The tasks share their networks: deviations are taken to go together.
-        deviations = []
+        # The tasks share their networks: errors are taken to go together.
+        reaches = []
         for task in tasks:
             ratio, span = self._ratio(label, task, Chosen())
             parts = [(label, 1.0), (SOURCE, 1 - ratio), (TARGET, ratio)]
-            squares = [(share * self._deviation(row, task)) ** 2 for row, share in parts]
-            deviations.append(math.sqrt(sum(squares)) / abs(span))
-        return self._estimate(value, float(np.mean(deviations)), label)
+            reach = math.hypot(*(share * self._reach(row, task) for row, share in parts))
+            reaches.append(reach / abs(span))
+        return self._estimate(value, float(np.mean(reaches)), label)
 
     def _gain(self, task: Task) -> float:
         """How much better labelled images of the target are than those of the source."""
@@ -170,15 +171,27 @@ class Table:
         values = self.rows[label].values(task, pair)
         return score(values if rows.of is None else values[:, :, rows.of[pair]])
 
-    def _deviation(self, label: str, task: Task) -> float:
-        """Standard error over runs of the sum over pairs: each pair has networks of its own."""
-        found = [self._runs(label, task, pair, Chosen()) for pair in self.pairs]
-        return math.sqrt(
-            sum(runs.var(ddof=1) / len(runs) if len(runs) > 1 else 0 for runs in found)
-        )
+    def _reach(self, label: str, task: Task) -> float:
+        """Half of the 95 % interval over trainings of the sum over pairs; NaN for one training.
 
-    def _estimate(self, value: Statistic, deviation: float, label: str) -> Estimate:
-        """A value with its interval: groups and runs are drawn independently."""
+        Seeds of the method are compared by their sums, because one network may serve all pairs.
+        With one seed it is about the networks of the tasks, of which each pair has its own.
+        """
+        by_seed: dict[int, list[float]] = {}
+        for record in (r for pair in self.pairs for r in self.rows[label].pairs[pair]):
+            mean = float(score(task.values(record.measures)).mean())
+            by_seed.setdefault(record.seed, []).append(mean)
+        sums = [sum(means) for means in by_seed.values() if len(means) == len(self.pairs)]
+        if len(sums) > 1:
+            free, variance = len(sums) - 1, np.var(sums, ddof=1) / len(sums)
+        else:
+            runs = [self._runs(label, task, pair, Chosen()) for pair in self.pairs]
+            free = sum(len(own) - 1 for own in runs)
+            variance = sum(own.var(ddof=1) / len(own) for own in runs if len(own) > 1)
+        return float(stdtrit(free, 0.975) * math.sqrt(variance)) if free else math.nan
+
+    def _estimate(self, value: Statistic, trainings: float, label: str) -> Estimate:
+        """A value with its interval: groups and trainings are drawn independently."""
         mean = value(Chosen())
         images = {pair: self.rows[label].pairs[pair][0].data for pair in self.pairs}
         same = len({tuple(data.groups) for data in images.values()}) == 1
@@ -201,9 +214,7 @@ class Table:
             low, high = jackknife(without, groups, samples=samples)
         except (Unavailable, ValueError):
             return Estimate(mean)
-        runs = sum(len(self._runs(label, self.tasks[0], p, Chosen())) - 1 for p in self.pairs)
-        seeds = -stdtrit(runs, 0.025) * deviation if runs else math.nan
-        reach = math.hypot((high - low) / 2, seeds)
+        reach = math.hypot((high - low) / 2, trainings)
         return Estimate(mean, mean - reach, mean + reach)
 
 
@@ -241,6 +252,7 @@ def frame(by_label: Mapping[str, Tested], tasks: Sequence[str] = ()) -> pd.DataF
             "pairs": len(table.pairs),
             "seeds": len({r.seed for r in row.records}),
             "reference": record.method.reference,
+            "train_images": record.method.train_images,
         }
         line |= _cells("utility", table.utility(label, table.tasks))
         for task in table.tasks:
@@ -248,7 +260,7 @@ def frame(by_label: Mapping[str, Tested], tasks: Sequence[str] = ()) -> pd.DataF
         for task in table.tasks:
             line |= _cells(task.name, table.score(label, task))
         lines.append(line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).astype({"train_images": "Int64"} if lines else {})
 
 
 def _cells(name: str, estimate: Estimate) -> dict[str, float]:
@@ -273,7 +285,7 @@ def lines(frame: pd.DataFrame, measures: Collection[str]) -> list[Line]:
     }
     found = []
     for row in dictionaries(frame):
-        mark = " (reference)" if row["reference"] else ""
+        mark = " (reference)" if row["reference"] else f" {ONE_SEED}" * trained_once(row)
         line = {"method": Cell(f"{row['method']}{mark}")}
         for name, column in heads.items():
             low, high = (float(str(row[f"{name}_ci_{end}"])) for end in ("low", "high"))

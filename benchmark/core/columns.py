@@ -88,7 +88,7 @@ FRONT = (
     Column("rank", "#", "place among the rows that translate"),
     Column("method", "method", "label of the row", ("leaderboard", "pairs", "parameters")),
     Column("pairs"),
-    Column("seeds", "seeds", "how many were run", in_tables=False),
+    Column("seeds", "seeds", "how many have all pairs of the row", in_tables=False),
     *(Column(name, tables=("pairs",)) for name in ("source", "target", "seed", "n")),
 )
 BACK = (

@@ -82,6 +82,7 @@ class Locks:
         self.sweep()
         with atomic(self._own, flush=False) as part:
             part.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+        self._stop.clear()  # it may be entered again
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
         return self

@@ -29,6 +29,7 @@ from xbench.harness.plan import Entry, Plan, Unit
 from xbench.harness.progress import Display
 from xbench.harness.trainings import Trained, make_method
 from xbench.harness.translation import family, fix_numerics
+from xbench.records.folders import data_key
 from xbench.records.schema import Failure
 from xbench.records.store import Records
 from xbench.records.units import UnitId
@@ -158,7 +159,11 @@ class Blocks(ABC):
         return [u for u, taken in zip(units, held, strict=True) if not taken or u in busy]
 
     def _done_elsewhere(self, todo: Pending, unit: Unit, failed: list[Unit]) -> bool:
-        """Whether another process has finished a unit, or failed in it, since the run began."""
+        """Whether another process has finished a unit, or failed in it, since the run began.
+
+        Raises:
+            UserError: it was of another data set of the same name, which began at the same time.
+        """
         if pending.stamp(self.store, unit) == todo.stamps[unit.key]:
             return False
         record = self.store.find(unit.id, unit.key)
@@ -167,6 +172,14 @@ class Blocks(ABC):
         elif self.store.failure_path(unit.id).exists():
             failed.append(unit)
         else:
+            found = data_key(self.store.record_path(unit.id))
+            if found not in (None, self.plan.dataset.key):
+                raise UserError(
+                    f"another data set called {self.plan.dataset_label} ({found}) has begun in "
+                    f"{self.plan.folder} since this run began",
+                    f"expected: a folder for each; this one has the key {self.plan.dataset.key}",
+                    "try: the same command again, which now takes a folder of its own",
+                )
             return False
         return True
 

@@ -182,8 +182,10 @@ def _sum_up(runner: Runner, out: Path, options: Options, failed: list[Unit]) -> 
     """Make the views and print the leaderboard with published rows; the leaderboard."""
     plan, published = runner.plan, options.published
     console, aside = options.console(runner.display), runner.display.console
-    results = read(plan.folder)
-    files = publish.make_views(results)
+    # Of processes that end together, the last to write has read what all of them left.
+    with runner.locks, runner.locks.hold("views"):
+        results = read(plan.folder)
+        files = publish.make_views(results)
     others = publish.matching(published, results.records[0]) if results.records else []
     records, marked = with_published(list(results.records), others)
     by_label = rows.make(records, results.utilities)

@@ -102,7 +102,7 @@ def why_not_in_row(record: Finished, newest: Finished) -> str | None:
 def why_not_in_table(record: Record, newest: Record) -> str | None:
     """What keeps a record out of a table with another: the part in which it differs, or None.
 
-    Data, split, profile and the definitions of all metrics that both have must agree.
+    Data, split, profile and the definitions of all known metrics that both have must agree.
     """
     made, wanted = setup_of(record), setup_of(newest)
     for part in TABLE:
@@ -113,7 +113,9 @@ def why_not_in_table(record: Record, newest: Record) -> str | None:
         (
             value.identity
             for name, value in record.metrics.items()
-            if name in newest.metrics and value.identity != newest.metrics[name].identity
+            if name in METRICS
+            and name in newest.metrics
+            and value.identity != newest.metrics[name].identity
         ),
         None,
     )

@@ -1,7 +1,7 @@
 """What a report shows, from the records of one folder, as texts and plain numbers."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from xbench.analysis.leaderboard import (
 )
 from xbench.analysis.results import read
 from xbench.analysis.rows import Mark
-from xbench.analysis.typeset import Table, marked
+from xbench.analysis.typeset import Table, dictionaries, marked, trained_once
 from xbench.core.columns import RANKING, Column, crossed
 from xbench.core.errors import nothing_finished
 from xbench.core.pairs import Pair, parse_pairs
@@ -58,7 +58,8 @@ class Content:
     Attributes:
         records: those that may share a table, references first.
         columns: the columns of `lines`.
-        lines: the leaderboard by rank: label, `k/n` pairs, whether it is a reference, cells.
+        lines: the leaderboard by rank: label, `k/n` pairs, whether it is a reference, whether its
+            networks have one seed, cells.
         data: what the page computes with, finite and ready for JSON.
         failures: units that failed.
         swept: whether there are rows of sweeps.
@@ -71,7 +72,7 @@ class Content:
 
     records: list[Record]
     columns: list[Column]
-    lines: list[tuple[str, str, bool, list[Cell]]]
+    lines: list[tuple[str, str, bool, bool, list[Cell]]]
     data: dict[str, Any]
     failures: list[Failure]
     swept: bool
@@ -116,9 +117,10 @@ def gather(folder: Path, dataset: str = "") -> Content:
             str(row["method"]),
             str(row["pairs"]),
             bool(row["reference"]),
+            trained_once(row),
             [_cell(row, column, marks.get(column.name, {})) for column in numbers],
         )
-        for row in board.to_dict("records")
+        for row in dictionaries(board)
     ]
     for reason, names in footnotes.empty_columns(records).items():
         notes.append(f"empty: {', '.join(names)}: {reason}")
@@ -170,7 +172,7 @@ def _in_short(failure: Failure) -> Failure:
     return failure.model_copy(update={"traceback": without_folders(failure.traceback)})
 
 
-def _cell(row: Mapping[Hashable, Any], column: Column, marks: Mapping[str, Mark]) -> Cell:
+def _cell(row: Mapping[str, Any], column: Column, marks: Mapping[str, Mark]) -> Cell:
     value = finite(row[column.name])
     if value is None:
         return Cell("–", None)
@@ -184,6 +186,6 @@ def _cell(row: Mapping[Hashable, Any], column: Column, marks: Mapping[str, Mark]
         about.append(f"standard deviation over seeds {seeds:.{column.decimals + 1}f}")
     mark = marks.get(str(row["method"]), "")
     if mark:
-        about.append(f"{mark}, and significantly so")
+        about.append(f"{mark}: its lead over those behind is more than chance")
     text = column.text(value)
     return Cell(text, value * column.factor, interval, "; ".join(about), mark)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from xbench.analysis.reproduce import commands
 from xbench.analysis.tradeoffs import PLANES
+from xbench.analysis.typeset import LEGEND, MARKED, TRAINED_ONCE
 from xbench.core.files import write_text
 from xbench.report.gather import Content, extremes, gather
 from xbench.report.origin import data_facts, definitions, origins
@@ -88,6 +89,7 @@ class _Page:
             "data_facts": data_facts(records[0]),
             "definitions": definitions(records),
             "commands": commands(records),
+            "signs": _signs(content),
             "libraries": libraries,
             "script": script,
             "scripts": [_allowed(text) for text in (*libraries, script)],
@@ -109,6 +111,13 @@ class _Page:
             place = pictures.places.get((labels[unit["method"]], pair))
             units.append({**unit, "picture": place and {"file": place[0], "views": place[1]}})
         return self.template.render(**self.values, data={**data, "units": units}, pictures=pictures)
+
+
+def _signs(content: Content) -> list[str]:
+    """What the signs in the leaderboard mean."""
+    looks = Markup("<b>Bold</b>"), Markup("<u>underlined</u>")
+    once = any(line[3] for line in content.lines)
+    return [LEGEND, Markup(MARKED).format(*looks), *[TRAINED_ONCE] * once]
 
 
 def _choices(data: Mapping[str, Any]) -> dict[str, Any]:
