@@ -147,11 +147,11 @@ def _label(
     heights: Mapping[str, float],
 ) -> None:
     """Names beside points, and of the lines."""
-    ends = axes.get_xlim()
+    ends, names = axes.get_xlim(), []
     for name, height in heights.items():
         # Its line may lie near that of the source.
         left = name == AUGMENTED
-        axes.annotate(
+        name_of_line = axes.annotate(
             *(name, (ends[not left], height)),
             xytext=(2 if left else -2, 1),
             textcoords="offset points",
@@ -160,6 +160,7 @@ def _label(
             fontsize=5.5,
             color="0.4",
         )
+        names.append(name_of_line)
     places = _places(results, rows, metric)
     texts = [style.wrapped(families.short(label, results.by_label), 24) for label in places]
     spans = {label: rows[label].utility[1:] for label in places}
@@ -168,4 +169,9 @@ def _label(
         for label, (low, high) in spans.items()
         if math.isfinite(low)
     ]
+    figure.draw_without_rendering()  # the layout decides where names are
+    for name_of_line in names:
+        (left_end, low), (right_end, high) = name_of_line.get_window_extent().get_points()
+        middle = [(left_end, (low + high) / 2), (right_end, (low + high) / 2)]
+        bars.append([(x, y) for x, y in axes.transData.inverted().transform(middle)])
     label_points(figure, axes, list(places.values()), texts, bars)

@@ -245,12 +245,12 @@ def _with_palette(png: Path) -> None:
 
 
 def _shortened(svg: str) -> str:
-    """Coordinates of paths to hundredths of a point: most of a file is outlines of letters.
+    """Coordinates to hundredths of a point: most of a file is outlines of letters.
 
     >>> _shortened('<path d="M 1.234567 -8.000001 Q 3.5 4" style="stroke-width: 0.125"/>')
     '<path d="M 1.23 -8.00 Q 3.5 4" style="stroke-width: 0.125"/>'
     """
-    return re.sub(r' d="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), svg)
+    return re.sub(r' [dxy]="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), svg)
 
 
 def save_drawing(
