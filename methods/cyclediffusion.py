@@ -91,7 +91,7 @@ class CycleDiffusion(DiffusionMethod):
     by_profile = with_inference(
         smoke={"evaluations": 10, "refine": 1.0},
         quick={"evaluations": 16, "solver": "midpoint", "signal": 0.08, "eta": 1.0, "refine": 1.0},
-        medium={"evaluations": 16, "solver": "midpoint", "signal": 0.08, "eta": 1.0, "refine": 1.0},
+        medium={"evaluations": 16, "solver": "euler", "signal": 0.026, "eta": 1.0, "refine": 1.0},
         standard={"evaluations": 200},
     )
 
