@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xbench.records.schema import Extent
 
 #: Views of every unit that are kept as one 8-bit strip, and their greatest height in pixels.
-STRIP_VIEWS, STRIP_SIDE = 6, 128
+STRIP_VIEWS, STRIP_SIDE = 4, 128
 #: Most pixels of one picture.
 MOST_PIXELS = 4096 * 4096
 #: Pillow's kinds of pictures that hold grey values alone.
