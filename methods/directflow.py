@@ -73,7 +73,7 @@ class DirectFlow(BridgeMethod, FlowMethod):
     config: DirectFlowConfig
     by_profile = with_settings(
         quick={"solver": "heun"},
-        medium={"solver": "heun"},
+        medium={"solver": "midpoint", "grid": 2.0},
         standard={"evaluations": 32},
         paper={"evaluations": 32},
     )
