@@ -50,6 +50,9 @@ def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() 
         changed[name] = {key: value for key, value in large.items() if value != small[key]}
     assert changed == {
         **{name: {"factor": 4} for name in DIFFUSION},
+        # What `val` chose at 128 px: `tuning.csv`.
+        "cyclediffusion": {"factor": 4, "solver": "euler", "signal": 0.026},
+        "directflow": {"factor": 4, "solver": "midpoint", "grid": 2.0},
         "paired": {"factor": 4, "width": 16},
         **{name: {"crop": 64} for name in ("cyclegan", "cut", "fastcut", "unsb", "unsb-official")},
         **{

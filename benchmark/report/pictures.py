@@ -27,6 +27,8 @@ from xbench.records.store import Store
 
 #: Units whose pictures are made to estimate the size of a view.
 PROBES = 5
+#: Views of each that are looked at; a picture of few is larger for each view.
+PROBED = 6
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _sizes(sources: Sequence[Source]) -> Iterable[float]:
     """Characters per view, in some of the units."""
     for place in spread(len(sources), PROBES):
         source = sources[place]
-        views = source.views[:STRIP_VIEWS]
+        views = source.views[:PROBED]
         try:
             yield len(source.png(views)) * 4 / 3 / len(views)
         except OSError:
