@@ -30,6 +30,7 @@ OUT=${OUT:-gpu-results}
 STEPS=${STEPS:-a b c d e}
 PYTHON=${PYTHON:-python}
 export XBENCH_OFFLINE=1 REHEARSE=${REHEARSE:-}
+export PYTHONFAULTHANDLER=1 # a step that runs out of time says in its log where it was
 
 sees='import sys, torch; sys.exit(not torch.cuda.is_available())'
 if [ -z "$REHEARSE" ] && ! "$PYTHON" -c "$sees"; then
@@ -37,7 +38,7 @@ if [ -z "$REHEARSE" ] && ! "$PYTHON" -c "$sees"; then
   echo "on a CPU: REHEARSE=1 bash tests/gpu.sh" >&2
   exit 2
 fi
-mkdir -p "$OUT" || exit 1
+mkdir -p "$OUT" "$OUT.work" || exit 1
 OUT=$(cd "$OUT" && pwd)
 failed=0
 
@@ -65,7 +66,7 @@ step() {
     echo "no time was left" >"$OUT/$name.log"
   else
     echo "step $name: at most $limit s"
-    timeout -k 5 "$limit" "${@/LIMIT/$((limit - 3))}" >"$OUT/$name.log" 2>&1
+    timeout -s ABRT -k 5 "$limit" "${@/LIMIT/$((limit - 3))}" >"$OUT/$name.log" 2>&1
     code=$?
   fi
   [ "$code" -eq 137 ] && code=124
@@ -79,8 +80,9 @@ step() {
 declare -A found=([a]=machine.json [b]=tests.xml [c]=timings.json [d]=runs.json [e]=gpu.md)
 for name in $STEPS; do rm -f "$OUT/$name.json" "$OUT/$name.log" "$OUT/${found[$name]:-none}"; done
 step a "$PYTHON" tests/benchmarks/gpu_machine.py "$OUT/machine.json"
+# In a folder of its own: else pytest deletes those of earlier runs at its end, which may take long.
 step b "$PYTHON" -P -m pytest -m gpu -q -p no:cacheprovider --junitxml="$OUT/tests.xml" \
-  "${chosen[@]}" tests/test_gpu.py
+  --basetemp="$OUT.work/pytest" "${chosen[@]}" tests/test_gpu.py
 step c "$PYTHON" tests/benchmarks/gpu_timings.py "$OUT/timings.json"
 step d "$PYTHON" tests/benchmarks/gpu_runs.py "$OUT" "$OUT.work" LIMIT
 page || { failed=1; cat "$OUT/e.log"; }

@@ -33,7 +33,7 @@ def folder(xbench: Xbench) -> Path:
     put(FOLDER / f"records/{NAME}.json", (SCHEMAS / "v1-intervals.json").read_text())
     for name in (NAME, "medshift/seed1/real_low--real_normal"):
         put(FOLDER / f"images/{name}/test000-0-lateral.png", "pixels")
-        put(FOLDER / f"strips/{name}.png", "pixels")
+        put(FOLDER / f"strips/{name}.webp", "pixels")
     put(FOLDER / "records/medshift/seed0/a--b.json.corrupt", "{")
     put(FOLDER / "failed/medshift/seed0/a--b.json", "{}")
     put(FOLDER / "trainings/9d25aa5c473e390a/training.json", "{}")
@@ -83,7 +83,7 @@ def test_by_default_what_nothing_needs(xbench: Xbench, folder: Path) -> None:
     assert files() == {
         f"records/{NAME}.json",
         f"images/{NAME}/test000-0-lateral.png",
-        f"strips/{NAME}.png",
+        f"strips/{NAME}.webp",
         "failed/medshift/seed0/a--b.json",
         "trainings/9d25aa5c473e390a/training.json",
         "trainings/0000000000000000/training.json",
@@ -107,7 +107,7 @@ def test_stale_records_go_with_their_images(xbench: Xbench, folder: Path) -> Non
     xbench("clean", "--what", "stale", "--yes")
     assert not path.exists()
     assert not (folder / f"images/{NAME}").exists()
-    assert not (folder / f"strips/{NAME}.png").exists()
+    assert not (folder / f"strips/{NAME}.webp").exists()
     (folder / "failed/medshift/seed0/a--b.json").unlink()
     assert xbench("status").code == 2  # a folder of records without any
 

@@ -149,7 +149,7 @@ def damage(path: Path, how: tuple[Any, ...]) -> None:
 pictures = st.tuples(
     st.sampled_from(["L", "RGB", "RGBA", "P", "1", "I;16", "F", "LA"]),
     st.tuples(st.sampled_from([1, 17, 64, 5000]), st.sampled_from([1, 17, 64, 5000])),
-    st.sampled_from(["PNG", "JPEG", "TIFF", "GIF", "BMP"]),
+    st.sampled_from(["PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP"]),
 )
 
 
@@ -319,7 +319,7 @@ def test_no_picture_stops_a_view(
     worlds: Path, place: Path, view: str, drawn: Any, files: Any
 ) -> None:
     folder = fresh(place, worlds / "real", "runs") / "phantom" / "smoke"
-    paths = sorted([*folder.glob("strips/**/*.png"), *folder.glob("images/histogram/**/*.png")])
+    paths = sorted([*folder.glob("strips/**/*.webp"), *folder.glob("images/histogram/**/*.png")])
     for number, (mode, size, kind) in drawn:
         draw(paths[number % len(paths)], mode, size, kind)
     for number, how in files:

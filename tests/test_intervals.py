@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from xbench import run
+from xbench.analysis.rows import make
 from xbench.metrics.base import METRICS
 from xbench.records.schema import Record
 from xbench.records.store import Store
@@ -50,8 +51,22 @@ def test_every_value_lies_in_its_interval(runs: Path) -> None:
                 assert value.ci_low is not None
                 assert value.ci_high is not None
                 assert value.ci_low <= value.value <= value.ci_high, name
-                assert value.left_out is not None
-                assert len(value.left_out) == 6
+                if METRICS[name].per_image:
+                    assert value.per_image is not None
+                else:
+                    assert value.left_out is not None
+                    assert len(value.left_out) == 6
+
+
+def test_intervals_of_a_table_are_those_of_its_records(runs: Path) -> None:
+    """Records hold no values without blocks where these follow from those of the images."""
+    one = records(runs, "floor")
+    row = make(one)["floor"]
+    for record in one:
+        for name, value in record.metrics.items():
+            if value.value is not None:
+                interval = row.interval(name, [(record.source, record.target)])
+                assert interval == pytest.approx((value.ci_low, value.ci_high), abs=1e-4), name
 
 
 def test_per_image_values_average_to_the_value(runs: Path) -> None:

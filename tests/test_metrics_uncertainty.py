@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from xbench.core.errors import Unavailable
 from xbench.metrics.frechet import conditional_frechet_distance, frechet_distance
 from xbench.metrics.kernel import kernel_distance
-from xbench.metrics.uncertainty import bootstrap_mean, extrapolate, jackknife
+from xbench.metrics.uncertainty import (
+    bootstrap_mean,
+    extrapolate,
+    jackknife,
+    left_out,
+    means_left_out,
+)
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -93,6 +99,16 @@ def test_jackknife_of_a_mean_of_unequal_groups() -> None:
     residual = sums - values.mean() * sizes
     error = np.sqrt(18 / 17 * (residual**2).sum()) / sizes.sum()
     assert (high - low) / 2 == pytest.approx(2.109816 * error, rel=0.15)
+
+
+@pytest.mark.parametrize("count", [3, 12, 50])
+def test_means_without_blocks_are_those_of_the_statistic(count: int) -> None:
+    groups = [*heads(count), "head000", "another"]
+    values = np.random.default_rng(0).standard_normal((2, len(groups)))
+    expected = [left_out(lambda rows, x=x: x[rows].mean(), groups) for x in values]
+    np.testing.assert_allclose(means_left_out(values, groups), expected)
+    with pytest.raises(Unavailable, match="1 group"):
+        means_left_out(values, ["head"] * len(groups))
 
 
 def test_jackknife_of_independent_sets_adds_their_variances() -> None:

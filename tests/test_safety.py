@@ -156,7 +156,7 @@ def test_nothing_is_read_written_or_deleted_through_a_link(xbench: Xbench, stran
     (private / "ablation-mine.tex").write_text("mine")
     shutil.rmtree(stranger / "tables")
     (stranger / "tables").symlink_to(private.resolve())
-    strip = stranger / "strips" / f"{UNIT}.png"
+    strip = stranger / "strips" / f"{UNIT}.webp"
     strip.unlink()
     strip.symlink_to((private / "key").resolve())
 
@@ -205,7 +205,7 @@ def test_no_folder_of_results_is_a_link(
 
 def test_pipes_are_never_opened(xbench: Xbench, stranger: Path) -> None:
     """A reader of a named pipe would wait for ever."""
-    for place in (f"strips/{UNIT}.png", f"images/{UNIT}", f"records/{UNIT}.json"):
+    for place in (f"strips/{UNIT}.webp", f"images/{UNIT}", f"records/{UNIT}.json"):
         path = stranger / place
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         os.mkfifo(path)

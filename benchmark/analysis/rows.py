@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ from scipy.special import stdtrit
 from xbench.core.errors import Unavailable
 from xbench.core.pairs import Pair
 from xbench.metrics.base import METRICS
-from xbench.metrics.uncertainty import Interval, left_out
+from xbench.metrics.uncertainty import Interval, left_out, means_left_out
 from xbench.records.schema import Record
 
 Array = NDArray[np.float64]
@@ -134,8 +135,7 @@ class Row:
     @cached_property
     def _left_out(self) -> dict[Pair, Array]:
         """Pair → means over seeds without each block of groups, [metrics, blocks]; NaN: unknown."""
-        stored = [[record.metrics.get(name) for name in self.metrics] for record in self.records]
-        lists = [[value.left_out if value else None for value in line] for line in stored]
+        lists = [_without_blocks(record, self.metrics) for record in self.records]
         blocks = max((len(numbers) for line in lists for numbers in line if numbers), default=0)
         unknown = [math.nan] * blocks
         filled = [
@@ -235,6 +235,23 @@ class Row:
 
     def _column(self, metric: str) -> int:
         return self.metrics.index(metric)
+
+
+def _without_blocks(record: Record, metrics: Sequence[str]) -> list[list[float] | None]:
+    """Values of a record without each block of groups, for each metric; None: unknown."""
+    stored = [record.metrics.get(name) for name in metrics]
+    found = [value.left_out if value else None for value in stored]
+    means = {
+        place: value.per_image
+        for place, value in enumerate(stored)
+        if value and value.per_image and value.left_out is None
+    }
+    if means:
+        with suppress(Unavailable):  # too few groups
+            without = means_left_out(np.array(list(means.values())), record.data.groups)
+            for place, numbers in zip(means, without.tolist(), strict=True):
+                found[place] = numbers
+    return found
 
 
 def make(

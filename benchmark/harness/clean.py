@@ -159,7 +159,7 @@ def _orphans(folder: Path) -> Iterator[Path]:
     utility = UtilityStore(folder).folder
     for records, kind, ending in (
         (folder, "images", ""),
-        (folder, "strips", ".png"),
+        (folder, "strips", ".webp"),
         (utility, "masks", ".png"),
     ):
         root = records / kind
@@ -174,7 +174,7 @@ def _stale(folder: Path) -> Iterator[Path]:
     for unit in status.of_folder(folder):
         if unit.state == "stale":
             name = unit.unit.path
-            files = (f"records/{name}.json", f"images/{name}", f"strips/{name}.png")
+            files = (f"records/{name}.json", f"images/{name}", f"strips/{name}.webp")
             yield from (path for file in files if (path := folder / file).exists())
 
 

@@ -282,11 +282,12 @@ def _agree(one: Value, other: Value) -> bool:
     if (one.value is None) != (other.value is None):
         return False
     numbers = ("value", "ci_low", "ci_high", "inf")
-    counts, lists = ("n", "d"), ("left_out", "per_image")
+    counts = ("n", "d")
     return (
         all(_close(getattr(one, name), getattr(other, name)) for name in numbers)
         and all(getattr(one, name) in (None, getattr(other, name)) for name in counts)
-        and all(_alike(getattr(one, name), getattr(other, name)) for name in lists)
+        and _alike(one.per_image, other.per_image)
+        and (other.left_out is None or _alike(one.left_out, other.left_out))
     )
 
 

@@ -169,6 +169,19 @@ def left_out(statistic: Statistic, groups: Sequence[str]) -> Array:
     )
 
 
+def means_left_out(values: Array, groups: Sequence[str]) -> Array:
+    """`left_out` of the means over images of k values of each, `[k, n]` → `[k, blocks]`.
+
+    Raises:
+        Unavailable: fewer than `MIN_GROUPS` groups; the text is the reason.
+    """
+    _enough(len(set(groups)))
+    blocks = _deal(groups, MAX_BLOCKS)
+    member = blocks[:, None] == np.arange(blocks.max() + 1)
+    rest: Array = values @ ~member / (~member).sum(axis=0)
+    return rest
+
+
 def jackknife_interval(
     value: float,
     without: Array,

@@ -1,9 +1,10 @@
-"""Images of units as they are stored: 16-bit PNGs, and 8-bit strips of a few views."""
+"""Images of units as they are stored: 16-bit PNGs, and 8-bit strips of a few views to look at."""
 
 import errno
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Views of every unit that are kept as one 8-bit strip, and their greatest height in pixels.
 STRIP_VIEWS, STRIP_SIDE = 4, 128
+#: Strips are WebP with losses: a third of the bytes of a PNG, at an error of 2 of 255 grey levels.
+STRIP_QUALITY = 90
 #: Most pixels of one picture.
 MOST_PIXELS = 4096 * 4096
 #: Pillow's kinds of pictures that hold grey values alone.
@@ -56,23 +59,49 @@ def make_strip(pixels: np.ndarray) -> np.ndarray:
     return (strip / 257).round().astype(np.uint8)
 
 
+def write_strip(strip: np.ndarray, path: Path) -> None:
+    """Write 8-bit grey values `[H, W]`, for people to look at."""
+    # WebP knows no grey pictures.
+    picture = Image.fromarray(strip).convert("RGB")
+    picture.save(path, "WEBP", quality=STRIP_QUALITY, method=6)
+
+
+def read_strip(path: Path) -> np.ndarray:
+    """The 8-bit grey values `[H, W]` of a strip.
+
+    Raises:
+        OSError: as of `read_png`.
+    """
+    with _opened(path, "WEBP", ("RGB",), MOST_PIXELS) as image:
+        return np.asarray(image.convert("L"))
+
+
 def read_png(path: Path, most: int = MOST_PIXELS) -> Pixels:
     """Grey values `[H, W]` of a PNG and of nothing else: of other formats, some run programs.
 
-    A few kilobytes can hold a picture that fills the memory, so its size is looked at first.
-
     Raises:
         OSError: it is missing, damaged, no grey PNG, a link, or has more than `most` pixels.
+    """
+    with _opened(path, "PNG", GREY, most) as image:
+        return np.asarray(image).astype(np.uint16)
+
+
+@contextmanager
+def _opened(path: Path, kind: str, modes: Sequence[str], most: int) -> Iterator[Image.Image]:
+    """A picture of one format whose modes and number of pixels are as expected.
+
+    A few kilobytes can hold a picture that fills the memory, so its size is looked at first.
     """
     within(path.parent, path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            with Image.open(path, formats=["PNG"]) as image:
-                if image.mode not in GREY or math.prod(image.size) > most:
+            with Image.open(path, formats=[kind]) as image:
+                if image.mode not in modes or math.prod(image.size) > most:
                     what = f"{image.size[0]} x {image.size[1]} pixels of the kind {image.mode}"
-                    raise OSError(errno.EINVAL, f"has {what}, not at most {most} of grey", path)
-                return np.asarray(image).astype(np.uint16)
+                    expected = f"at most {most} of {' or '.join(modes)}"
+                    raise OSError(errno.EINVAL, f"has {what}, not {expected}", path)
+                yield image
         except (OSError, MemoryError):
             raise
         except Exception as error:  # for damaged files Pillow raises errors of any type

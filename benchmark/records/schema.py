@@ -141,7 +141,7 @@ class Value(Stored):
         ci_high: its upper end.
         inf: the value extrapolated to endless images.
         left_out: the value without each block of groups (see `metrics.uncertainty`), from which
-            intervals of means and of differences follow.
+            intervals of means and of differences follow; None where it follows from `per_image`.
         per_image: the value of each image, of metrics that have one.
     """
 

@@ -27,6 +27,7 @@ from xbench.records.images import (
     read_pngs,
     spread,
     without_padding,
+    write_strip,
 )
 from xbench.records.schema import (
     Failure,
@@ -149,8 +150,8 @@ class Store(Records[Record]):
         return self._place("images", unit.path)
 
     def strip_path(self, unit: UnitId) -> Path:
-        """The 8-bit strip of some of a unit's images."""
-        return self._place("strips", f"{unit.path}.png")
+        """The strip of some of a unit's images."""
+        return self._place("strips", f"{unit.path}.webp")
 
     def write_unit(self, unit: UnitId, record: Record, pixels: Pixels) -> None:
         """Store a finished unit: its images, uint16 `[n, H, W]`, a strip of some, and its record.
@@ -168,9 +169,7 @@ class Store(Records[Record]):
             parts.enter_context(atomic(self.record_path(unit))).write_text(_json(record), "utf-8")
             chosen = spread(len(ids), STRIP_VIEWS)
             shown = without_padding(pixels, record.data.content)[chosen]
-            Image.fromarray(make_strip(shown)).save(
-                parts.enter_context(atomic(strip)), optimize=True
-            )
+            write_strip(make_strip(shown), parts.enter_context(atomic(strip)))
             for name, image in zip(ids, pixels, strict=True):
                 # Not flushed one by one: after a power cut, the hash in the record differs.
                 part = parts.enter_context(atomic(folder / f"{name}.png", flush=False))

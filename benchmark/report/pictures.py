@@ -17,8 +17,8 @@ from xbench.core.pairs import Pair
 from xbench.records.images import (
     STRIP_VIEWS,
     make_strip,
-    read_png,
     read_pngs,
+    read_strip,
     spread,
     without_padding,
 )
@@ -61,7 +61,7 @@ class Source:
         return encoded(make_strip(without_padding(pixels, content)))
 
     def _of_strip(self, views: Sequence[int]) -> bytes:
-        parts = np.split(read_png(self.strip).astype(np.uint8), len(self.views), axis=1)
+        parts = np.split(read_strip(self.strip), len(self.views), axis=1)
         return encoded(np.concatenate([parts[self.views.index(view)] for view in views], axis=1))
 
 
@@ -133,7 +133,7 @@ def _stored(folder: Path, record: Record) -> Source | None:
     if images.is_dir() and all((images / f"{name}.png").is_file() for name in ids):
         return Source(record, tuple(range(len(ids))), images, strip)
     try:
-        height, width = read_png(strip).shape
+        height, width = read_strip(strip).shape
     except OSError:
         return None
     views = spread(len(ids), STRIP_VIEWS)

@@ -172,7 +172,8 @@ def _with_interval(metric: Metric, case: Case, statistic: Statistic) -> Value:
     try:
         if alone:
             without = left_out(joint, groups)
-            value.left_out = [float(f"{x:.7g}") for x in without]
+            if not metric.per_image:  # a mean's follow from its images
+                value.left_out = [float(f"{x:.7g}") for x in without]
             interval = jackknife_interval(whole, without, groups, lowest=lowest)
         else:
             interval = jackknife(joint, groups, samples=samples, lowest=lowest)

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from xbench.analysis.figures import style
 from xbench.analysis.leaderboard import board_of
-from xbench.analysis.results import Results, read_image
+from xbench.analysis.results import Results
 from xbench.analysis.selection import crossing
 from xbench.core.pairs import parse_pairs
 from xbench.core.pixels import bone_bright, to_pixels
 from xbench.core.settings import name_of
-from xbench.records.images import spread, without_padding
+from xbench.records.images import read_strip, spread, without_padding
 from xbench.records.schema import Record
 from xbench.records.store import Store
 from xbench.records.units import UnitId
@@ -136,8 +136,9 @@ def _domain_strip(store: Store, domain: str, domains: Sequence[str]) -> Path:
 
 def _view(strip: Path, number: int) -> style.Grey | None:
     """One of a strip's square views; None if the strip is missing or damaged."""
-    picture = read_image(strip)
-    if picture is None:
+    try:
+        picture = read_strip(strip)
+    except OSError:
         return None
     views = max(1, picture.shape[1] // picture.shape[0])
     view: style.Grey = np.array_split(picture, views, axis=1)[number % views]
