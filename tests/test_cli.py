@@ -1,6 +1,7 @@
 """The command line: what it lists, and that a command imports only what it needs."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,19 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_imports_nothing_heavy() -> None:
     assert imported("torch,pydantic,numpy,diffusers,pandas,matplotlib,rich", "--help") == []
     assert imported("torch,numpy,diffusers,pandas,matplotlib,rich", "run", "--help") == []
+
+
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_waiting_threads_leave_the_cores_to_others_unless_asked_to_spin(
+    given: dict[str, str], xbench: Xbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert xbench("--version").code == 0
+    expected = None if "OMP_WAIT_POLICY" in given else given.get("GOMP_SPINCOUNT", "10000")
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_the_version_is_printed_on_stdout(xbench: Xbench) -> None:

@@ -234,8 +234,9 @@ def _closing(console: Console, plan: Plan, files: Sequence[Path], out: Path) -> 
     run += f"{_options(plan, plan.dataset_name, out)}{changed}{'' if rivals else ' --dry-run'}"
     why = "rivals without training beside it" if rivals else "how long all methods would take"
     pictures = [file for file in files if file.name == "samples.png"]
+    last = "true target" if plan.dataset.aligned(plan.split) else "another image of the target"
     lines = [
-        *(f"open:  {file}, source, translations and true target" for file in pictures),
+        *(f"open:  {file}, source, translations and {last}" for file in pictures),
         f"files: {plan.folder / 'leaderboard.md'}, and more beside it",
         f"next:  {report}  # all on one page",
         f"       {run}  # {why}",
