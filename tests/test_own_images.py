@@ -199,3 +199,12 @@ def test_x_digiskull_from_the_record_to_the_leaderboard(
     # A tenth of the ten heads for val, two tenths for test, four views each.
     assert set(table.n) == {8, 4}
     assert table[table.method == "histogram"].ssim_ref.notna().all()
+
+
+def test_the_closing_card_promises_a_true_target_only_where_there_is_one(xbench: Xbench) -> None:
+    heads = exported(xbench)
+    run = ("run", *QUICKLY, "--dataset", heads)
+    assert "samples.png, source, translations and true target" in xbench(*run).out
+    description = heads / "dataset.toml"
+    description.write_text('alignment = "none"\n' + description.read_text())
+    assert "translations and another image of the target" in xbench(*run).out
