@@ -59,8 +59,8 @@ _Misuse: Any = typer.BadParameter.__bases__[0]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; mistakes of the user become three lines and exit code 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     _share_cores()
+    arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     show_anything()
     with _plain_warnings(debug):
@@ -86,12 +86,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _share_cores() -> None:
-    """Let torch's threads sleep soon when they wait for each other; it must not be imported yet.
+    """Let torch's threads sleep soon when they wait for each other.
 
-    By default GNU OpenMP's threads spin for milliseconds. Where another program has some of the
-    cores, they spin while the thread that they wait for has none: of two trainings with two threads
-    each on two cores, a step took up to 25 times as long as alone, now 3 times. A training that is
-    alone takes 4 % longer.
+    Has an effect only before torch is imported. By default GNU OpenMP's threads spin for
+    milliseconds, on cores that the thread they wait for may need: where two trainings with two
+    threads each shared two cores, a step took up to 25 times as long as alone, and takes 3 times
+    as long so. A training that is alone takes 4 % longer.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

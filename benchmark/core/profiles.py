@@ -24,7 +24,8 @@ class Profile:
         about: one line for the user.
         data_seconds: to make the phantom, measured on a machine with two cores. This and the next
             four are first estimates, scaled by a probe of the machine at hand, until there are
-            records; None: not measured.
+            records; None: not measured. Those of `medium` were measured on a faster machine, with
+            CycleGAN for `pair_seconds`, and multiplied by 1.54, the ratio of the two at `quick`.
         train_seconds: to train MedShift.
         pair_seconds: to train one network of a method that has one for each pair.
         translate_seconds: to translate one pair with MedShift.
