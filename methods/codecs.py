@@ -116,11 +116,18 @@ def vae_digest(source: str) -> str:
     The hub's cache is not looked at: the recipe would change when the model is fetched. The VAE of
     the manifest always has the hash of the manifest, and is checked against it.
     """
-    path = Path(source) / "diffusion_pytorch_model.safetensors"
-    if path.is_file():
-        facts = path.stat()
-        return _digest(path.resolve(), facts.st_size, facts.st_mtime_ns)
-    return WEIGHTS["vae"][-1].sha256 if source == SD_VAE_NAME else source
+    return weights_digest(Path(source)) or (
+        WEIGHTS["vae"][-1].sha256 if source == SD_VAE_NAME else source
+    )
+
+
+def weights_digest(folder: Path) -> str:
+    """The SHA-256 of the weights that diffusers stored in a folder; empty if there are none."""
+    path = folder / "diffusion_pytorch_model.safetensors"
+    if not path.is_file():
+        return ""
+    facts = path.stat()
+    return _digest(path.resolve(), facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache(maxsize=8)

@@ -1,25 +1,38 @@
-"""Rivals on Stable Diffusion's weights: listed with what they cost, and refused when run.
+"""Stable Diffusion's weights, which two rivals of MedShift's own table need, and one of these two.
 
-Both stand in MedShift's own table. xbench has neither the weights nor the methods themselves yet;
-what each row lacks is said before any work. Networks are counted on the `meta` device.
+The weights are placed in the weights folder by hand: their hashes are not known here. Networks are
+counted on the `meta` device.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xbench.core.errors import UserError
 from xbench.core.files import home
-from xbench.core.pairs import Pair
 from xbench.core.weights import FOLDER
-from xbench.methods.base import Cost, Method, TrainData
-from xbench.methods.codecs import SD_VAE
-from xbench.methods.pairwise import PairwiseMethod, count
-from xbench.methods.training import Learner
+from xbench.methods.base import Cost, Method
+from xbench.methods.codecs import SD_VAE, weights_digest
+from xbench.methods.pairwise import count
+
+#: The files of a model.
+FILES = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "unet/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "text_encoder/model.safetensors",
+    "text_encoder/config.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/special_tokens_map.json",
+)
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,81 @@ class Model:
     text_layers: int
 
     @property
-    def files(self) -> dict[str, str]:
-        """Part → path of its weights below the weights folder."""
-        end = "diffusion_pytorch_model.safetensors"
-        return {
-            "UNet": f"{self.name}/unet/{end}",
-            "autoencoder": f"{self.name}/vae/{end}",
-            "text encoder": f"{self.name}/text_encoder/model.safetensors",
-        }
+    def folder(self) -> Path:
+        """Where its files belong, laid out as on the hub."""
+        return home() / FOLDER / self.name
+
+    def missing(self) -> list[str]:
+        """The files that are not in its folder."""
+        return [file for file in FILES if not (self.folder / file).is_file()]
+
+    def digest(self) -> str:
+        """What stands for the weights in recipes: the SHA-256 of the UNet's file, or the name."""
+        return weights_digest(self.folder / "unet") or self.name
+
+    def absent(self, method: str, use: str) -> UserError:
+        """The error of a method that needs the files that are missing.
+
+        Args:
+            method: its name.
+            use: what it uses the model for.
+        """
+        size = 4 * sum(self.params().values()) / 1e9
+        return UserError(
+            f"{method} cannot run: {self.name}/{self.missing()[0]} is missing in the folder "
+            f"'{FOLDER}' of the cache ({self.address}, about {size:.1f} GB, SHA-256 not known, "
+            f"licence: {self.licence})",
+            f"expected: the model {use}, laid out as on the hub",
+            f"try: hf download {self.address} --local-dir '{self.folder}'",
+        )
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """UNet and autoencoder from the folder, frozen.
+
+        Raises:
+            UserError: the files hold something else.
+        """
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+
+        kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
+        unet, vae = (self._read(kind, part) for part, kind in kinds.items())
+        return unet.requires_grad_(False), vae.requires_grad_(False)
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        """Captions by the text encoder: float32 `[n, tokens, text_width]`.
+
+        Raises:
+            UserError: the files hold something else, or transformers is not installed.
+        """
+        try:
+            from transformers import CLIPTextModel, CLIPTokenizer
+        except ImportError as error:
+            raise UserError(
+                f"transformers is not installed, which reads the text encoder of {self.name}",
+                "expected: the extra 'turbo'",
+                "try: pip install 'xbench-xray[turbo]'",
+            ) from error
+        tokenizer = self._read(CLIPTokenizer, "tokenizer")
+        encoder = self._read(CLIPTextModel, "text_encoder").float()
+        length = encoder.config.max_position_embeddings
+        padded = dict(padding="max_length", max_length=length, truncation=True)
+        tokens = tokenizer(list(captions), return_tensors="pt", **padded)
+        with torch.no_grad():
+            encoded: Tensor = encoder(tokens.input_ids)[0]
+        return encoded
+
+    def _read(self, kind: Any, part: str) -> Any:
+        """One part from the folder; nothing is fetched, nothing unpickled."""
+        safely = {} if part == "tokenizer" else {"use_safetensors": True}
+        try:
+            return kind.from_pretrained(self.folder / part, local_files_only=True, **safely)
+        except Exception as error:  # whatever damaged files make these libraries raise
+            raise UserError(
+                f"{self.name}/{part} in the folder '{FOLDER}' of the cache cannot be read "
+                f"({type(error).__name__}: {str(error).splitlines()[0]})",
+                f"expected: the files of {self.address}, laid out as on the hub",
+                f"try: hf download {self.address} --local-dir '{self.folder}'",
+            ) from error
 
     def params(self) -> dict[str, int]:
         """Part → its parameters."""
@@ -61,7 +141,7 @@ class Model:
 
 @cache
 def unet(model: Model) -> nn.Module:
-    """The denoising network without weights."""
+    """The denoising network without weights, for counting."""
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
@@ -75,7 +155,7 @@ def unet(model: Model) -> nn.Module:
 
 @cache
 def vae() -> nn.Module:
-    """The autoencoder without weights."""
+    """The autoencoder without weights, for counting."""
     from diffusers import AutoencoderKL
 
     with torch.device("meta"):
@@ -99,126 +179,43 @@ SD_1_5 = Model(
 )
 
 
-class Listed(Method):
-    """A method that is listed with its cost and cannot run yet."""
+class ZStar(Method):
+    """Attention between a content and a style image while Stable Diffusion denoises both.
 
-    model: ClassVar[Model]
-    #: What the weights are for, and where the official code is.
-    use: ClassVar[str]
-    code: ClassVar[str]
+    Listed with what it costs; not implemented.
+    """
 
-    @classmethod
-    def missing(cls) -> list[str]:
-        """The parts of the model whose weights are not in the weights folder."""
-        files = cls.model.files.items()
-        return [part for part, file in files if not (home() / FOLDER / file).is_file()]
+    name = "zstar"
+    about = "Stable Diffusion attends to a style image, no training (Z-STAR, arXiv 2311.16491)"
+    needs = SD_1_5.name
 
     @classmethod
     def unavailable(cls) -> str:
         """It is not implemented; the weights may be absent too."""
-        absent = f", and the weights of {cls.model.name} are absent" if cls.missing() else ""
+        absent = f", and the weights of {SD_1_5.name} are absent" if SD_1_5.missing() else ""
         return f"not implemented yet{absent}"
 
     def check(self) -> None:
         """Refuse, before any work.
 
         Raises:
-            UserError: always; it names the first file that is missing.
+            UserError: always.
         """
-        model, missing = self.model, self.missing()
-        wrong, expected = "it is not implemented yet", "a later xbench; this one knows its cost"
-        if missing:
-            size = 4 * model.params()[missing[0]] / 1e9
-            wrong = (
-                f"{model.files[missing[0]]} is missing ({model.address}, about {size:.1f} GB, "
-                f"SHA-256 not known, licence: {model.licence})"
-            )
-            expected = f"this {self.use}; but the method itself is not implemented yet either"
         raise UserError(
-            f"{self.name} cannot run: {wrong}",
-            f"expected: {expected}",
-            f"try: --method cyclegan, or make images with {self.code} and score them: "
+            "zstar cannot run: it is not implemented yet",
+            "expected: a later xbench; this one knows its cost",
+            "try: --method cyclegan, or make images with github.com/HolmesShuan/"
+            "Zero-shot-Style-Transfer-via-Attention-Rearrangement and score them: "
             "xbench score --translated DIR --source DIR --target DIR",
         )
 
-
-class CycleGANTurbo(Listed, PairwiseMethod):
-    """Cycle losses on adapters of SD-Turbo, one step, one training for both directions."""
-
-    name = "cyclegan-turbo"
-    about = "SD-Turbo in one step, fine-tuned by adapters under cycle losses (arXiv 2403.12036)"
-    objective = "cyclegan-turbo-unfinished"
-    both_ways = True
-    model = SD_TURBO
-    needs = SD_TURBO.name
-    use = "part of the model that it fine-tunes"
-    code = "github.com/GaParmar/img2img-turbo"
-
-    def cost(self) -> Cost:
-        """UNet, the VAEs of both directions and text encoder, and beside them what is trained.
-
-        All pairs share the pretrained networks. The discriminators are left out: they rest on a
-        CLIP of another package.
-        """
-        params, trained = self.model.params(), self.training_params()
-        pairs = len(self.domains) * (len(self.domains) - 1) // 2
-        return Cost(
-            params=sum(params.values()) + params["autoencoder"],
-            params_total=sum(params.values()) + pairs * trained,
-            params_training=trained,
-            nfe=1,
-        )
-
-    def training_params(self) -> int:
-        """Adapters of the UNet and its first layer; adapters and skips of two VAEs."""
-        skips = [(512, 512), (256, 512), (128, 512), (128, 256)]
-        skipping = sum(a * b + 4 * (a + b) for a, b in skips)
-        return (
-            adapter_params(unet(self.model), rank=128)
-            + count(unet(self.model).get_submodule("conv_in"))
-            + 2 * (adapter_params(vae(), rank=4) + skipping)
-        )
-
-    def make_generator(self) -> nn.Module:
-        """Not implemented."""
-        raise NotImplementedError
-
-    def make_learner(self, data: TrainData, pair: Pair, seed: int) -> Learner:
-        """Not implemented."""
-        raise NotImplementedError
-
-
-class ZStar(Listed):
-    """Attention between a content and a style image while Stable Diffusion denoises both."""
-
-    name = "zstar"
-    about = "Stable Diffusion attends to a style image, no training (Z-STAR, arXiv 2311.16491)"
-    model = SD_1_5
-    needs = SD_1_5.name
-    use = "part of the model whose attention it rearranges"
-    code = "github.com/HolmesShuan/Zero-shot-Style-Transfer-via-Attention-Rearrangement"
-
     def cost(self) -> Cost:
         """UNet, VAE and text encoder; at most 600 evaluations, as read in the official code."""
-        params = sum(self.model.params().values())
+        params = sum(SD_1_5.params().values())
         return Cost(params=params, params_total=params, nfe=600)
 
     def translate(
         self, images: Tensor, source: str, target: str, *, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """Not implemented."""
+        """Not implemented; `check` says so first."""
         raise NotImplementedError
-
-
-def adapter_params(net: nn.Module, rank: int) -> int:
-    """Parameters of adapters of a rank on the convolutions and linear layers of a network.
-
-    As in the official code, layers of the time have none, nor those between the VAE's halves.
-    """
-    left_out = ("time_embedding", "time_emb_proj", "quant_conv")
-    total = 0
-    for name, layer in net.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear) and not any(n in name for n in left_out):
-            weight: Any = layer.weight
-            total += rank * (weight[0].numel() + len(weight))
-    return total

@@ -38,7 +38,7 @@ BUILT_IN = {
     "ddib": "xbench.methods.ddib:DDIB",
     "cyclediffusion": "xbench.methods.cyclediffusion:CycleDiffusion",
     "contourdiff": "xbench.methods.contourdiff:ContourDiff",
-    "cyclegan-turbo": "xbench.methods.pretrained:CycleGANTurbo",
+    "cyclegan-turbo": "xbench.methods.turbo:CycleGANTurbo",
     "zstar": "xbench.methods.pretrained:ZStar",
 }
 #: Rows that other methods are compared with; `--method all` leaves them out.

@@ -9,6 +9,7 @@ CUT = "taesungp/contrastive-unpaired-translation b3ac297: defaults of CUT"
 FASTCUT = "taesungp/contrastive-unpaired-translation b3ac297: defaults of FastCUT"
 STARGAN = "yunjey/stargan 94dd002: defaults"
 HIERARCHY = "WeichenFan/HierarchyFlow e50f6f8: configuration"
+TURBO = "GaParmar/img2img-turbo 86f5414: documented training"
 UNSB = "cyclomon/UNSB d1f644f: defaults, and its README where they disagree"
 
 WEIGHTS = "VGG's weights are not offered"
@@ -106,6 +107,21 @@ SHEETS: dict[str, Sheet] = {
         "batch": Official(4, HIERARCHY),
         "learning_rate": Official(1e-4, HIERARCHY, quick=SHORT),
         "strength": Ours("a knob"),
+    },
+    "cyclegan-turbo": {
+        "rank": Official(128, TURBO),
+        "vae_rank": Official(4, TURBO),
+        "caption": Ours("the data set's domains"),
+        "critic_width": Ours("of patch discriminators in place of those on CLIP's features"),
+        "critic_layers": Ours("of patch discriminators in place of those on CLIP's features"),
+        "batch": Official(1, TURBO),
+        "learning_rate": Official(1e-5, TURBO),
+        "gan": Official(0.5, TURBO),
+        "cycle": Official(1.0, TURBO),
+        "cycle_lpips": Official(10.0, TURBO),
+        "same": Official(1.0, TURBO),
+        "same_lpips": Official(1.0, TURBO),
+        "gamma": Official(1.0, TURBO),
     },
     "unsb": bridge(),
     "unsb-official": bridge(COLLAPSED),
