@@ -155,10 +155,11 @@ class _Drawing:
         return self.chart.rows[label].interval(self.chart.metric, self.chart.pairs)
 
     def line(self, axes: Axes, curve: Curve) -> list[tuple[float, float]]:
-        """Draw a curve without markers; returns its corners."""
+        """Draw a curve without markers, dashed where it has other settings; returns its corners."""
         corners = [(point.x, point.y) for point in curve.points]
-        colour = self.look(curve.points[0].label).colour
-        axes.plot(*zip(*corners, strict=True), color=colour, linewidth=0.8, zorder=2)
+        look = {"color": self.look(curve.points[0].label).colour, "linewidth": 0.8, "zorder": 2}
+        dashed = curve.knob in costs.STEPS and "[" in curve.name
+        axes.plot(*zip(*corners, strict=True), "--" if dashed else "-", **look)
         return corners
 
     def mark(self, axes: Axes, label: str) -> Iterator[list[tuple[float, float]]]:
