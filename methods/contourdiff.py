@@ -74,12 +74,13 @@ class ContourDiffConfig(SDEditConfig):
 
 #: What the small profiles change beside `SETTINGS`, as the other diffusion models have it.
 FAMILY: dict[str, Any] = dict(factor=2, weight_decay=1e-5, ema=0.999)
-#: Chosen on `val` at `quick`.
-FOUND: dict[str, Any] = dict(evaluations=16, signal=0.08, clip=False)
+#: Chosen on `val` at `quick`, and at `medium`.
+QUICK: dict[str, Any] = FAMILY | dict(evaluations=16, signal=0.08, clip=False)
+MEDIUM: dict[str, Any] = FAMILY | dict(evaluations=16, signal=0.9)
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": FAMILY | dict(learning_rate=1e-3, evaluations=10) | SETTINGS["smoke"],
-    "quick": FAMILY | FOUND | SETTINGS["quick"],
-    "medium": FAMILY | FOUND | SETTINGS["medium"],
+    "quick": QUICK | SETTINGS["quick"],
+    "medium": MEDIUM | SETTINGS["medium"],
     "standard": dict(batch=32, ema=0.999) | SETTINGS["standard"],
 }
 

@@ -60,7 +60,7 @@ class SDEdit(DiffusionMethod):
     by_profile = with_inference(
         smoke={"evaluations": 10},
         quick={"evaluations": 16, "solver": "midpoint", "signal": 0.9},
-        medium={"evaluations": 16, "solver": "midpoint", "signal": 0.9},
+        medium={"evaluations": 16, "solver": "euler", "signal": 0.9},
         standard={"evaluations": 100},
     )
 

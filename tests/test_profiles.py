@@ -53,6 +53,8 @@ def test_at_medium_networks_are_those_of_quick_on_larger_blocks_or_on_squares() 
         # What `val` chose at 128 px: `tuning.csv`.
         "cyclediffusion": {"factor": 4, "solver": "euler", "signal": 0.026},
         "directflow": {"factor": 4, "solver": "midpoint", "grid": 2.0},
+        "sdedit": {"factor": 4, "solver": "euler"},
+        "contourdiff": {"factor": 4, "signal": 0.9, "clip": True},
         "paired": {"factor": 4, "width": 16},
         **{name: {"crop": 64} for name in ("cyclegan", "cut", "fastcut", "unsb", "unsb-official")},
         **{

@@ -14,7 +14,7 @@ GROUPS = {"quick": "quick", "medium": "quick", "standard": "standard", "paper": 
 SMALL = "small networks: minutes on two cores"
 SHORT = "for a short training"
 FEWER = "fewer evaluations"
-VALUE = "chosen on `val` at `quick`"
+VALUE = "chosen on `val`"
 UNEVEN = "short steps near the image, as there are few"
 
 
