@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xbench.core.errors import UserError
+from xbench.core.errors import Unavailable, UserError
 from xbench.core.pairs import Pair
-from xbench.core.weights import problem
 from xbench.methods.base import Cost, MethodConfig, TrainData, Training, setting
 from xbench.methods.cyclegan import distance
 from xbench.methods.gan import frozen
@@ -24,6 +23,7 @@ from xbench.methods.nets.turbo import TurboNet
 from xbench.methods.pairwise import PairLearner, PairTraining, PairwiseMethod, count
 from xbench.methods.pretrained import SD_TURBO, unet, vae
 from xbench.methods.training import Batch
+from xbench.metrics import lpips
 
 
 class TurboConfig(MethodConfig):
@@ -87,13 +87,8 @@ class CycleGANTurbo(PairwiseMethod):
         """
         if SD_TURBO.missing():
             raise SD_TURBO.absent(self.name, "that it fine-tunes")
-        if self._compares() and (why := problem("lpips")):
-            raise UserError(
-                f"{self.name} cannot be trained: {why}",
-                "expected: the weights of LPIPS, which its losses compare images with",
-                f"try: xbench fetch lpips, or --set {self.name}.cycle_lpips=0 "
-                f"--set {self.name}.same_lpips=0",
-            )
+        if self._compares():
+            load_lpips(torch.device("cpu"))
 
     def make_generator(self) -> nn.Module:
         """SD-Turbo with fresh adapters; its weights are read once and shared."""
@@ -253,7 +248,17 @@ def verdict(scores: Tensor, wanted: float) -> Tensor:
 
 
 def load_lpips(device: torch.device) -> nn.Module:
-    """LPIPS on a device, frozen."""
-    from xbench.metrics.lpips import load
+    """LPIPS on a device, frozen; its weights are fetched where they are missing.
 
-    return copy.deepcopy(load()).to(device)
+    Raises:
+        UserError: they cannot be had.
+    """
+    try:
+        return copy.deepcopy(lpips.load()).to(device)
+    except Unavailable as error:
+        off = " ".join(f"--set {CycleGANTurbo.name}.{part}_lpips=0" for part in ("cycle", "same"))
+        raise UserError(
+            f"{CycleGANTurbo.name} cannot be trained: {error}",
+            "expected: the weights of LPIPS, which its losses compare images with",
+            f"try: xbench fetch lpips, or {off}",
+        ) from error

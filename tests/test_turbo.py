@@ -1,6 +1,7 @@
 """CycleGAN-Turbo on a small SD-Turbo with random weights, laid out and read as the real one."""
 
 import json
+import runpy
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from xbench.core.errors import UserError
 from xbench.methods.nets.turbo import SIGNAL, SKIP, Adapter, SkipVae, TurboNet
 from xbench.methods.pretrained import SD_TURBO, unet, vae
 
+stand_ins = runpy.run_path(str(Path(__file__).with_name("stand_ins.py")))
 Xbench = Callable[..., Any]
 PAIR = "synthetic_low:real_normal"
 TOKENS = 77
@@ -213,6 +215,21 @@ def test_it_trains_translates_both_ways_and_repeats(
         (weights,) = Path(out).rglob("weights.safetensors")
         assert weights.stat().st_size < 2e6  # the adapters, not the model
     assert hashes[0] == hashes[1]
+
+
+def test_its_losses_compare_with_lpips(
+    xbench: Xbench, placed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins["place_lpips"](monkeypatch)
+    command = ("run", "--method", "cyclegan-turbo", "--profile", "smoke", "--pairs", PAIR)
+    few = [f"--set=data.{split}_heads=1" for split in ("train", "val", "test", "paired")]
+    result = xbench(*command, "--set", "budget.images=1", *few)
+    assert result.code == 0, result.err
+    (file,) = Path("runs").rglob("training.json")
+    curve = {name: values[-1] for name, values in json.loads(file.read_text())["curve"].items()}
+    flat, perceptual = (curve[f"cycle{ending}"] for ending in ("", "_lpips"))
+    assert perceptual > flat > 0
+    assert {"gan", "identity", "identity_lpips", "critic_fake", "critic_back_real"} <= set(curve)
 
 
 FEW = ("--profile", "smoke", "--pairs", PAIR, "--dry-run")
