@@ -157,9 +157,9 @@ class _Drawing:
     def line(self, axes: Axes, curve: Curve) -> list[tuple[float, float]]:
         """Draw a curve without markers, dashed where it has other settings; returns its corners."""
         corners = [(point.x, point.y) for point in curve.points]
-        look = {"color": self.look(curve.points[0].label).colour, "linewidth": 0.8, "zorder": 2}
-        dashed = curve.knob in costs.STEPS and "[" in curve.name
-        axes.plot(*zip(*corners, strict=True), "--" if dashed else "-", **look)
+        colour = self.look(curve.points[0].label).colour
+        dash = "--" if curve.knob in costs.STEPS and "[" in curve.name else "-"
+        axes.plot(*zip(*corners, strict=True), dash, color=colour, linewidth=0.8, zorder=2)
         return corners
 
     def mark(self, axes: Axes, label: str) -> Iterator[list[tuple[float, float]]]:
